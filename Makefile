@@ -1,0 +1,48 @@
+# make demo | test | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.ready
+RUN := $(BIN)/papermill --no-progress-bar --stdout-file /dev/stdout
+OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
+ENVIRON := PATH="$(CURDIR)/$(BIN):$$PATH" OPENBLAS_NUM_THREADS=1
+
+.PHONY: demo test lab lint lock clean
+
+# The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
+demo: $(STAMP)
+	@mkdir -p $(OUT)
+	@$(BIN)/python -m insightr_nb.training.hardware
+	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb
+	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb > /dev/null
+	for variant in baseline insightr log_similarity; do \
+	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p variant $$variant || exit 1; done
+	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb
+	@$(BIN)/python -m insightr_nb.analysis.tables
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check --fix .
+
+# Resolve the exact versions again after a change of pyproject.toml; for maintainers, needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --quiet pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is needed; give another 3.11 with: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -c "import cv2" || { echo "OpenCV lacks system libraries; on Debian or Ubuntu: \
+	  apt-get install libgl1 libglib2.0-0"; exit 1; }
+	@touch $(STAMP)

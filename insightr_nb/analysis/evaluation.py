@@ -1,0 +1,96 @@
+"""The test set through the selected model, and every file of a finished run that follows from it."""
+
+import numpy as np
+import torch
+
+from insightr_nb import runs
+from insightr_nb.analysis import metrics
+from insightr_nb.analysis.geometry import grid
+from insightr_nb.data.loading import InOrder, batches, network_input
+from insightr_nb.model.network import INSightRNet, Output
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training import checkpoint, hardware
+from insightr_nb.training.trainer import FoldData, fold_data
+
+TOP = 5  # prototypes listed with every prediction, and latent patches kept for every image
+
+
+def evaluate(run: Run, settings: RunSettings) -> dict:
+    """Metrics of a trained run on the test set; marks it finished. A finished run is not evaluated again.
+
+    Writes predictions.csv, metrics.json, and for a network with prototypes weights.npy, distances.npy,
+    nearest_latents.npy and the boxes in prototypes.csv. In float32, and in the user's units. Returns the metrics.
+    """
+    if run.state == "finished":
+        return run.metrics
+    device = hardware.choose_device(settings.device)
+    with run.working():
+        network = checkpoint.load_model(run / "model.safetensors", device)
+        data = fold_data(settings)
+        predictions, outputs = _predict(network, data, settings, device)
+        weights = outputs["weights"] if outputs else None
+        targets = data.store.table["label"].to_numpy(float)[data.test.rows]
+        _write_predictions(run, data, predictions, targets, weights)
+        if outputs:
+            for name, array in outputs.items():
+                runs.write_array(run / f"{name}.npy", array)
+            _add_boxes(run, network, data.store.images.shape[1])
+        result = metrics.summary(predictions, targets, data.store.scale, data.store.grades, weights)
+        runs.write_json(run / "metrics.json", result)
+    run.update(state="finished", error=None)
+    return result
+
+
+@torch.no_grad()
+def _predict(
+    network: torch.nn.Module, data: FoldData, settings: RunSettings, device: torch.device
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Predictions (N,) in the user's units, and the arrays that explain them (empty for a baseline)."""
+    predictions: list[np.ndarray] = []
+    parts: dict[str, list[np.ndarray]] = {}
+    for images, _ in batches(InOrder(data.test), settings.training.batch_size, device):
+        output = network(network_input(images, settings.model))
+        prediction = output.prediction if isinstance(output, Output) else output
+        predictions.append(data.store.scale.to_user(prediction.double()).cpu().numpy())
+        if isinstance(output, Output):
+            for name, value in (
+                ("weights", output.weights),
+                ("distances", output.distances),
+                ("nearest_latents", nearest_latents(output)),
+            ):
+                parts.setdefault(name, []).append(value.cpu().numpy())
+    return np.concatenate(predictions), {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def nearest_latents(output: Output, count: int = TOP) -> torch.Tensor:
+    """(B, count, C): of each image, the latent patches that are nearest to some prototype, each patch once (Fig. 3)."""
+    nearest = output.distances.amin(1).flatten(1)  # (B, H * W), of each patch to its nearest prototype
+    cells = nearest.topk(min(count, nearest.shape[1]), largest=False).indices  # (B, count)
+    latent = output.latent.flatten(2).transpose(1, 2)  # (B, H * W, C)
+    return latent.gather(1, cells[..., None].expand(-1, -1, latent.shape[2]))
+
+
+def _write_predictions(
+    run: Run, data: FoldData, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
+) -> None:
+    ids = data.store.table["image_id"].to_numpy()[data.test.rows]
+    rows = [
+        {"image_id": i, "target": float(t), "prediction": float(p)}
+        for i, t, p in zip(ids, targets, predictions, strict=True)
+    ]
+    if weights is not None:
+        top = metrics.top_prototypes(weights, TOP)
+        shares = weights / weights.sum(1, keepdims=True, dtype=float)
+        for n, row in enumerate(rows):
+            for rank, j in enumerate(top[n], start=1):
+                row |= {f"prototype_{rank}": int(j), f"weight_{rank}": float(shares[n, j])}
+    runs.write_csv(run / "predictions.csv", rows)
+
+
+def _add_boxes(run: Run, network: INSightRNet, size: int) -> None:
+    cells = grid(network, size)
+    table = run.table("prototypes.csv")
+    boxes = [cells.box(row, col) for row, col in zip(table["row"], table["col"], strict=True)]
+    table[["x0", "y0", "x1", "y1"]] = boxes
+    runs.write_csv(run / "prototypes.csv", table.to_dict("records"))

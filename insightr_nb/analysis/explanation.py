@@ -1,0 +1,128 @@
+"""Why this grade? The explanation of one image by a finished run."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from insightr_nb.analysis.geometry import Grid, grid
+from insightr_nb.analysis.metrics import top_prototypes
+from insightr_nb.data.loading import network_input
+from insightr_nb.data.prepare import Store, open_store, prepared, read_image, store_path
+from insightr_nb.errors import DataError, RunError
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training.checkpoint import load_model, settings_of
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A prediction and what it is made of; m prototypes on an H x W latent grid, labels in the user's units.
+
+    prediction = sum(weights * prototype_labels) / sum(weights), exactly.
+    """
+
+    prediction: float
+    weights: np.ndarray  # (m,) contributions w = s * r
+    similarities: np.ndarray  # (m,) of the nearest patch
+    min_distances: np.ndarray  # (m,) squared
+    maps: np.ndarray  # (m, H, W) squared distances of every patch
+    cells: np.ndarray  # (m, 2) row and column of the nearest patch
+    boxes: np.ndarray  # (m, 4) x0, y0, x1, y1 of that cell in the prepared image
+    prototype_labels: np.ndarray  # (m,)
+    prototype_sources: pd.DataFrame  # prototypes.csv: where each prototype comes from
+    image: np.ndarray = field(repr=False)  # (size, size, 3) uint8 RGB, as the network saw it
+    target: float | None = None  # the label, where the image is of the data set
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(m,) contributions as parts of one."""
+        return self.weights / self.weights.sum(dtype=float)
+
+    def top(self, count: int = 5) -> np.ndarray:
+        """The prototypes with the largest contributions, largest first."""
+        return top_prototypes(self.weights[None], count)[0]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run with what explaining needs in memory: settings, store, network and its grid."""
+
+    run: Run
+    settings: RunSettings
+    store: Store
+    network: INSightRNet
+    grid: Grid
+
+    def similarity(self, distances: np.ndarray) -> np.ndarray:
+        """Similarities of squared distances, any shape, as the network computes them."""
+        return self.network.prototype_layer.similarity(torch.from_numpy(np.array(distances, np.float32))).numpy()
+
+
+def load(run: Run | str | Path) -> LoadedRun:
+    """Opens a finished run with prototypes. Raises RunError that says what is missing and how to make it."""
+    run = run if isinstance(run, Run) else Run(Path(run))
+    run.require_finished()
+    return _load(run, (run / "model.safetensors").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _load(run: Run, _modified: int) -> LoadedRun:
+    settings = settings_of(run.manifest["settings"])
+    network = load_model(run / "model.safetensors")
+    if not isinstance(network, INSightRNet):
+        raise RunError(f"{run.path} is a run of variant {settings.variant!r}, which has no prototypes to explain with")
+    store = open_store(store_path(settings.data))
+    if store.fingerprint != run.manifest["data"]["store"]:
+        raise RunError(f"{run.path} was trained on other data than {store.path} now holds; prepare or train again")
+    return LoadedRun(run, settings, store, network, grid(network, store.images.shape[1]))
+
+
+@torch.no_grad()
+def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -> Explanation:
+    """Explain the prediction of a run for one image.
+
+    run: a `Run`, the path of its folder, or what `load` gave. image: an image_id of the run's data set, the path of an
+    image file (prepared as the data set was), or an (H, W, 3) uint8 RGB photograph.
+
+    Raises RunError for a run that is not finished, DataError for an image that cannot be used.
+    """
+    run = run if isinstance(run, LoadedRun) else load(run)
+    pixels, target = _pixels(run, image)
+    output = run.network(network_input(torch.from_numpy(pixels)[None], run.settings.model))
+    maps = output.distances[0].numpy()  # (m, H, W)
+    cells = np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmin(1), maps.shape[1:]), 1)  # (m, 2)
+    sources = run.run.table("prototypes.csv")
+    return Explanation(
+        prediction=float(run.store.scale.to_user(output.prediction[0].double())),
+        weights=output.weights[0].numpy(),
+        similarities=output.similarities[0].numpy(),
+        min_distances=output.min_distances[0].numpy(),
+        maps=maps,
+        cells=cells,
+        boxes=np.array([run.grid.box(*cell) for cell in cells]),
+        prototype_labels=sources["label"].to_numpy(),
+        prototype_sources=sources,
+        image=pixels,
+        target=target,
+    )
+
+
+def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray, float | None]:
+    """The prepared image, (size, size, 3) uint8, and its label if it is one of the data set."""
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(f"image: an H x W x 3 uint8 RGB array is expected, not {image.shape} {image.dtype}")
+        return prepared(image, run.store.settings), None
+    if isinstance(image, str) and (run.store.table["image_id"] == image).any():
+        row = run.store.row(image)
+        return np.array(run.store.images[row]), float(run.store.table["label"][row])
+    if not Path(image).is_file():
+        example = run.store.table["image_id"].iloc[0]
+        raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
+                        "nor an image file")  # fmt: skip
+    return prepared(read_image(image), run.store.settings), None

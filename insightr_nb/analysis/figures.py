@@ -1,0 +1,272 @@
+"""The figures of the notebooks, as matplotlib figures; `save` puts them under figures/. Labels in the user's units."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import colormaps
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from sklearn.decomposition import PCA
+
+from insightr_nb.analysis.explanation import Explanation, LoadedRun
+from insightr_nb.data.graham import GROUND
+from insightr_nb.model.prototypes import similarity
+from insightr_nb.settings import LabelScale, ModelSettings
+
+LABEL_COLOURS = "RdYlBu_r"  # low labels blue, high labels red
+HEAT = "inferno"
+_STAGE_COLOURS = {"regression": "0.93", "warm-up": "#fdf1d8", "joint": "#e8f0fa", "last layer": "#e7f5e9"}
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """PNG at 130 dots an inch, folders made as needed. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    return path
+
+
+def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[str], title: str = "") -> Figure:
+    """Rows of pictures, (H, W, 3) uint8 each, with a heading for every column and row."""
+    shape = len(images), len(images[0])
+    figure, axes = plt.subplots(*shape, figsize=(2.3 * shape[1], 2.4 * shape[0]), squeeze=False, layout="constrained")
+    for r, row in enumerate(images):
+        for c, image in enumerate(row):
+            _picture(axes[r, c], image, columns[c] if r == 0 else "")
+        axes[r, 0].set_ylabel(rows[r], fontsize=10)
+    figure.suptitle(title)
+    return figure
+
+
+def _picture(axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
+    axes.imshow(image)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10, color=colour)
+    axes.spines[:].set_visible(False)
+
+
+# -- notebook 02 ------------------------------------------------------------------------------------------------------
+
+
+def similarity_curves(settings: ModelSettings) -> Figure:
+    """Eq. 1 against the logarithmic similarity, each divided by its value at distance 0."""
+    distance = torch.logspace(-5, np.log10(settings.latent_channels), 400)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for kind, name in (("inverse", "Eq. 1: 1 / (d / d_max + ε)"), ("log", "ProtoPNet: log((d + 1) / (d + ε))")):
+        values = similarity(distance, settings.latent_channels, kind, settings.epsilon)
+        best = similarity(torch.zeros(1), settings.latent_channels, kind, settings.epsilon)
+        panels[0].plot(distance, values, label=f"{name}, {best.item():.4g} at d = 0")
+        panels[1].plot(distance, values / best, label=name)
+    panels[0].set(xscale="log", yscale="log", ylabel="similarity", title="similarity")
+    panels[1].set(xscale="log", ylabel="share of the largest similarity", title="how fast a weaker match falls behind")
+    for axes in panels:
+        axes.set_xlabel("squared distance d of the nearest patch")
+        axes.legend(frameon=False, fontsize=9)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def architecture(shapes: list[tuple[str, str, str]], title: str) -> Figure:
+    """Boxes from left to right. shapes: (name, equation or layers, shape of the result) of each step."""
+    figure, axes = plt.subplots(figsize=(2.05 * len(shapes), 2.5), layout="constrained")
+    for i, (name, detail, shape) in enumerate(shapes):
+        colour = colormaps["Blues"](0.12 + 0.5 * i / len(shapes))
+        axes.add_patch(
+            FancyBboxPatch((i * 2, 0.5), 1.5, 1.1, boxstyle="round,pad=0.05", facecolor=colour, edgecolor="0.4")
+        )
+        axes.text(i * 2 + 0.75, 1.3, name, ha="center", va="center", weight="bold", fontsize=9)
+        axes.text(i * 2 + 0.75, 0.85, detail, ha="center", va="center", fontsize=8)
+        axes.text(i * 2 + 0.75, 0.22, shape, ha="center", va="center", fontsize=8, family="monospace")
+        if i:
+            axes.add_patch(
+                FancyArrowPatch((i * 2 - 0.43, 1.05), (i * 2 - 0.07, 1.05), arrowstyle="-|>", mutation_scale=12)
+            )
+    axes.set(xlim=(-0.2, 2 * len(shapes) - 0.3), ylim=(0, 1.9), title=title)
+    axes.axis("off")
+    return figure
+
+
+# -- notebook 03 ------------------------------------------------------------------------------------------------------
+
+
+def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "") -> Figure:
+    """Losses and MAE an epoch, the stages as coloured bands, projections and the selected epoch as lines."""
+    names = [n for n in ("mse", "cluster", "psd") if f"train_{n}" in history]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    for name in names:
+        left.plot(history["epoch"], history[f"train_{name}"], marker=".", label=f"training {name}")
+    left.plot(
+        history["epoch"],
+        history["validation_mse"],
+        marker=".",
+        color="black",
+        label="validation mse (mean over grades)",
+    )
+    left.set(yscale="log", ylabel="loss, labels on 1 to 5", title="losses")
+    right.plot(history["epoch"], history["train_mae"], marker=".", label="training (augmented)")
+    right.plot(history["epoch"], history["validation_mae"], marker=".", color="black", label="validation")
+    right.set(ylabel="mean absolute error", title="MAE, in the units of the labels", ylim=(0, None))
+    changes = (history["stage"] != history["stage"].shift()) | (history["cycle"] != history["cycle"].shift())
+    starts = list(np.flatnonzero(changes)) + [len(history)]
+    for axes in (left, right):
+        named = set()
+        for begin, end in zip(starts[:-1], starts[1:], strict=True):
+            stage = history["stage"][begin]
+            label = stage if stage not in named else None
+            named.add(stage)
+            axes.axvspan(begin + 0.5, end + 0.5, color=_STAGE_COLOURS[stage], zorder=0, label=label)
+            if stage == "last layer":
+                axes.axvline(begin + 0.5, color="tab:red", linestyle="--", linewidth=1,
+                             label="projection" if label else None)  # fmt: skip
+        axes.axvline(selected_epoch, color="tab:green", linestyle=":", label=f"selected: epoch {selected_epoch}")
+        axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+        axes.grid(alpha=0.3)
+    lines = {}
+    for axes in (right, left):
+        lines |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def predictions_by_label(predictions: pd.DataFrame, scale: LabelScale, title: str = "") -> Figure:
+    """Prediction against label for every test image; the dashed line is a perfect prediction."""
+    figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
+    spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(predictions)) * scale.unit
+    axes.scatter(predictions["target"] + spread, predictions["prediction"], s=9, alpha=0.5, edgecolors="none")
+    ends = [scale.minimum, scale.maximum]
+    axes.plot(ends, ends, color="black", linestyle="--", linewidth=1)
+    axes.set(xlabel="label (spread sideways a little)", ylabel="prediction", title=title)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+# -- notebook 04 ------------------------------------------------------------------------------------------------------
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """A heat map (H, W) in 0..1 over a picture (H, W, 3) uint8; where it is 0, the picture is untouched."""
+    heat = np.clip(heat, 0, 1)[..., None]
+    colours = colormaps[HEAT](heat[..., 0])[..., :3] * 255
+    return ((1 - opacity * heat) * image + opacity * heat * colours).astype(np.uint8)
+
+
+def heat_scale(similarities: np.ndarray) -> Normalize:
+    """One scale for all maps of a figure, on the logarithm of the similarity, so that a weak match looks weak."""
+    logs = np.log(similarities)
+    return Normalize(float(np.quantile(logs, 0.5)), float(logs.max()))
+
+
+def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarray:
+    """Similarities of the cells (H, W) as a picture (size, size) in 0..1."""
+    return run.grid.upsample(np.clip(scale(np.log(similarities)), 0, 1))
+
+
+def _box(axes, box, colour: str) -> None:
+    x0, y0, x1, y1 = box
+    axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.6))
+
+
+def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
+    """The prototypes in the order of their labels: source patch (box) in the middle of three cells' width of image."""
+    table = run.run.table("prototypes.csv").sort_values("label")
+    rows = int(np.ceil(len(table) / columns))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.4 * columns, 1.75 * rows), squeeze=False, layout="constrained"
+    )
+    reach = int(1.5 * run.grid.stride)
+    for place, (_, p) in zip(axes.flat, table.iterrows(), strict=False):
+        row = run.store.row(p["image_id"])
+        image = np.pad(run.store.images[row], ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
+        x, y = (p["x0"] + p["x1"]) // 2, (p["y0"] + p["y1"]) // 2  # the box's centre is the window's
+        _picture(place, image[y : y + 2 * reach, x : x + 2 * reach], f"#{p['prototype']}  label {p['label']:.1f}")
+        place.set_xlabel(f"image of {run.store.table['label'][row]:g}", fontsize=8)
+        corner = np.array([reach - x, reach - y] * 2)
+        _box(place, p[["x0", "y0", "x1", "y1"]].to_numpy(int) + corner, "cyan")
+    for place in axes.flat[len(table) :]:
+        place.axis("off")
+    figure.suptitle("Learned prototypes: patches of training images (box) and their surroundings, by label")
+    return figure
+
+
+def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "") -> Figure:
+    """Fig. 2 of the paper: an image, its top prototypes with activation maps on both, how they make the prediction."""
+    top = e.top(count)
+    maps = run.similarity(e.maps[top])  # (count, H, W)
+    sources = run.similarity(run.run.array("prototype_maps.npy")[top])
+    scale = heat_scale(np.concatenate([maps, sources]))
+    figure = plt.figure(figsize=(12.5, 2.7 * count + 3.4), layout="constrained")
+    grid = figure.add_gridspec(count + 1, 4, height_ratios=[2.7] * count + [3.0], width_ratios=[1.35, 1, 1, 1.1])
+    target = "" if e.target is None else f"\nlabel {e.target:g}"
+    axes = figure.add_subplot(grid[:count, 0])
+    _picture(axes, e.image, f"prediction {e.prediction:.2f}{target}")
+    colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
+    figure.colorbar(colours, ax=axes, location="bottom", shrink=0.8, label="similarity, one scale for all maps")
+    for r, j in enumerate(top):
+        p = e.prototype_sources.iloc[j]
+        axes = figure.add_subplot(grid[r, 1])
+        _picture(axes, overlay(e.image, heat(run, maps[r], scale)), "where the image looks like it" if r == 0 else "")
+        _box(axes, e.boxes[j], "cyan")
+        axes = figure.add_subplot(grid[r, 2])
+        source = run.store.images[run.store.row(p["image_id"])]
+        _picture(
+            axes,
+            overlay(source, heat(run, sources[r], scale)),
+            f"prototype {j} in its source" if r == 0 else f"prototype {j}",
+        )
+        _box(axes, p[["x0", "y0", "x1", "y1"]].to_numpy(int), "cyan")
+        axes = figure.add_subplot(grid[r, 3])
+        axes.axis("off")
+        lines = [
+            f"prototype {j}, label {p['label']:.2f}",
+            f"source {p['image_id']}",
+            f"squared distance {e.min_distances[j]:.3f}",
+            f"similarity {e.similarities[j]:.0f}",
+            f"contribution {100 * e.shares[j]:.1f} %",
+        ]
+        axes.text(0, 0.5, "\n".join(lines), va="center", fontsize=10, transform=axes.transAxes, linespacing=1.5)
+    axes = figure.add_subplot(grid[count, :])
+    _contributions(axes, e, top)
+    figure.suptitle(title)
+    return figure
+
+
+def _contributions(axes, e: Explanation, top: np.ndarray) -> None:
+    labels = e.prototype_labels
+    width = 0.8 * (labels[1] - labels[0])
+    colours = colormaps[LABEL_COLOURS]((labels - labels.min()) / np.ptp(labels))
+    edges = ["black" if j in top else "none" for j in range(len(labels))]
+    axes.bar(labels, 100 * e.shares, width, color=colours, edgecolor=edges)
+    axes.axvline(e.prediction, color="black", label=f"prediction {e.prediction:.2f} = weighted mean of the labels")
+    if e.target is not None:
+        axes.axvline(e.target, color="tab:green", linestyle="--", label=f"label {e.target:g}")
+    share = 100 * e.shares[top].sum()
+    axes.set(xlabel="label of the prototype", ylabel="contribution (%)")
+    axes.set_title(
+        f"all {len(labels)} prototypes; the {len(top)} above (outlined) make {share:.0f} % of the prediction"
+    )
+    axes.legend(frameon=False, fontsize=9)
+
+
+def latent_space(run: LoadedRun) -> Figure:
+    """PCA of the test patches nearest to a prototype (stars) and of the prototypes (circles), before and after."""
+    patches = run.run.array("nearest_latents.npy")  # (N, 5, C)
+    targets = np.repeat(run.run.table("predictions.csv")["target"].to_numpy(), patches.shape[1])
+    before = run.run.array("prototypes_before_projection.npy")
+    after = run.network.prototype_layer.vectors.detach().numpy()
+    labels = run.run.table("prototypes.csv")["label"].to_numpy()
+    pca = PCA(2).fit(np.concatenate([patches.reshape(-1, patches.shape[2]), after]))
+    points = pca.transform(patches.reshape(-1, patches.shape[2]))
+    colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
+    figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharex=True, sharey=True, layout="constrained")
+    for axes, vectors, name in ((panels[0], before, "before"), (panels[1], after, "after")):
+        axes.scatter(*points.T, c=targets, marker="*", s=22, alpha=0.35, linewidths=0, **colours)
+        shown = axes.scatter(*pca.transform(vectors).T, c=labels, s=60, edgecolors="black", linewidths=0.8, **colours)
+        axes.set(title=f"{name} the projection", xlabel=f"PC 1 ({pca.explained_variance_ratio_[0]:.0%} of variance)")
+    panels[0].set_ylabel(f"PC 2 ({pca.explained_variance_ratio_[1]:.0%})")
+    figure.colorbar(shown, ax=panels, label="label of the prototype, or grade of the test image")
+    figure.suptitle("Latent space: prototypes (circles) and the five patches of each test image nearest to one (stars)")
+    return figure

@@ -1,0 +1,72 @@
+"""Metrics of predictions and of explanations, in float64 (a float32 sum makes 41 of 40 prototypes).
+
+Predictions and targets are in the user's units. Sparsity and diversity are section 4 of the paper.
+"""
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from insightr_nb.settings import LabelScale
+
+
+def mean_absolute_error(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """predictions, targets: (N,)."""
+    return float(np.abs(np.asarray(predictions, float) - np.asarray(targets, float)).mean())
+
+
+def rounded_grades(predictions: np.ndarray, scale: LabelScale) -> np.ndarray:
+    """(N,) int: rounded to the nearest grade, then clamped to the range, since predictions can reach 4.9."""
+    return np.clip(np.rint(np.asarray(predictions, float)), scale.minimum, scale.maximum).astype(int)
+
+
+def accuracy(predictions: np.ndarray, targets: np.ndarray, scale: LabelScale) -> float:
+    """Share of images whose rounded prediction is the grade."""
+    return float((rounded_grades(predictions, scale) == np.rint(np.asarray(targets, float))).mean())
+
+
+def quadratic_kappa(predictions: np.ndarray, targets: np.ndarray, scale: LabelScale) -> float | None:
+    """Cohen's kappa with quadratic weights, predictions rounded; None where both are one and the same grade only."""
+    rounded, grades = rounded_grades(predictions, scale), np.rint(np.asarray(targets, float)).astype(int)
+    every = np.arange(int(scale.minimum), int(scale.maximum) + 1)
+    if len(set(rounded) | set(grades)) < 2:
+        return None
+    return float(cohen_kappa_score(rounded, grades, labels=every, weights="quadratic"))
+
+
+def sparsity(weights: np.ndarray, level: float = 0.8) -> np.ndarray:
+    """s_spars: the smallest number of prototypes, largest contributions first, that reach `level` of their sum.
+
+    weights: (N, m), not negative. Returns (N,) int. 50 equal contributions give 40, a single one gives 1.
+    """
+    ordered = -np.sort(-np.asarray(weights, float), axis=1)  # (N, m), falling
+    reached = ordered.cumsum(1) >= level * ordered.sum(1, keepdims=True) * (1 - 1e-12)  # rounding of the sum itself
+    return reached.argmax(1) + 1
+
+
+def top_prototypes(weights: np.ndarray, top: int = 5) -> np.ndarray:
+    """(N, top) int: the prototypes with the largest contributions, largest first; of equals, the first prototype."""
+    return np.argsort(-np.asarray(weights, float), axis=1, kind="stable")[:, :top]
+
+
+def diversity(weights: np.ndarray, top: int = 5, share: float = 0.01) -> int:
+    """How many prototypes are among the `top` contributions of at least `share` of the images. weights: (N, m)."""
+    weights = np.asarray(weights, float)
+    count = np.bincount(top_prototypes(weights, top).ravel(), minlength=weights.shape[1])
+    return int((count >= share * len(weights) * (1 - 1e-12)).sum())
+
+
+def summary(
+    predictions: np.ndarray, targets: np.ndarray, scale: LabelScale, grades: bool, weights: np.ndarray | None
+) -> dict[str, float | int | None]:
+    """The content of metrics.json; None where a metric has no meaning.
+
+    predictions, targets: (N,); weights: (N, m), None for a baseline. grades: whether the targets are integer grades.
+    """
+    return {
+        "mae": mean_absolute_error(predictions, targets),
+        "accuracy": accuracy(predictions, targets, scale) if grades else None,
+        "kappa": quadratic_kappa(predictions, targets, scale) if grades else None,
+        "sparsity": None if weights is None else float(sparsity(weights).mean()),
+        "diversity": None if weights is None else diversity(weights),
+        "n_test": len(predictions),
+    }

@@ -1,0 +1,1 @@
+"""From raw photographs to batches."""

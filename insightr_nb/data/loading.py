@@ -1,0 +1,92 @@
+"""Batches from a prepared store. Order and augmentation of an epoch depend on (seed, epoch) only."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from insightr_nb.data import splits
+from insightr_nb.settings import ModelSettings, TrainingSettings
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a store with their targets: one part of a split.
+
+    images: (N_store, S, S, 3) uint8, memory-mapped; rows: (n,) into it; targets: (n,) float32 on the model's scale;
+    strata: (n,) int, what is kept in balance.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+    strata: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Epoch(Dataset):
+    """The images of one training epoch: balanced, shuffled, rotated and scaled, all drawn from (seed, epoch)."""
+
+    def __init__(self, part: Part, settings: TrainingSettings, seed: int, epoch: int):
+        rng = np.random.default_rng([seed, epoch])
+        self.part, self.fill = part, settings.fill
+        self.order = splits.balanced(part.strata, rng)
+        self.angles = rng.uniform(0, settings.rotation, len(self.order))  # degrees
+        self.scales = rng.uniform(settings.scale_min, settings.scale_max, len(self.order))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, i: int):
+        position = self.order[i]
+        image = self.part.images[self.part.rows[position]]
+        return augment(image, self.angles[i], self.scales[i], self.fill), self.part.targets[position]
+
+
+class InOrder(Dataset):
+    """Every image of a part once, un-augmented, in the order of the part."""
+
+    def __init__(self, part: Part):
+        self.part = part
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, i: int):
+        return np.array(self.part.images[self.part.rows[i]]), self.part.targets[i]
+
+
+def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndarray:
+    """Rotation by `angle` degrees and scaling about the centre; what comes into view is filled with grey `fill`."""
+    size = image.shape[0]
+    centre = (size - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), angle, scale)
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))
+
+
+def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of (images (B, S, S, 3) uint8, targets (B,) float32) on the device.
+
+    On CUDA, worker processes fill pinned memory and the copy is asynchronous; on a CPU the cores are the network's.
+    """
+    cuda = device.type == "cuda"
+    loader = DataLoader(dataset, batch_size, num_workers=4 if cuda else 0, pin_memory=cuda)
+    for images, targets in loader:
+        yield images.to(device, non_blocking=True), targets.to(device, torch.float32, non_blocking=True)
+
+
+def network_input(images: torch.Tensor, settings: ModelSettings) -> torch.Tensor:
+    """(B, S, S, 3) uint8 RGB to the network's (B, 3, S, S) float32, in channels_last memory order."""
+    x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), a view in channels_last order
+    if settings.input_values == "imagenet":
+        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
+        x = (x - mean) / std
+    return x.flip(1).contiguous(memory_format=torch.channels_last) if settings.channels == "bgr" else x

@@ -1,0 +1,153 @@
+"""Test part, folds, balance and continuous labels (paper, section 3, "Dataset"). A patient is never on two sides."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from insightr_nb.errors import DataError
+from insightr_nb.runs import fingerprint
+from insightr_nb.settings import DataSettings
+
+TEST_PARTS = 5  # one of five, 20 % of the patients
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: row numbers of the prepared table for each part, and a fingerprint of the three."""
+
+    training: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(*(part.astype("<i8").tobytes() for part in (self.training, self.validation, self.test)))
+
+
+def strata(labels: np.ndarray, grades: bool) -> np.ndarray:
+    """What is kept in balance, (N,) int: the grade itself, or the quintile of labels that are no grades."""
+    labels = np.asarray(labels, dtype=float)
+    if grades:
+        return labels.round().astype(int)
+    edges = np.quantile(labels, [0.2, 0.4, 0.6, 0.8])
+    return np.searchsorted(edges, labels, side="right")
+
+
+def split_off_test(rows: pd.DataFrame, grades: bool, seed: int) -> np.ndarray:
+    """'train' or 'test' for every row: 20 % of the patients, stratified by label, are the test part."""
+    groups = rows["patient_id"].to_numpy()
+    if len(set(groups)) < TEST_PARTS:
+        raise DataError(f"{len(set(groups))} patients cannot be split into training and test; at least {TEST_PARTS}")
+    classes = strata(rows["label"], grades)
+    most = np.unique(classes, return_counts=True)[1].max()
+    if most < TEST_PARTS:
+        raise DataError(
+            f"{len(rows)} images cannot be split into training and test: the largest {_class(grades)} has {most}, "
+            f"and at least {TEST_PARTS} are needed; add images, or name a split_column"
+        )
+    parts = StratifiedGroupKFold(TEST_PARTS, shuffle=True, random_state=seed)
+    _, test = next(_quietly(parts, classes, groups))
+    split = np.full(len(rows), "train", dtype=object)
+    split[test] = "test"
+    return split
+
+
+def cap(rows: pd.DataFrame, settings: DataSettings, grades: bool) -> pd.DataFrame:
+    """At most so many images a grade from each part, drawn from the seed; what is left keeps its order."""
+    if not grades:
+        return rows.reset_index(drop=True)
+    keep = np.zeros(len(rows), bool)
+    for part, most in (("train", settings.max_train_per_grade), ("test", settings.max_test_per_grade)):
+        for grade in np.unique(rows["label"]):
+            members = np.flatnonzero((rows["split"] == part) & (rows["label"] == grade))
+            if len(members) > most:
+                rng = np.random.default_rng([settings.seed, int(grade) % 2**32, part == "test"])
+                members = rng.choice(members, most, replace=False)
+            keep[members] = True
+    return rows[keep].reset_index(drop=True)
+
+
+def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
+    """Raises DataError that names the patients who have images on more than one side of `column`."""
+    sides = rows.groupby("patient_id")[column].nunique()
+    shared = sorted(sides.index[sides > 1])
+    if shared:
+        raise DataError(f"{len(shared)} patients have images on two sides of the split: {', '.join(shared[:5])}"
+                        + (" ..." if len(shared) > 5 else ""))  # fmt: skip
+
+
+def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarray:
+    """(N,) int: in which fold a row is validated; -1 for the test part. Stratified by grade, grouped by patient.
+
+    Raises DataError that names a grade with no image in some fold.
+    """
+    part = np.flatnonzero(rows["split"] == "train")
+    classes = strata(rows["label"].to_numpy()[part], grades)
+    groups = rows["patient_id"].to_numpy()[part]
+    for value, count in zip(*np.unique(classes, return_counts=True), strict=True):
+        if count < settings.folds:
+            raise DataError(f"{_class(grades)} {value} has {count} training images, too few for {settings.folds} folds")
+    if len(set(groups)) < settings.folds:
+        raise DataError(f"{len(set(groups))} training patients are too few for {settings.folds} folds")
+    number = np.full(len(rows), -1)
+    kfold = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=settings.seed)
+    for fold, (_, validation) in enumerate(_quietly(kfold, classes, groups)):
+        number[part[validation]] = fold
+        for value in np.unique(classes):
+            for name, members in (
+                ("validation", validation),
+                ("training", np.setdiff1d(np.arange(len(part)), validation)),
+            ):
+                if not (classes[members] == value).any():
+                    raise DataError(
+                        f"fold {fold}: no {name} image of {_class(grades)} {value}; "
+                        "fewer folds, or more images, are needed"
+                    )
+    return number
+
+
+def split(rows: pd.DataFrame, grades: bool, settings: DataSettings, fold: int) -> Split:
+    """The three parts of one fold. Raises DataError for a fold without some grade, or a patient on two sides."""
+    number = folds(rows, grades, settings)
+    validation = number == fold
+    test = number == -1
+    side = np.select([test, validation], ["test", "validation"], "training")
+    assert_no_shared_patient(rows.assign(side=side), "side")
+    return Split(*(np.flatnonzero(part) for part in (~test & ~validation, validation, test)))
+
+
+def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions 0..N-1 in random order, minority classes over-sampled to the size of the largest.
+
+    Every image occurs as often as the others of its class, give or take one.
+    """
+    values, counts = np.unique(classes, return_counts=True)
+    chosen = []
+    for value in values:
+        members = np.flatnonzero(classes == value)
+        whole, rest = divmod(counts.max(), len(members))
+        chosen += [np.tile(members, whole), rng.choice(members, rest, replace=False)]
+    return rng.permutation(np.concatenate(chosen))
+
+
+def continuous_labels(labels: np.ndarray, image_ids: list[str], seed: int) -> np.ndarray:
+    """U(c - 0.5, c + 0.5) in place of grade c (paper, "Continuous Labels"); depends on seed and image id only."""
+    draws = [hashlib.sha256(f"{seed}/{image_id}".encode()).digest()[:8] for image_id in image_ids]
+    return np.asarray(labels, float) - 0.5 + np.array([int.from_bytes(d, "big") / 2.0**64 for d in draws])
+
+
+def _class(grades: bool) -> str:
+    """What a stratum is called in errors; the quintiles are numbered from 0."""
+    return "grade" if grades else "label quintile"
+
+
+def _quietly(kfold: StratifiedGroupKFold, classes: np.ndarray, groups: np.ndarray):
+    """scikit-learn warns of small classes; `folds` checks for what matters and says it better."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield from kfold.split(np.zeros(len(classes)), classes, groups)

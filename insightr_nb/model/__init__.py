@@ -1,0 +1,1 @@
+"""The network: backbone, block, prototype layer, weighted mean, losses."""

@@ -1,0 +1,139 @@
+"""The backbone f: the convolutional part of a torchvision classification network, and where its weights come from."""
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+from torchvision.models import get_model, get_model_weights, list_models
+
+from insightr_nb.errors import ModelError
+
+_HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
+# Harmless names that a Lightning checkpoint may refer to beside its tensors; they are replaced by an inert stand-in.
+_LIGHTNING = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetrics.", "define_parameters.",
+              "argparse.", "pathlib.")  # fmt: skip
+
+
+def build_backbone(name: str = "resnet18", weights: str = "random") -> nn.Sequential:
+    """(B, 3, S, S) to a feature map (B, C, h, w): everything before the pooling and classification of the network.
+
+    name: any convolutional classification network of torchvision. weights: "random", "imagenet" (torchvision's default
+    weights, downloaded on first use) or a file with a state dict: .safetensors, .pth, or a Lightning checkpoint such as
+    the paper's. Sub-modules keep torchvision's names, so such a file fits.
+
+    Raises ModelError for an unknown network, one without a feature map, and weights that cannot be had or do not fit.
+    """
+    if name not in list_models():
+        import difflib
+
+        close = difflib.get_close_matches(name, list_models(), n=3)
+        raise ModelError(
+            f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
+        )
+    try:
+        model = get_model(name, weights=get_model_weights(name).DEFAULT if weights == "imagenet" else None)
+    except OSError as error:  # no connection, or no such address
+        raise ModelError(
+            f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). Download the file "
+            f"{get_model_weights(name).DEFAULT.url} elsewhere and give it: "
+            "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
+        ) from error
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for child_name, child in model.named_children():
+        if child_name in _HEAD:
+            break
+        if not child_name.lower().startswith("aux"):  # auxiliary classifiers of GoogLeNet and Inception
+            layers[child_name] = child
+    if name.startswith("densenet"):  # its forward applies the last ReLU as a function
+        layers["relu"] = nn.ReLU()
+    backbone = nn.Sequential(layers)
+    _feature_shape(backbone, name)
+    if weights not in ("random", "imagenet"):
+        load_weights(backbone, Path(weights))
+    return backbone
+
+
+def out_channels(backbone: nn.Sequential) -> int:
+    """C of the feature map (B, C, h, w)."""
+    return _feature_shape(backbone, "the backbone")[1]
+
+
+def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
+    training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            shape = backbone(torch.zeros(1, 3, 160, 160)).shape
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise ModelError(f"model.backbone = {name!r}: its feature extractor cannot be used alone ({error})") from error
+    finally:
+        backbone.train(training)
+    if len(shape) != 4 or shape[2] < 2:
+        raise ModelError(f"model.backbone = {name!r}: gives {tuple(shape)}, not a feature map (B, C, h, w); "
+                         "use a convolutional network")  # fmt: skip
+    return shape
+
+
+def load_weights(backbone: nn.Module, path: Path) -> None:
+    """Load a state dict into the backbone; any prefix ("ppnet.features.") is found and stripped, other keys are left.
+
+    Raises ModelError that names the file and the tensors that are missing or of another shape.
+    """
+    state = read_state_dict(path)
+    own = backbone.state_dict()
+    first = next(iter(own))
+    prefixes = sorted(key[: -len(first)] for key in state if key.endswith(first))
+    if not prefixes:
+        raise ModelError(f"{path}: no tensor called {first!r} with any prefix; it has {', '.join(list(state)[:4])} ...")
+    state = {key.removeprefix(prefixes[0]): value for key, value in state.items() if key.startswith(prefixes[0])}
+    wrong = [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    wrong += [f"{k} is {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in own
+              if k in state and state[k].shape != own[k].shape]  # fmt: skip
+    if wrong:
+        raise ModelError(f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}")
+    backbone.load_state_dict({k: state.get(k, own[k]) for k in own})
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors file, a state dict, or a Lightning checkpoint; nothing pickled is ever executed.
+
+    Raises ModelError that names the file and why it is refused.
+    """
+    if not path.is_file():
+        raise ModelError(f"model.weights = {str(path)!r}: no such file; 'random', 'imagenet' or a file of weights")
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise ModelError(f"{path}: not a safetensors file ({error})") from error
+    try:
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        refused = [name for name in foreign if not name.startswith(_LIGHTNING)]
+        if refused:
+            raise ModelError(f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "
+                             "Save the plain state dict instead")  # fmt: skip
+        with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read as weights ({str(error).splitlines()[0]})") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")
+    return tensors
+
+
+class _StandIn:
+    """Takes the place of every class that a Lightning checkpoint refers to; keeps nothing and does nothing."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+    def __hash__(self):
+        return id(self)

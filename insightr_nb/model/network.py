@@ -1,0 +1,75 @@
+"""INSightR-Net and the baseline (paper, Fig. 1), in reading order."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from insightr_nb.model.backbone import build_backbone, out_channels
+from insightr_nb.model.prototypes import PrototypeLayer, WeightedMean
+from insightr_nb.settings import ModelSettings
+
+
+class Output(NamedTuple):
+    """What INSightR-Net gives for a batch; everything on the model's label scale, 1 to 5."""
+
+    prediction: torch.Tensor  # (B,)
+    weights: torch.Tensor  # (B, m), contributions s * r
+    similarities: torch.Tensor  # (B, m)
+    min_distances: torch.Tensor  # (B, m)
+    distances: torch.Tensor  # (B, m, H, W)
+    latent: torch.Tensor  # (B, C, H, W)
+
+
+class INSightRNet(nn.Module):
+    """Image to latent patches, to distances, to similarities, to a weighted mean of prototype labels."""
+
+    def __init__(self, settings: ModelSettings, weights: str | None = None):
+        """weights: where the backbone's come from, if not as `settings.weights` says."""
+        super().__init__()
+        s = settings
+        self.backbone = build_backbone(s.backbone, weights or s.weights)
+        self.block = nn.Sequential(  # Conv + ReLU + Conv + Sigmoid, section 3, "Implementation"
+            nn.Conv2d(
+                out_channels(self.backbone), s.latent_channels, s.block_kernel, s.block_stride, s.block_padding,
+                padding_mode="replicate",  # zeros would mark the border cells
+            ),
+            nn.ReLU(),
+            nn.Conv2d(s.latent_channels, s.latent_channels, 1),
+        )  # fmt: skip
+        for layer in (self.block[0], self.block[2]):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
+        self.last_layer = WeightedMean(torch.linspace(s.prototype_label_min, s.prototype_label_max, s.prototypes))
+
+    @property
+    def prototype_labels(self) -> torch.Tensor:
+        """(m,), on the model's scale."""
+        return self.last_layer.labels
+
+    def latent(self, images: torch.Tensor) -> torch.Tensor:
+        """f: images (B, 3, S, S) to latent patches (B, C, H, W) in the unit cube, float32."""
+        features = self.backbone(images)  # (B, 512, h, w) for ResNet-18
+        return torch.sigmoid(self.block(features).float())  # the block's last activation, in float32
+
+    def forward(self, images: torch.Tensor) -> Output:
+        latent = self.latent(images)  # (B, C, H, W)
+        distances, min_distances, similarities = self.prototype_layer(latent)
+        prediction, weights = self.last_layer(similarities)  # (B,), (B, m)
+        return Output(prediction, weights, similarities, min_distances, distances, latent)
+
+
+class ResNetRegressor(nn.Module):
+    """The baseline: the same backbone, average pool, one output (paper, section 3, "Implementation")."""
+
+    def __init__(self, settings: ModelSettings, weights: str | None = None):
+        super().__init__()
+        self.backbone = build_backbone(settings.backbone, weights or settings.weights)
+        self.last_layer = nn.Linear(out_channels(self.backbone), 1)
+        nn.init.constant_(self.last_layer.bias, 3.0)  # the middle of the labels 1 to 5
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) to the prediction (B,) on the model's scale."""
+        features = self.backbone(images).float().mean((2, 3))  # (B, C)
+        return self.last_layer(features)[:, 0]

@@ -1,0 +1,478 @@
+"""Every number of a run, in frozen dataclasses; presets and variants; the check of a notebook's parameters.
+
+`RunSettings.from_parameters(preset="paper", fold=2)` is what a notebook calls. The presets are at the end of the file:
+`paper` follows the text of Hesse and Namburete (MICCAI 2022), `released` the code that its authors published where the
+two differ, `demo` is small enough for a laptop, `smoke` for tests.
+"""
+
+import ast
+import dataclasses
+import difflib
+import json
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from insightr_nb.errors import SettingsError
+
+
+def _limits(default, low=None, high=None):
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def _choice(default, *options):
+    return field(default=default, metadata={"options": options})
+
+
+def _coerce(value: Any, kind: Any, name: str) -> Any:
+    """Turn what papermill or YAML hands over (the string '1e-5', the float 3.0) into the type of the field."""
+    optional = "None" in str(kind)
+    if value is None and optional:
+        return None
+    if kind in (int, float) or kind in (int | None, float | None):
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise SettingsError(f"{name} = {value!r}: must be a number, not {type(value).__name__}")
+        try:
+            number = float(value)
+        except ValueError:
+            raise SettingsError(f"{name} = {value!r}: must be a number") from None
+        if not math.isfinite(number):
+            raise SettingsError(f"{name} = {value!r}: must be a finite number")
+        if kind in (float, float | None):
+            return number
+        if number != int(number):
+            raise SettingsError(f"{name} = {value!r}: must be a whole number")
+        return int(number)
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise SettingsError(f"{name} = {value!r}: must be true or false")
+        return value
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{name} = {value!r}: must be a text" + (", or left out" if optional else ""))
+    return value
+
+
+class _Checked:
+    """Coerces and checks every plain field against its type, limits or options; the group names the field in errors."""
+
+    group = ""
+
+    def __post_init__(self):
+        for f in fields(self):
+            if dataclasses.is_dataclass(f.type):
+                continue
+            name = f"{self.group}{f.name}"
+            value = _coerce(getattr(self, f.name), f.type, name)
+            low, high, options = (f.metadata.get(k) for k in ("low", "high", "options"))
+            if value is not None:
+                if (low is not None and not value >= low) or (high is not None and not value <= high):
+                    limits = f"at least {low}" if high is None else f"from {low} to {high}"
+                    raise SettingsError(f"{name} = {value!r}: must be {limits}")
+                if options and value not in options:
+                    raise SettingsError(f"{name} = {value!r}: {_suggest(value, options)}")
+            object.__setattr__(self, f.name, value)
+
+
+def _suggest(name: str, known) -> str:
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    close = close or [k for k in known if k.split(".")[-1] == str(name)]
+    return (f"did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(known)}."
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """The label range of the user (grades 0 to 4) against the model's own, 1 to 5 (paper, section 3, "Dataset")."""
+
+    minimum: float = 0.0
+    maximum: float = 4.0
+
+    @property
+    def unit(self) -> float:
+        """How much of the user's unit is 1 of the model's; 1.0 for grades 0 to 4."""
+        return (self.maximum - self.minimum) / 4.0
+
+    def to_model(self, label):
+        return (label - self.minimum) / self.unit + 1.0
+
+    def to_user(self, label):
+        return (label - 1.0) * self.unit + self.minimum
+
+
+@dataclass(frozen=True)
+class DataSettings(_Checked):
+    """Which photographs, and how they become square images of `size` pixels. `None` means: as the data set has it."""
+
+    group = "data."
+    dataset: str = _choice("synthetic", "synthetic", "csv")
+    folder: str | None = None  # where the raw images are (csv)
+    name: str | None = None  # names the prepared store; the data set's own name unless csv
+    size: int = _limits(256, 32, 4096)  # side of the prepared image in pixels
+    recipe_size: int = _choice(512, 512, 540)  # the size for which the radii hold: fundus 300 px, mask 270 px
+    preparation: str = _choice("graham", "graham", "resize")
+    table: str | None = None  # csv: the label table, relative to the folder
+    image_column: str | None = None
+    label_column: str | None = None
+    patient_column: str | None = None
+    split_column: str | None = None  # holds "train" and "test"
+    label_min: float | None = None
+    label_max: float | None = None
+    train_images: int = _limits(750, 10)  # synthetic: how many to draw, training and validation parts of all folds
+    test_images: int = _limits(250, 5)
+    seed: int = _limits(0, 0)  # of the synthetic images and of the splits, so that folds are the same for every run
+    folds: int = _limits(5, 2, 50)
+    max_train_per_grade: int = _limits(2443, 1)
+    max_test_per_grade: int = _limits(1206, 1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.dataset == "csv" and not self.name:
+            raise SettingsError("name: a csv data set needs a name for its prepared store, e.g. -p name my_images")
+        if self.name and not all(c.isalnum() or c in "-_" for c in self.name):
+            raise SettingsError(f"name = {self.name!r}: only letters, digits, '-' and '_', since folders are called so")
+        if None not in (self.label_min, self.label_max) and not self.label_min < self.label_max:
+            raise SettingsError(f"label_min = {self.label_min} must lie below label_max = {self.label_max}")
+
+    @property
+    def store_name(self) -> str:
+        return self.name or self.dataset
+
+
+@dataclass(frozen=True)
+class ModelSettings(_Checked):
+    """Backbone f, additional block, prototype layer g_p (paper, section 2)."""
+
+    group = "model."
+    backbone: str = "resnet18"  # any convolutional classification network of torchvision
+    weights: str = "imagenet"  # "random", "imagenet", or a file (.safetensors, .pth, a Lightning .ckpt)
+    input_values: str = _choice("imagenet", "imagenet", "unit")  # ImageNet mean and deviation, or x / 255
+    channels: str = _choice("rgb", "rgb", "bgr")
+    block_kernel: int = _limits(2, 1)  # first convolution of the additional block; chosen for a 9 x 9 latent grid
+    block_stride: int = _limits(2, 1)
+    block_padding: int = _limits(1, 0)
+    latent_channels: int = _limits(128, 1)  # c_z; also d_max, since the latent space is the unit cube
+    prototypes: int = _limits(50, 2)  # m
+    prototype_label_min: float = _limits(0.1, 1e-3)  # in the model's 1 to 5
+    prototype_label_max: float = 5.9
+    similarity: str = _choice("inverse", "inverse", "log")
+    epsilon: float = _limits(1e-4, 1e-12)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.prototype_label_min < self.prototype_label_max:
+            raise SettingsError(
+                f"model.prototype_label_max = {self.prototype_label_max}: must lie above "
+                f"model.prototype_label_min = {self.prototype_label_min}"
+            )
+
+
+@dataclass(frozen=True)
+class LossSettings(_Checked):
+    """Weights of the losses (alpha) and the parameters of Eq. 3."""
+
+    group = "losses."
+    mse: float = _limits(1.0, 0)
+    cluster: float = _limits(1.0, 0)
+    psd: float = _limits(10.0, 0)
+    k: int = _limits(3, 1)
+    delta: float = _limits(0.5, 1e-6)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(_Checked):
+    """The three-stage protocol, its rates, and the regression trainings (paper, section 3, "Implementation")."""
+
+    group = "training."
+    cycles: int = _limits(2, 1)
+    warm_up_epochs: int = _limits(5, 0)  # of the joint epochs of the first cycle: backbone frozen
+    joint_epochs: int = _limits(20, 1)
+    last_layer_epochs: int = _limits(10, 1)
+    lr_backbone: float = _limits(1e-5, 0)
+    lr_block: float = _limits(1e-3, 0)
+    lr_prototypes: float = _limits(1e-3, 0)
+    lr_last_layer: float = _limits(1e-3, 0)
+    block_weight_decay: float = _limits(0.0, 0)
+    joint_halve_every: int = _limits(0, 0)  # epochs after which the joint rates halve; 0: constant
+    pretrain_epochs: int = _limits(30, 0)  # 0: the backbone's weights are used as given
+    pretrain_lr: float = _limits(5e-4, 0)
+    pretrain_halve_every: int = _limits(5, 0)
+    baseline_epochs: int = _limits(30, 1)
+    baseline_lr: float = _limits(1e-4, 0)
+    baseline_halve_every: int = _limits(5, 0)
+    batch_size: int = _limits(30, 1)
+    rotation: float = _limits(360.0, 0, 360)  # degrees
+    scale_min: float = _limits(0.9, 0.1)
+    scale_max: float = _limits(1.1, 0.1)
+    fill: int = _limits(128, 0, 255)  # grey level of corners that rotation opens; 128 is the mask's ground
+    batchnorm_images: int = _limits(0, 0)  # training images to re-estimate BatchNorm's statistics with; 0: never
+    selection: str = _choice("mse", "mse", "total")  # validation loss by which the last-layer epochs are compared
+    precision: str = _choice("auto", "auto", "float32", "bfloat16")  # of training; projection and tests are float32
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.warm_up_epochs > self.joint_epochs:
+            raise SettingsError(
+                f"training.warm_up_epochs = {self.warm_up_epochs}: they are the first of the joint epochs, "
+                f"so at most training.joint_epochs = {self.joint_epochs}"
+            )
+        if self.scale_min > self.scale_max:
+            raise SettingsError(f"training.scale_min = {self.scale_min}: above scale_max = {self.scale_max}")
+
+
+GROUPS = {"data": DataSettings, "model": ModelSettings, "losses": LossSettings, "training": TrainingSettings}
+
+# What the backbone's pre-training depends on: an override of anything else shares the backbone of the preset.
+_BACKBONE_FIELDS = {
+    "model.backbone",
+    "model.weights",
+    "model.input_values",
+    "model.channels",
+    "training.batch_size",
+} | {
+    f"training.{name}"
+    for name in ("pretrain_epochs", "pretrain_lr", "pretrain_halve_every", "rotation", "scale_min", "scale_max")
+    + ("fill", "batchnorm_images", "precision")
+}
+
+
+@dataclass(frozen=True)
+class RunSettings(_Checked):
+    """One run: a variant trained on one fold. Everything that decides its result is in here."""
+
+    preset: str
+    variant: str
+    labels: str = _choice("categorical", "categorical", "continuous")
+    fold: int = _limits(0, 0)
+    seed: int = _limits(0, 0)
+    tag: str | None = None
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    losses: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings()
+    overwrite: bool = False
+
+    @classmethod
+    def from_parameters(
+        cls,
+        dataset: str = "synthetic",
+        data_folder: str | None = None,
+        name: str | None = None,
+        preset: str = "demo",
+        labels: str = "categorical",
+        variant: str = "insightr",
+        fold: int = 0,
+        seed: int = 0,
+        device: str = "auto",
+        batch_size: int | None = None,
+        overrides: dict | str | None = None,
+        tag: str | None = None,
+        overwrite: bool = False,
+        **unknown: Any,
+    ) -> "RunSettings":
+        """What the parameters of a notebook become.
+
+        `overrides` maps dotted names of settings to values, {"losses.k": 1}; a JSON text is accepted as well. A tag is
+        required with it, with a `batch_size` and with a seed other than 0, and ends up in the name of the run's folder.
+
+        Raises SettingsError for an unknown name or a value of the wrong type or out of range; the message names both.
+        """
+        if unknown:
+            name = next(iter(unknown))
+            raise SettingsError(f"unknown parameter {name!r}: {_suggest(name, RUN_PARAMETERS)}")
+        if preset not in PRESETS:
+            raise SettingsError(f"preset = {preset!r}: {_suggest(preset, PRESETS)}")
+        if variant not in VARIANTS:
+            raise SettingsError(f"variant = {variant!r}: {_suggest(variant, VARIANTS)}")
+        changes = parse_overrides(overrides)
+        if batch_size is not None:
+            changes["training.batch_size"] = batch_size
+        seed = _coerce(seed, int, "seed")
+        if (seed != 0 or changes) and not tag:
+            what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
+            raise SettingsError(f"tag: needed because {what} departs from preset {preset!r}; e.g. -p tag my_trial")
+        if tag and not all(c.isalnum() or c in "-_." for c in str(tag)):
+            raise SettingsError(f"tag = {tag!r}: only letters, digits, '.', '-' and '_', since a folder is called so")
+        groups = _groups(preset, VARIANTS[variant] | changes)
+        groups["data"] = dataclasses.replace(groups["data"], dataset=dataset, folder=data_folder, name=name)
+        settings = cls(
+            preset, variant, labels, fold, seed, str(tag) if tag else None, device, **groups, overwrite=overwrite
+        )
+        if settings.fold >= settings.data.folds:
+            raise SettingsError(f"fold = {settings.fold}: folds count from 0 to {settings.data.folds - 1}")
+        return settings
+
+    def backbone_run(self) -> "RunSettings | None":
+        """The pre-training whose backbone this run starts from; None if it starts from given weights.
+
+        Variants and sweeps share it, unless they change what the pre-training depends on: then it carries their tag.
+        """
+        if self.variant == "backbone" or self.training.pretrain_epochs == 0:
+            return None
+        plain = _groups(self.preset, {})
+        own = {
+            name: getattr(getattr(self, name.split(".")[0]), name.split(".")[1])
+            for name in sorted(_BACKBONE_FIELDS)
+            if getattr(getattr(self, name.split(".")[0]), name.split(".")[1])
+            != getattr(plain[name.split(".")[0]], name.split(".")[1])
+        }
+        groups = _groups(self.preset, own) | {"data": self.data}
+        tag = self.tag if own or self.seed else None
+        return dataclasses.replace(self, variant="backbone", tag=tag, **groups)
+
+    def steps(self) -> "list[RunSettings]":
+        """The runs to make, in order: the backbone's pre-training if it needs one, then this run."""
+        backbone = self.backbone_run()
+        return [self] if backbone is None else [dataclasses.replace(backbone, overwrite=False), self]
+
+    def as_dict(self) -> dict:
+        """Nested plain values, for the manifest; without what does not change the result (device, overwrite)."""
+        values = dataclasses.asdict(self)
+        for key in ("device", "overwrite"):
+            values.pop(key)
+        values["data"].pop("folder")
+        return values
+
+
+def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
+    """Dotted names to values; a JSON text (papermill -p) is parsed. Raises SettingsError for an unknown name."""
+    if isinstance(overrides, str):
+        try:
+            overrides = json.loads(overrides) if overrides.strip() else {}
+        except json.JSONDecodeError as error:
+            example = '{"losses.k": 1}'
+            raise SettingsError(f"overrides = {overrides!r}: not JSON ({error}); e.g. {example}") from None
+    if overrides is not None and not isinstance(overrides, dict):
+        raise SettingsError(f"overrides = {overrides!r}: must be a mapping such as {{'losses.k': 1}}")
+    known = [f"{g}.{f.name}" for g, kind in GROUPS.items() for f in fields(kind)]
+    for name in overrides or {}:
+        if name not in known:
+            raise SettingsError(f"overrides: unknown setting {name!r}; {_suggest(name, known)}")
+    return dict(overrides or {})
+
+
+def _groups(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = PRESETS[preset] | overrides
+    return {
+        group: kind(**{name.split(".")[1]: value for name, value in merged.items() if name.split(".")[0] == group})
+        for group, kind in GROUPS.items()
+    }
+
+
+def notebook_parameters(namespace: dict[str, Any], names: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """The parameters of the notebook whose `globals()` these are, after a check of what papermill injected.
+
+    papermill accepts a misspelt `-p fodl 2` in silence: it puts `fodl = 2` into a cell of its own, which begins with
+    "# Parameters". Only that cell is checked, so re-running cells in JupyterLab, where other names exist, is never
+    refused.
+
+    Raises SettingsError that names the unknown parameter.
+    """
+    cells = [c for c in namespace.get("In", []) if isinstance(c, str) and c.startswith("# Parameters\n")]
+    for statement in ast.parse(cells[-1]).body if cells else []:
+        for target in getattr(statement, "targets", []):
+            if target.id not in names:
+                raise SettingsError(f"unknown parameter {target.id!r}: {_suggest(target.id, names)}")
+    return {name: namespace[name] for name in names if name in namespace}
+
+
+@dataclass(frozen=True)
+class PrepareOptions(_Checked):
+    """How to prepare a store; nothing of it changes what is in the store."""
+
+    workers: int | None = _limits(None, 1)  # processes; one a core by default
+    max_rejected: float = _limits(0.01, 0, 1)  # share of unusable images that is still accepted
+    overwrite: bool = False
+
+
+def prepare_parameters(preset: str = "demo", data_folder: str | None = None, **given: Any):
+    """What the parameters of notebook 01 become: DataSettings and PrepareOptions.
+
+    `given`: fields of the two. A preparation left None is the preset's. Raises SettingsError like `from_parameters`.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"preset = {preset!r}: {_suggest(preset, PRESETS)}")
+    options = {f.name: given.pop(f.name) for f in fields(PrepareOptions) if f.name in given}
+    known = [f.name for f in fields(DataSettings)]
+    for name in given:
+        if name not in known:
+            raise SettingsError(f"unknown parameter {name!r}: {_suggest(name, PREPARE_PARAMETERS)}")
+    given = {name: value for name, value in given.items() if value is not None}
+    data = dataclasses.replace(_groups(preset, {})["data"], folder=data_folder, **given)
+    return data, PrepareOptions(**options)
+
+
+PREPARE_PARAMETERS = (
+    "dataset", "data_folder", "name", "preset", "table", "image_column", "label_column", "patient_column",
+    "split_column", "label_min", "label_max", "preparation", "workers", "max_rejected", "overwrite",
+)  # fmt: skip
+
+RUN_PARAMETERS = (
+    "dataset", "data_folder", "name", "preset", "labels", "variant", "fold", "seed", "device", "batch_size",
+    "overrides", "tag", "overwrite",
+)  # fmt: skip
+
+# The defaults of the dataclasses above are the paper's text; a preset lists what departs from it.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"data.size": 512},
+    "released": {
+        "data.size": 540,
+        "data.recipe_size": 540,
+        "model.input_values": "unit",
+        "model.channels": "bgr",
+        "model.block_kernel": 1,
+        "model.block_padding": 0,
+        "losses.k": 4,
+        "training.joint_epochs": 21,
+        "training.last_layer_epochs": 9,
+        "training.block_weight_decay": 1e-3,
+        "training.joint_halve_every": 5,
+        "training.baseline_lr": 5e-4,
+        "training.fill": 0,
+        "training.selection": "total",
+    },
+    "demo": {
+        "data.size": 256,
+        "model.weights": "random",
+        "model.block_stride": 1,
+        "training.warm_up_epochs": 1,
+        "training.joint_epochs": 6,
+        "training.last_layer_epochs": 2,
+        "training.lr_backbone": 1e-4,
+        "training.lr_last_layer": 1e-2,
+        "training.pretrain_epochs": 12,
+        "training.pretrain_lr": 1e-3,
+        "training.pretrain_halve_every": 4,
+        "training.baseline_epochs": 6,
+        "training.baseline_halve_every": 2,
+        "training.batchnorm_images": 150,
+    },
+    "smoke": {
+        "data.size": 64,
+        "data.train_images": 120,
+        "data.test_images": 40,
+        "data.folds": 3,
+        "model.weights": "random",
+        "model.block_stride": 1,
+        "model.latent_channels": 16,
+        "model.prototypes": 10,
+        "training.warm_up_epochs": 1,
+        "training.joint_epochs": 2,
+        "training.last_layer_epochs": 1,
+        "training.lr_backbone": 1e-4,
+        "training.pretrain_epochs": 2,
+        "training.baseline_epochs": 1,
+    },
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "backbone": {},  # the regression pre-training that the other variants start from
+    "baseline": {},  # ResNet-18 with average pool and one output
+    "insightr": {},
+    "log_similarity": {"model.similarity": "log"},  # Table 1, (1a)
+}

@@ -1,0 +1,1 @@
+"""The three-stage protocol: stages, loop, projection, checkpoints."""

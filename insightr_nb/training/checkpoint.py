@@ -1,0 +1,75 @@
+"""Model files: safetensors with the settings as metadata. Resume files: tensors and plain values, nothing pickled."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from insightr_nb import runs
+from insightr_nb.errors import ModelError, RunError
+from insightr_nb.model.network import INSightRNet, ResNetRegressor
+from insightr_nb.settings import GROUPS, RunSettings
+
+
+def build_network(settings: RunSettings, weights: str | None = None) -> INSightRNet | ResNetRegressor:
+    """The network of a variant; `weights` is where the backbone starts, if not as the settings say."""
+    kind = ResNetRegressor if settings.variant in ("backbone", "baseline") else INSightRNet
+    return kind(settings.model, weights)
+
+
+def save_model(path: Path, network: nn.Module, settings: dict[str, Any]) -> None:
+    """`settings`: RunSettings.as_dict(), kept as metadata so that the file alone is enough to build the network."""
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    with runs.atomic(path) as temporary:
+        safetensors.torch.save_file(state, temporary, {"insightr_nb": json.dumps(settings)})
+
+
+def load_model(path: Path, device: torch.device | str = "cpu") -> INSightRNet | ResNetRegressor:
+    """The network of a model.safetensors, in `eval()` and channels_last.
+
+    Raises RunError for a missing or damaged file, ModelError for one that does not fit; both name it.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        state = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise RunError(f"{runs.shown(path)} is missing") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise RunError(f"{runs.shown(path)} is damaged: {error}") from error
+    if "insightr_nb" not in metadata:
+        raise ModelError(f"{runs.shown(path)} was not written by this package: no settings in its metadata")
+    network = build_network(settings_of(json.loads(metadata["insightr_nb"])), "random")
+    own = network.state_dict()
+    wrong = sorted(k for k in own.keys() | state.keys()
+                   if k not in own or k not in state or own[k].shape != state[k].shape)  # fmt: skip
+    if wrong:
+        raise ModelError(f"{runs.shown(path)}: {len(wrong)} tensors differ from the network: {', '.join(wrong[:5])}")
+    network.load_state_dict(state)
+    return network.to(device, memory_format=torch.channels_last).eval()
+
+
+def settings_of(values: dict[str, Any]) -> RunSettings:
+    """RunSettings from what `as_dict` gave, as a manifest or a model file holds it."""
+    groups = {name: kind(**values[name]) for name, kind in GROUPS.items()}
+    return RunSettings(**{k: v for k, v in values.items() if k not in GROUPS}, **groups)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    with runs.atomic(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Raises RunError that names a file that is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise RunError(
+            f"{runs.shown(path)} is damaged ({str(error).splitlines()[0]}); overwrite=True starts the run again"
+        ) from error

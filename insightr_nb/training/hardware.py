@@ -1,0 +1,51 @@
+"""Which device and precision a run uses, and what the manifest says of them."""
+
+import contextlib
+import os
+import platform
+
+import torch
+
+from insightr_nb.errors import SettingsError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """ "auto": CUDA when present, else the CPU. Raises SettingsError for a device that this machine does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"device = {name!r}: must be auto, cpu, cuda, cuda:<number> or mps") from None
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if (device.index or 0) >= count.get(device.type, 0):
+        raise SettingsError(f"device = {name!r}: this machine has {count.get(device.type, 0)} of that kind; use auto")
+    return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 faster than in float32: it has units for it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        units = torch.cpu.get_capabilities()
+        return bool(units.get("amx_bf16") or units.get("avx512_bf16"))
+    return False
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The precision of training: "auto" is bfloat16 where the device has units for it. Tests are float32."""
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+
+
+def describe(device: torch.device) -> dict[str, str | int | bool]:
+    """For the manifest."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "bfloat16": has_bfloat16(device),
+    }

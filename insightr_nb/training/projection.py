@@ -1,0 +1,66 @@
+"""Projection: every prototype becomes the nearest latent patch of the training set (paper, "Training Algorithm")."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from insightr_nb.data.loading import InOrder, Part, batches, network_input
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.model.prototypes import squared_distances
+from insightr_nb.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Where each of the m prototypes comes from.
+
+    positions: (m,) into the part; rows, columns: (m,) latent cells; distances: (m,) squared, from the prototype before
+    the projection to its patch; before: (m, C) the vectors before; maps: (m, H, W) squared distances of the projected
+    prototypes on their own source images.
+    """
+
+    positions: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    distances: np.ndarray
+    before: np.ndarray
+    maps: np.ndarray
+
+
+@torch.no_grad()
+def project(network: INSightRNet, part: Part, settings: ModelSettings, batch_size: int = 30) -> Projection:
+    """Replace every prototype by the nearest latent patch among all images of the part, and say where it is from.
+
+    One pass over every image once, un-augmented, in order, in float32; the memory depends on m, not on the number of
+    images. Ties go to the lowest (distance, image, row, column), so the result does not depend on the batch size.
+    """
+    network.eval()
+    layer = network.prototype_layer
+    device = layer.vectors.device
+    m = len(layer.vectors)
+    before = layer.vectors.detach().clone()  # (m, C)
+    best = torch.full((m,), torch.inf, device=device)
+    place = torch.zeros(m, 3, dtype=torch.long, device=device)  # position in the part, row, column
+    patch, maps = before.clone(), None
+    start = 0
+    for images, _ in batches(InOrder(part), batch_size, device):
+        latent = network.latent(network_input(images, settings))  # (B, C, H, W)
+        b, _, height, width = latent.shape
+        distances = squared_distances(latent, before)  # (B, m, H, W)
+        flat = distances.transpose(0, 1).flatten(1)  # (m, B * H * W), in the order image, row, column
+        distance = flat.amin(1)
+        cell = (flat == distance[:, None]).int().argmax(1)  # the first of equals
+        image, row, column = cell // (height * width), cell // width % height, cell % width
+        closer = distance < best  # strictly, so an earlier image keeps a tie
+        best[closer] = distance[closer]
+        place[closer] = torch.stack([start + image, row, column], 1)[closer]
+        patch[closer] = latent[image, :, row, column][closer]
+        if maps is None:
+            maps = torch.zeros(m, height, width, device=device)
+        for j in closer.nonzero()[:, 0].tolist():
+            maps[j] = squared_distances(latent[image[j]][None], patch[j][None])[0, 0]
+        start += b
+    layer.vectors.copy_(patch)
+    positions, rows, columns = place.cpu().numpy().T
+    return Projection(positions, rows, columns, best.cpu().numpy(), before.cpu().numpy(), maps.cpu().numpy())

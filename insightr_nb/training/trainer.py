@@ -1,0 +1,342 @@
+"""The training loop: runs the stages of the protocol, keeps the best state, can be interrupted after any epoch."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import update_bn
+from tqdm.auto import tqdm
+
+from insightr_nb import runs
+from insightr_nb.data import splits
+from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input
+from insightr_nb.data.prepare import Store, prepare
+from insightr_nb.errors import RunError
+from insightr_nb.model import losses
+from insightr_nb.model.network import INSightRNet, ResNetRegressor
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training import checkpoint, hardware
+from insightr_nb.training.projection import project
+from insightr_nb.training.stages import Stage, protocol, training_only
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """The prepared store of a run and the parts of its fold, targets on the model's scale."""
+
+    store: Store
+    split: splits.Split
+    training: Part
+    validation: Part
+    test: Part
+
+
+def fold_data(settings: RunSettings) -> FoldData:
+    """Prepares what is not prepared yet. Continuous labels, if asked for, go to training and validation only."""
+    store = prepare(settings.data)
+    split = splits.split(store.table, store.grades, settings.data, settings.fold)
+    given = labels = store.table["label"].to_numpy(float)
+    classes = splits.strata(given, store.grades)
+    if settings.labels == "continuous" and store.grades:
+        labels = splits.continuous_labels(labels, list(store.table["image_id"]), settings.seed)
+
+    def part(rows: np.ndarray, values: np.ndarray) -> Part:
+        targets = store.scale.to_model(values[rows]).astype(np.float32)
+        return Part(store.images, rows, targets, classes[rows])
+
+    return FoldData(store, split, part(split.training, labels), part(split.validation, labels), part(split.test, given))
+
+
+def train(settings: RunSettings) -> Run:
+    """Train one (variant, fold), or finish an interrupted training, or find it done.
+
+    Writes manifest.json, history.csv, last.ckpt (until the training is done), model.safetensors, and for a network
+    with prototypes prototypes.csv (`evaluate` adds the boxes), prototype_maps.npy and prototypes_before_projection.npy.
+    Test images are not looked at: that is `analysis.evaluation.evaluate`.
+
+    Raises RunError when the folder holds a run with other settings, its backbone is missing, or a loss is not finite.
+    """
+    run = Run(runs.run_directory(settings))
+    device = hardware.choose_device(settings.device)
+    data = fold_data(settings)
+    about = {"store": data.store.fingerprint, "split": data.split.fingerprint}
+    resumed = not settings.overwrite and (run / "manifest.json").exists()
+    if resumed:
+        _check_same(run, settings.as_dict(), about)
+        if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists():
+            return run
+    else:
+        run.path.mkdir(parents=True, exist_ok=True)
+        for file in run.path.iterdir():
+            if file.is_file():
+                file.unlink()
+    run.start(settings.as_dict(), about, hardware.describe(device), resumed)
+    with run.working():
+        _Trainer(settings, run, data, device).train()
+    return run
+
+
+def _check_same(run: Run, settings: dict[str, Any], about: dict[str, str]) -> None:
+    manifest = run.manifest
+    made = _flat(manifest["settings"]) | _flat({"fingerprint": manifest["data"]})
+    asked = _flat(settings) | _flat({"fingerprint": about})
+    different = [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
+    if different:
+        raise RunError(
+            f"run {runs.shown(run.path)} was made with other settings: {'; '.join(different[:5])}. "
+            "Give this run another tag, or use overwrite=True to make it again"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+class _Trainer:
+    """State of one training; everything that a resumed one needs is in `_state`."""
+
+    def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device):
+        self.settings, self.run, self.data, self.device = settings, run, data, device
+        self.stages = protocol(settings)
+        torch.manual_seed(settings.seed)
+        self.network = checkpoint.build_network(settings, self._backbone_weights())
+        self.network.to(device, memory_format=torch.channels_last).eval()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None  # the selected epoch: its validation loss, network state, projection
+        self.projection: dict[str, Any] | None = None  # of the present cycle
+        self.projected = 0  # stages whose projection is done
+        self.optimizer_state: dict[str, Any] | None = None
+
+    def _backbone_weights(self) -> str | None:
+        backbone = self.settings.backbone_run()
+        if backbone is None:
+            return None
+        run = Run(runs.run_directory(backbone))
+        if not (run / "model.safetensors").exists():
+            raise RunError(f"the backbone of this fold is missing. Make it with: {run.command()}")
+        return str(run / "model.safetensors")
+
+    def train(self) -> None:
+        if (self.run / "last.ckpt").exists():
+            self._restore(checkpoint.load_state(self.run / "last.ckpt"))
+            print(f"resumed after epoch {len(self.history)}")
+        done = len(self.history)  # epochs
+        for index, stage in enumerate(self.stages):
+            skip = min(done, stage.epochs)
+            done -= skip
+            if skip < stage.epochs:
+                self._run_stage(index, stage, first_epoch=skip)
+        self._finish()
+
+    def _run_stage(self, index: int, stage: Stage, first_epoch: int) -> None:
+        if stage.projects and self.projected <= index:
+            self._project(stage)
+            self.projected = index + 1
+            self._save()
+        optimizer, schedule = stage.optimizer(self.network)
+        if first_epoch:
+            optimizer.load_state_dict(self.optimizer_state["optimizer"])
+            schedule.load_state_dict(self.optimizer_state["schedule"])
+        for _ in range(first_epoch, stage.epochs):
+            begin = time.monotonic()
+            rate = schedule.get_last_lr()[0]
+            row = {"epoch": len(self.history) + 1, "cycle": stage.cycle, "stage": stage.name, "learning_rate": rate}
+            row |= self._epoch(stage, optimizer)
+            schedule.step()
+            if "backbone" in stage.learning_rates:
+                self._estimate_batchnorm()
+            row |= self._validate()
+            row["seconds"] = round(time.monotonic() - begin, 2)
+            self.history.append(row)
+            self._select(stage, row)
+            self.optimizer_state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+            self._save()
+            total = sum(s.epochs for s in self.stages)
+            print(
+                f"epoch {row['epoch']:3d}/{total} {stage.name:<10} cycle {stage.cycle}  "
+                f"loss {row['train_total']:.3f}  MAE training {row['train_mae']:.3f}  "
+                f"validation {row['validation_mae']:.3f}  {row['seconds']:.0f} s",
+                flush=True,
+            )
+
+    def _epoch(self, stage: Stage, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        """One pass over the training part; the means of the losses, in the user's units where they are labels."""
+        settings, epoch = self.settings, len(self.history)
+        torch.manual_seed(settings.seed * 100_003 + epoch)  # for dropout in other backbones
+        dataset = Epoch(self.data.training, settings.training, settings.seed, epoch)
+        size = settings.training.batch_size
+        sums: dict[str, float] = {}
+        with training_only(self.network, tuple(stage.learning_rates)):
+            loader = batches(dataset, size, self.device)
+            steps = math.ceil(len(dataset) / size)
+            for images, targets in tqdm(loader, total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1):
+                values, prediction = self._losses(images, targets)
+                if not values["total"].isfinite():
+                    raise RunError(
+                        f"the loss is not finite in epoch {epoch + 1} ({stage.name}, cycle {stage.cycle}): "
+                        + ", ".join(f"{k} = {v.item():g}" for k, v in values.items())
+                        + ". The state before this epoch is kept; a lower learning rate or precision float32 may help"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                values["total"].backward()
+                optimizer.step()
+                values["mae"] = (prediction - targets).abs().mean() * self.data.store.scale.unit
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * len(targets)
+        return {f"train_{name}": value / len(dataset) for name, value in sums.items()}
+
+    def _losses(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        with hardware.autocast(self.device, self.settings.training.precision):
+            output = self.network(network_input(images, self.settings.model))
+        if isinstance(self.network, INSightRNet):
+            values = losses.total_loss(
+                output.prediction, output.min_distances, targets, self.network.prototype_labels,
+                self.network.prototype_layer.max_distance, self.settings.losses,
+            )  # fmt: skip
+            return values, output.prediction.detach()
+        mse = losses.mse_loss(output, targets)
+        return {"mse": mse, "total": mse}, output.detach()
+
+    @torch.no_grad()
+    def _estimate_batchnorm(self) -> None:
+        """Re-estimate BatchNorm's running statistics, which are noisy in a short training (setting `batchnorm_images`).
+
+        From un-augmented training images, evenly spaced; only called where the backbone trains, so that a projected
+        prototype never moves away from its patch.
+        """
+        part, count = self.data.training, self.settings.training.batchnorm_images
+        if not count:
+            return
+        rows = part.rows[np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)]
+        sample = InOrder(Part(part.images, rows, np.zeros(len(rows), np.float32), rows))
+        inputs = (
+            network_input(images, self.settings.model)
+            for images, _ in batches(sample, self.settings.training.batch_size, self.device)
+        )
+        with hardware.autocast(self.device, self.settings.training.precision):
+            update_bn(inputs, self.network.backbone)
+        self.network.eval()
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """MAE in the user's units, and the MSE as the mean over grades: balanced without copies of images."""
+        part, unit = self.data.validation, self.data.store.scale.unit
+        predictions, total = [], 0.0
+        for images, targets in batches(InOrder(part), self.settings.training.batch_size, self.device):
+            values, prediction = self._losses(images, targets)
+            predictions.append(prediction.float().cpu())
+            total += values["total"].item() * len(targets)
+        error = torch.cat(predictions).double().numpy() - part.targets
+        by_grade = [np.square(error[part.strata == grade]).mean() for grade in np.unique(part.strata)]
+        return {
+            "validation_mse": float(np.mean(by_grade)),
+            "validation_total": total / len(part),
+            "validation_mae": float(np.abs(error).mean() * unit),
+        }
+
+    def _project(self, stage: Stage) -> None:
+        result = project(self.network, self.data.training, self.settings.model)
+        self.projection = {name: torch.from_numpy(value) for name, value in asdict(result).items()}
+        sources = {(p, r, c) for p, r, c in zip(result.positions, result.rows, result.columns, strict=True)}
+        images = len(set(result.positions))
+        print(
+            f"projection, cycle {stage.cycle}: {len(sources)} different patches of {images} images, "
+            f"squared distance moved {np.median(result.distances):.3f} (median), {result.distances.max():.3f} (most)"
+        )
+
+    def _select(self, stage: Stage, row: dict[str, Any]) -> None:
+        loss = row[f"validation_{self.settings.training.selection}"]
+        if stage.selectable and (self.best is None or loss < self.best["loss"]):
+            state = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            self.best = {"loss": loss, "epoch": row["epoch"], "network": state, "projection": self.projection}
+
+    def _save(self) -> None:
+        checkpoint.save_state(
+            self.run / "last.ckpt",
+            {
+                "network": self.network.state_dict(),
+                "best": self.best,
+                "projection": self.projection,
+                "projected": self.projected,
+                "optimizer_state": self.optimizer_state,
+                "history": self.history,
+            },
+        )
+        if self.history:
+            runs.write_csv(self.run / "history.csv", self.history)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        for name in ("best", "projection", "projected", "optimizer_state", "history"):
+            setattr(self, name, state[name])
+
+    def _finish(self) -> None:
+        """Write the selected model and where its prototypes come from."""
+        if self.best is None:
+            raise RunError("no epoch was selected: every validation loss is not a number")
+        self.network.load_state_dict(self.best["network"])
+        if projection := self.best["projection"]:
+            self._write_prototypes({name: tensor.numpy() for name, tensor in projection.items()})
+        self.run.update(selected_epoch=self.best["epoch"], validation_loss=self.best["loss"])
+        checkpoint.save_model(self.run / "model.safetensors", self.network, self.settings.as_dict())
+        (self.run / "last.ckpt").unlink(missing_ok=True)
+
+    def _write_prototypes(self, projection: dict[str, np.ndarray]) -> None:
+        labels = self.data.store.scale.to_user(self.network.prototype_labels.cpu().double().numpy())
+        rows = self.data.training.rows[projection["positions"]]
+        runs.write_csv(
+            self.run / "prototypes.csv",
+            [
+                {
+                    "prototype": j,
+                    "label": round(float(labels[j]), 6),
+                    "image_id": self.data.store.table["image_id"][rows[j]],
+                    "row": int(projection["rows"][j]),
+                    "col": int(projection["columns"][j]),
+                    "distance_before_projection": float(projection["distances"][j]),
+                }
+                for j in range(len(labels))
+            ],
+        )
+        runs.write_array(self.run / "prototype_maps.npy", projection["maps"])
+        runs.write_array(self.run / "prototypes_before_projection.npy", projection["before"])
+
+
+def expected_minutes(steps: list[RunSettings], data: FoldData) -> float:
+    """How long the trainings that are not finished will take on this machine, from a few timed steps of each kind."""
+    minutes = 0.0
+    for settings in steps:
+        run = Run(runs.run_directory(settings))
+        if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists() and not settings.overwrite:
+            continue
+        device = hardware.choose_device(settings.device)
+        network = ResNetRegressor(settings.model, "random").to(device, memory_format=torch.channels_last)
+        images = network_input(
+            torch.zeros(15, *data.store.images.shape[1:], dtype=torch.uint8, device=device), settings.model
+        )
+        seconds = {}
+        for training in (True, False):
+            network.train(training)
+            with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
+                for _ in range(2):  # the first is warm-up
+                    begin = time.monotonic()
+                    loss = network(images).sum()
+                    if training:
+                        loss.backward()
+                    loss.item()
+                    seconds[training] = (time.monotonic() - begin) / len(images)
+        epoch = len(Epoch(data.training, settings.training, 0, 0))
+        for stage in protocol(settings):
+            each = epoch * seconds["backbone" in stage.learning_rates] + len(data.validation) * seconds[False]
+            minutes += stage.epochs * each / 60
+            if stage.projects:  # in float32, about twice the time
+                minutes += 2 * len(data.training) * seconds[False] / 60
+        minutes += 2 * len(data.test) * seconds[False] / 60
+    return minutes

@@ -1,0 +1,92 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from insightr_nb.analysis.geometry import Grid, grid
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.settings import ModelSettings, RunSettings
+
+
+def linear(network: INSightRNet) -> INSightRNet:
+    """The same layers and paddings, but every weight positive and nothing else: gradients then show pure geometry."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    return network.eval()
+
+
+def gradient(network: INSightRNet, size: int, row: int, col: int) -> np.ndarray:
+    """(size, size): how much a latent cell depends on each pixel."""
+    image = torch.full((1, 3, size, size), 0.5, requires_grad=True)
+    network.block(network.backbone(image))[0, 0, row, col].backward()
+    return image.grad[0].abs().sum(0).numpy()
+
+
+def test_the_paper_preset_is_64_i_minus_16():
+    cells = Grid(512, 9, 64, -16.0, 467)
+    assert [cells.centre(i) for i in (0, 1, 8)] == [-16, 48, 496]
+    assert cells.box(0, 0) == (0, 0, 16, 16)
+    assert cells.box(1, 2) == (80, 16, 144, 80)
+    assert cells.box(8, 8) == (464, 464, 512, 512)
+    settings = RunSettings.from_parameters(preset="paper")
+    network = INSightRNet(dataclasses.replace(settings.model, weights="random")).eval()
+    assert grid(network, 512) == cells
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "cell"),
+    [
+        (ModelSettings(weights="random"), 1536, 12),  # paper's block on an image large enough to hold the whole field
+        (ModelSettings(weights="random", block_stride=1), 1024, 16),  # demo
+        (ModelSettings(weights="random", block_kernel=1, block_padding=0), 1500, 12),  # released
+        (ModelSettings(backbone="vgg11", weights="random", block_stride=1), 512, 8),
+        (ModelSettings(backbone="resnet50", weights="random"), 1536, 12),
+    ],
+)
+def test_a_cell_depends_on_the_pixels_around_its_centre(model, size, cell):
+    network = linear(INSightRNet(model))
+    cells = grid(network, size)
+    weight = gradient(network, size, cell, cell)
+    pixels = np.arange(size)
+    # max-pooling passes a gradient to the first of equal pixels, which shifts the mean by up to a pixel or so
+    assert (weight.sum(0) * pixels).sum() / weight.sum() == pytest.approx(cells.centre(cell), abs=0.06 * cells.stride)
+    reached = np.flatnonzero(weight.sum(1))
+    assert np.ptp(reached) + 1 <= cells.receptive_field
+    assert np.ptp(reached) + 1 >= cells.receptive_field - 0.1 * cells.stride - 2
+
+
+def test_every_cell_has_pixels_and_inner_boxes_touch():
+    cells = Grid(256, 9, 32, -16.0, 467)  # demo: cell 0 is centred outside the image
+    for i in range(9):
+        x0, y0, x1, y1 = cells.box(i, i)
+        assert 0 <= x0 < x1 <= 256
+        assert (x0, x1) == (y0, y1)
+    assert [cells.box(0, i)[0] for i in range(2, 9)] == [cells.box(0, i)[2] for i in range(1, 8)]
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_map_is_upsampled_onto_the_centres(smooth):
+    cells = Grid(512, 9, 64, -16.0, 467)
+    values = np.zeros((9, 9))
+    values[3, 5] = 1
+    heat = cells.upsample(values, smooth)
+    assert heat.shape == (512, 512)
+    assert heat[176, 304] == 1  # 64 * 3 - 16, 64 * 5 - 16
+    inside = np.argwhere(heat > 0.5)
+    x0, y0, x1, y1 = cells.box(3, 5)
+    assert inside.mean(0) == pytest.approx([(y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2], abs=1)
+    if not smooth:
+        assert (heat > 0).sum() == 64 * 64
+
+
+def test_the_border_keeps_the_value_of_its_cell():
+    cells = Grid(256, 9, 32, -16.0, 467)
+    values = np.arange(81, dtype=float).reshape(9, 9)
+    assert cells.upsample(values)[255, 255] == 80

@@ -1,0 +1,37 @@
+"""Shared by all tests: a place for outputs outside the project, and finished runs of preset `smoke`, made once."""
+
+from pathlib import Path
+
+import pytest
+
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outputs(tmp_path_factory):
+    """Everything that the tests write, kernels of notebooks included, goes here."""
+    folder = tmp_path_factory.mktemp("outputs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSIGHTR_OUTPUTS", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def smoke_settings() -> RunSettings:
+    return RunSettings.from_parameters(preset="smoke", variant="insightr")
+
+
+@pytest.fixture(scope="session")
+def smoke_run(outputs, smoke_settings) -> Run:
+    """A finished run of `insightr` at preset `smoke`."""
+    from insightr_nb.analysis.evaluation import evaluate
+    from insightr_nb.training.trainer import train
+
+    for step in smoke_settings.steps():
+        run = train(step)
+        evaluate(run, step)
+    return run

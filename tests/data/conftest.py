@@ -1,0 +1,75 @@
+"""Shared by the tests of the data side: a folder of outputs per test, small csv data sets, a pool without processes."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from insightr_nb.data import prepare
+from insightr_nb.settings import DataSettings
+
+IDRID = Path(__file__).resolve().parents[3] / "shared" / "data" / "idrid"
+
+
+@pytest.fixture(scope="session")
+def idrid() -> Path:
+    """413 real photographs, 640 x 425, and labels.csv (image, level, dme)."""
+    if not IDRID.is_dir():
+        pytest.skip(f"{IDRID} is not there")
+    return IDRID
+
+
+@pytest.fixture
+def own_outputs(tmp_path, monkeypatch) -> Path:
+    """An outputs folder for one test."""
+    folder = tmp_path / "outputs"
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def csv_settings(tmp_path):
+    """Makes a csv data set: the text of its table, and its files; returns DataSettings for it.
+
+    files: names (empty files: the catalogue does not look inside), or a dict of names to solid RGB colours or bytes.
+    """
+
+    def make(table: str | bytes, files=(), *, folder: str = "raw", **settings) -> DataSettings:
+        root = tmp_path / folder
+        root.mkdir(exist_ok=True)
+        for name in files:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = files[name] if isinstance(files, dict) else b""
+            if isinstance(content, tuple):
+                content = cv2.imencode(".png", np.full((20, 20, 3), content[::-1], np.uint8))[1].tobytes()
+            path.write_bytes(content)
+        (root / "labels.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+        return DataSettings(**{"dataset": "csv", "name": "mine", "folder": str(root), "size": 32} | settings)
+
+    return make
+
+
+@pytest.fixture
+def in_process(monkeypatch) -> list[str]:
+    """`prepare` without worker processes; the list has the source of every image that was worked on, in order."""
+    worked: list[str] = []
+
+    class Pool:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+        def map(self, function, jobs, chunksize=1):
+            for job in jobs:
+                worked.append(job[0])
+                yield function(job)
+
+    monkeypatch.setattr(prepare, "ProcessPoolExecutor", Pool)
+    return worked

@@ -1,0 +1,126 @@
+import os
+import sys
+import types
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from insightr_nb.errors import ModelError
+from insightr_nb.model import backbone as module
+from insightr_nb.model.backbone import build_backbone, load_weights, out_channels, read_state_dict
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A ResNet-18 with recognisable weights, whole, as torchvision saves it."""
+    torch.manual_seed(7)
+    return torchvision.models.resnet18(weights=None).state_dict()
+
+
+def assert_loaded(backbone, state):
+    for key, value in backbone.state_dict().items():
+        torch.testing.assert_close(value, state[key], msg=key)
+
+
+def test_it_is_torchvisions_network_up_to_the_pooling():
+    torch.manual_seed(0)
+    whole = torchvision.models.resnet18(weights=None).eval()
+    backbone = build_backbone("resnet18").eval()
+    backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if not k.startswith("fc")})
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(whole.fc(backbone(x).mean((2, 3))), whole(x))
+    assert backbone(x).shape == (1, 512, 2, 2)
+    assert out_channels(backbone) == 512
+
+
+@pytest.mark.parametrize("name", ["densenet121", "mobilenet_v3_small", "convnext_tiny"])
+def test_other_networks_by_name(name):
+    torch.manual_seed(0)
+    assert build_backbone(name)(torch.randn(2, 3, 64, 64)).dim() == 4
+
+
+def test_weights_from_a_plain_state_dict(tmp_path, trained):
+    torch.save(trained, tmp_path / "resnet18.pth")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "resnet18.pth")), trained)
+
+
+def test_weights_from_safetensors_with_a_prefix(tmp_path, trained):
+    safetensors.torch.save_file({f"backbone.{k}": v for k, v in trained.items()}, tmp_path / "m.safetensors")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.safetensors")), trained)
+
+
+def test_weights_from_a_lightning_checkpoint_like_the_papers(tmp_path, trained, monkeypatch):
+    """It holds the authors' own parameter class and Lightning's callbacks beside the tensors; none of it is needed."""
+    names = types.ModuleType("define_parameters")
+    exec("class Parameters:\n    def __init__(self):\n        self.lr = 5e-4\n", names.__dict__)
+    names.Parameters.__module__ = "define_parameters"
+    monkeypatch.setitem(sys.modules, "define_parameters", names)
+    content = {
+        "epoch": 29,
+        "state_dict": {f"model.features.{k}": v for k, v in trained.items() if not k.startswith("fc")}
+        | {"model.fc.weight": torch.zeros(1, 512)},
+        "hyper_parameters": {"params": names.Parameters()},
+        "callbacks": {},
+    }
+    torch.save(content, tmp_path / "model.ckpt")
+    monkeypatch.delitem(sys.modules, "define_parameters")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "model.ckpt")), trained)
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_nothing_of_a_malicious_file_runs(tmp_path, trained):
+    trap = tmp_path / "it_ran"
+    torch.save({"state_dict": trained, "extra": Malicious(trap)}, tmp_path / "bad.ckpt")
+    with pytest.raises(ModelError, match=r"bad\.ckpt.*system.*refused"):
+        build_backbone("resnet18", str(tmp_path / "bad.ckpt"))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "fragments"),
+    [
+        ("resnet81", "random", ["'resnet81'", "resnet"]),
+        ("vit_b_16", "random", ["'vit_b_16'"]),
+        ("resnet18", "no_such_file.pth", ["no_such_file.pth", "no such file"]),
+    ],
+)
+def test_a_bad_backbone_is_named(name, weights, fragments):
+    with pytest.raises(ModelError) as caught:
+        build_backbone(name, weights)
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+
+
+def test_weights_of_another_architecture_are_named(tmp_path, trained):
+    torch.save(trained, tmp_path / "r18.pth")
+    with pytest.raises(ModelError, match=r"r18\.pth.*layer1\.0\.conv1\.weight is \(64, 64, 3, 3\) instead of"):
+        build_backbone("resnet50", str(tmp_path / "r18.pth"))
+    with pytest.raises(ModelError, match="no tensor called"):
+        load_weights(build_backbone("vgg11"), tmp_path / "r18.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken zip"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_damaged_file_is_named(tmp_path, content, suffix):
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="broken"):
+        read_state_dict(path)
+
+
+def test_imagenet_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(module, "get_model", offline)
+    with pytest.raises(ModelError, match=r"no connection.*https://.*resnet18.*model\.weights"):
+        build_backbone("resnet18", "imagenet")

@@ -1,0 +1,139 @@
+"""Every notebook, run by papermill as a user runs it, at preset `smoke`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from conftest import ROOT, SHARED
+
+from insightr_nb import settings
+from insightr_nb.runs import Run
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+IDRID = SHARED / "data" / "idrid"
+
+
+def run(name: str, folder, **parameters) -> subprocess.CompletedProcess:
+    """`papermill notebooks/<name>.ipynb out.ipynb -p ...` with everything written below `folder`."""
+    options = [word for key, value in parameters.items() for word in ("-p", key, str(value))]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        f"notebooks/{name}.ipynb",
+        f"{folder}/{name}.ipynb",
+    ]
+    environment = os.environ | {"INSIGHTR_OUTPUTS": str(folder)}
+    return subprocess.run(command + options, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def succeed(name: str, folder, **parameters) -> str:
+    """Runs a notebook that must succeed; the text that it printed."""
+    done = run(name, folder, **parameters)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
+    return "".join(o.get("text", "") for c in cells if c.cell_type == "code" for o in c.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_it_is_clean_and_has_a_typed_parameters_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert not any(c.outputs or c.execution_count for c in code), "outputs in git: run nbstripout"
+    assert notebook.cells[0].cell_type == "markdown"
+    assert "| **Output** |" in notebook.cells[0].source
+    assert "| **Time** |" in notebook.cells[0].source
+    assert code[0].metadata.get("tags") == ["parameters"]
+    parameters = papermill.inspect_notebook(str(path))
+    assert parameters
+    for name, found in parameters.items():
+        assert found["inferred_type_name"] != "None", f"{name} has no type"
+        assert found["help"], f"{name} has no comment"
+    assert not any("../" in c.source for c in code)
+
+
+def test_the_parameters_of_the_notebooks_are_those_that_are_checked():
+    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/01_prepare_data.ipynb"))) == set(
+        settings.PREPARE_PARAMETERS
+    )
+    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/03_train.ipynb"))) == set(settings.RUN_PARAMETERS)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The outputs of `papermill notebooks/03_train.ipynb out.ipynb -p fold 2` where nothing was run before."""
+    folder = tmp_path_factory.mktemp("fresh")
+    text = succeed("03_train", folder, preset="smoke", fold=2)
+    return folder, text
+
+
+def test_03_trains_where_nothing_was_run_before(fresh):
+    folder, text = fresh
+    run = Run(folder / "runs/synthetic/smoke/categorical/insightr/fold2")
+    assert run.state == "finished"
+    assert Run(folder / "runs/synthetic/smoke/categorical/backbone/fold2").state == "finished"
+    assert (run / "figures" / "training_curves.png").stat().st_size > 10_000
+    assert "epoch   6/6 last layer" in text
+    assert "minutes on this machine" in text
+
+
+def test_04_shows_the_finished_run(fresh):
+    folder, _ = fresh
+    text = succeed("04_projection", folder, preset="smoke", fold=2)
+    assert "10 prototypes from" in text
+    figures = {p.name for p in (folder / "runs/synthetic/smoke/categorical/insightr/fold2/figures").iterdir()}
+    assert {"prototypes.png", "latent_space.png"} < figures
+    assert sum(name.startswith("explanation_") for name in figures) == 3
+
+
+def test_01_and_02(fresh):
+    folder, _ = fresh
+    text = succeed("01_prepare_data", folder, preset="smoke")
+    assert "160 images of 64 x 64 px, 0 rejected" in text
+    assert "No patient is on two sides" in text
+    assert (folder / "data/synthetic-64/figures/five_grades.png").exists()
+    succeed("02_model", folder, preset="smoke")
+    assert (folder / "figures/02_model/architecture.png").exists()
+
+
+@pytest.mark.parametrize("variant", ["baseline", "log_similarity"])
+def test_03_trains_the_other_variants(fresh, variant):
+    folder, _ = fresh
+    succeed("03_train", folder, preset="smoke", fold=2, variant=variant)
+    metrics = json.loads((folder / f"runs/synthetic/smoke/categorical/{variant}/fold2/metrics.json").read_text())
+    assert (metrics["sparsity"] is None) == (variant == "baseline")
+
+
+@pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")
+def test_real_photographs_through_all_notebooks(tmp_path):
+    text = succeed("01_prepare_data", tmp_path, preset="smoke", dataset="csv", name="idrid", data_folder=IDRID)
+    assert "413 images of 64 x 64 px, 0 rejected; labels from 0 to 4" in text
+    succeed("03_train", tmp_path, preset="smoke", dataset="csv", name="idrid")  # found by its name
+    text = succeed("04_projection", tmp_path, preset="smoke", dataset="csv", name="idrid")
+    assert "10 prototypes from" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "fragments"),
+    [
+        ("03_train", {"fodl": 2}, ["fodl", "did you mean 'fold'"]),
+        ("03_train", {"fold": 9}, ["fold = 9", "0 to 4"]),
+        ("01_prepare_data", {"dataset": "csv", "name": "x", "data_folder": "no/where"}, ["no/where", "no such folder"]),
+        (
+            "04_projection",
+            {"variant": "log_similarity", "fold": 4},
+            ["is missing", "-p variant log_similarity -p fold 4"],
+        ),
+    ],
+)
+def test_bad_input_fails_with_a_message_that_helps(tmp_path, name, parameters, fragments):
+    done = run(name, tmp_path, **parameters)
+    assert done.returncode != 0
+    for fragment in fragments:
+        assert fragment in done.stderr

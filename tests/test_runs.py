@@ -1,0 +1,91 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from insightr_nb import runs
+from insightr_nb.errors import RunError
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+
+
+def started(tmp_path) -> Run:
+    run = Run(tmp_path / "synthetic" / "demo" / "categorical" / "insightr" / "fold3-trial")
+    run.path.mkdir(parents=True)
+    run.start({"seed": 0}, {"store": "a"}, {}, resumed=False)
+    return run
+
+
+def test_the_folder_of_a_run_follows_from_its_settings(outputs):
+    plain = RunSettings.from_parameters(fold=2)
+    assert runs.run_directory(plain) == outputs / "runs/synthetic/demo/categorical/insightr/fold2"
+    tagged = RunSettings.from_parameters(
+        dataset="csv", name="eyes", seed=1, tag="s1", labels="continuous", variant="baseline"
+    )
+    assert runs.run_directory(tagged) == outputs / "runs/eyes/demo/continuous/baseline/fold0-s1"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.json"
+    runs.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        runs.write_json(path, {"a": object()})
+    assert runs.read_json(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"mae": 0.')
+    with pytest.raises(RunError, match=r"metrics\.json is damaged"):
+        _ = Run(tmp_path).metrics
+    with pytest.raises(RunError, match=r"manifest\.json is missing"):
+        _ = Run(tmp_path).manifest
+
+
+def test_the_states_of_a_run(tmp_path):
+    run = started(tmp_path)
+    assert run.state == "running"
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    run.update(pid=int(ended.stdout))
+    assert run.state == "interrupted"
+    assert Run(tmp_path).state == "missing"
+
+
+def test_an_error_is_written_down_and_goes_on_up(tmp_path):
+    run = started(tmp_path)
+    with pytest.raises(ValueError, match="boom"), run.working():
+        raise ValueError("boom")
+    assert run.state == "failed"
+    with pytest.raises(RunError, match=r"failed: ValueError: boom.*-p fold 3 -p tag trial"):
+        run.require_finished()
+
+
+def test_the_manifest_says_how_it_was_made(tmp_path):
+    manifest = started(tmp_path).manifest
+    assert manifest["settings"] == {"seed": 0}
+    assert manifest["data"] == {"store": "a"}
+    assert manifest["versions"].keys() >= {"torch", "numpy", "python", "insightr_nb"}
+    assert manifest["git"].keys() == {"commit", "changed"}
+    assert manifest["started"].endswith("+00:00")
+
+
+def test_the_command_names_the_data_set():
+    run = Run(runs.outputs_root() / "runs/eyes/demo/categorical/baseline/fold0")
+    assert run.command() == (
+        "papermill notebooks/03_train.ipynb out.ipynb -p dataset csv -p name eyes -p variant baseline -p fold 0"
+    )
+
+
+def test_arrays_are_read_memory_mapped(tmp_path):
+    runs.write_array(tmp_path / "weights.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+    array = Run(tmp_path).array("weights.npy")
+    assert isinstance(array, np.memmap)
+    assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_fingerprints_depend_on_where_parts_end():
+    assert runs.fingerprint("ab", "c") != runs.fingerprint("a", "bc")
+    assert json.dumps(runs.fingerprint("a")) == json.dumps(runs.fingerprint("a"))

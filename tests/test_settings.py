@@ -1,0 +1,154 @@
+import dataclasses
+
+import pytest
+
+from insightr_nb.errors import SettingsError
+from insightr_nb.settings import (
+    PREPARE_PARAMETERS,
+    PRESETS,
+    RUN_PARAMETERS,
+    VARIANTS,
+    DataSettings,
+    LabelScale,
+    RunSettings,
+    notebook_parameters,
+    prepare_parameters,
+)
+
+
+def test_preset_paper_has_the_numbers_of_the_paper():
+    s = RunSettings.from_parameters(preset="paper")
+    assert (s.data.size, s.data.recipe_size) == (512, 512)
+    assert (s.model.prototypes, s.model.latent_channels, s.model.epsilon) == (50, 128, 1e-4)
+    assert (s.model.prototype_label_min, s.model.prototype_label_max) == (0.1, 5.9)
+    assert dataclasses.astuple(s.losses) == (1.0, 1.0, 10.0, 3, 0.5)
+    t = s.training
+    assert (t.cycles, t.joint_epochs, t.last_layer_epochs, t.warm_up_epochs, t.batch_size) == (2, 20, 10, 5, 30)
+    assert (t.lr_backbone, t.lr_block, t.lr_prototypes, t.lr_last_layer) == (1e-5, 1e-3, 1e-3, 1e-3)
+    assert (t.baseline_epochs, t.baseline_lr, t.baseline_halve_every) == (30, 1e-4, 5)
+    assert (t.rotation, t.scale_min, t.scale_max, t.fill) == (360, 0.9, 1.1, 128)
+    assert (t.batchnorm_images, t.joint_halve_every, t.block_weight_decay) == (0, 0, 0)
+
+
+def test_preset_released_departs_where_the_published_code_does():
+    s = RunSettings.from_parameters(preset="released")
+    assert (s.data.size, s.losses.k, s.training.joint_epochs, s.training.last_layer_epochs) == (540, 4, 21, 9)
+    assert (s.training.baseline_lr, s.training.joint_halve_every, s.training.fill) == (5e-4, 5, 0)
+    assert (s.model.input_values, s.model.channels, s.training.selection) == ("unit", "bgr", "total")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_preset_and_variant_can_be_had_and_read_back(preset, variant):
+    from insightr_nb.training.checkpoint import settings_of
+
+    settings = RunSettings.from_parameters(preset=preset, variant=variant, fold=1)
+    assert settings_of(settings.as_dict()) == settings
+
+
+def test_papermill_hands_over_text_for_numbers():
+    s = RunSettings.from_parameters(
+        fold="2", overrides='{"training.lr_block": "1e-5", "losses.k": 1.0}', tag="a", overwrite="true"
+    )
+    assert (s.fold, s.training.lr_block, s.losses.k, s.overwrite) == (2, 1e-5, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fragments"),
+    [
+        ({"fodl": 2}, ["'fodl'", "did you mean 'fold'"]),
+        ({"fold": 5}, ["fold = 5", "0 to 4"]),
+        ({"fold": -1}, ["fold = -1", "at least 0"]),
+        ({"fold": 1.5}, ["fold = 1.5", "whole number"]),
+        ({"fold": "two"}, ["fold = 'two'", "number"]),
+        ({"fold": True}, ["fold = True", "number"]),
+        ({"preset": "papr"}, ["'papr'", "'paper'"]),
+        ({"variant": "insight"}, ["'insight'", "'insightr'"]),
+        ({"labels": "categoric"}, ["'categoric'", "'categorical'"]),
+        ({"dataset": "eypacs"}, ["dataset = 'eypacs'", "synthetic"]),
+        ({"dataset": "csv"}, ["name"]),
+        ({"dataset": "csv", "name": "../x"}, ["'../x'", "letters"]),
+        ({"seed": 1}, ["tag", "seed = 1"]),
+        ({"batch_size": 8}, ["tag", "batch_size"]),
+        ({"batch_size": 0, "tag": "a"}, ["batch_size = 0", "at least 1"]),
+        ({"overrides": {"k": 1}, "tag": "a"}, ["'k'", "did you mean 'losses.k'"]),
+        ({"overrides": {"losses.k": 0}, "tag": "a"}, ["losses.k = 0", "at least 1"]),
+        ({"overrides": {"losses.delta": "nan"}, "tag": "a"}, ["losses.delta", "finite"]),
+        ({"overrides": "{losses", "tag": "a"}, ["JSON"]),
+        ({"overrides": [1], "tag": "a"}, ["mapping"]),
+        ({"overrides": {"training.warm_up_epochs": 7}, "tag": "a"}, ["warm_up_epochs = 7", "joint_epochs = 6"]),
+        ({"tag": "a/b"}, ["'a/b'"]),
+        ({"overwrite": "yes"}, ["overwrite = 'yes'", "true or false"]),
+    ],
+)
+def test_a_bad_parameter_is_named(parameters, fragments):
+    parameters = {"preset": "paper" if "warm_up" in str(parameters) else "demo"} | parameters
+    if "warm_up" in str(parameters):
+        parameters["overrides"] = {"training.warm_up_epochs": 7, "training.joint_epochs": 6}
+    with pytest.raises(SettingsError) as caught:
+        RunSettings.from_parameters(**parameters)
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+
+
+def test_variants_share_the_backbone_of_their_fold():
+    backbones = {RunSettings.from_parameters(variant=v, fold=1).backbone_run() for v in ("baseline", "log_similarity")}
+    assert len(backbones) == 1
+    (backbone,) = backbones
+    assert (backbone.variant, backbone.fold, backbone.tag) == ("backbone", 1, None)
+    sweep = RunSettings.from_parameters(fold=1, overrides={"losses.k": 1}, tag="k1")
+    assert sweep.backbone_run() == backbone
+    assert [s.variant for s in sweep.steps()] == ["backbone", "insightr"]
+
+
+def test_a_run_that_changes_the_pretraining_has_a_backbone_of_its_own():
+    other = RunSettings.from_parameters(overrides={"training.pretrain_lr": 1e-4, "losses.k": 1}, tag="slow")
+    backbone = other.backbone_run()
+    assert backbone.tag == "slow"
+    assert backbone.training.pretrain_lr == 1e-4
+    assert backbone.losses.k == 3  # of the preset: it has no part in the pre-training
+    assert RunSettings.from_parameters(seed=3, tag="s3").backbone_run().tag == "s3"
+    assert RunSettings.from_parameters(overrides={"training.pretrain_epochs": 0}, tag="t").backbone_run() is None
+
+
+def test_the_device_and_the_folder_are_no_part_of_what_identifies_a_run():
+    a = RunSettings.from_parameters(device="cpu").as_dict()
+    assert a == RunSettings.from_parameters(device="auto", overwrite=True).as_dict()
+
+
+@pytest.mark.parametrize(("minimum", "maximum"), [(0, 4), (-2.5, 7.5), (18, 90)])
+def test_labels_map_onto_1_to_5_and_back(minimum, maximum):
+    scale = LabelScale(minimum, maximum)
+    assert scale.to_model(minimum) == 1
+    assert scale.to_model(maximum) == 5
+    assert scale.to_user(scale.to_model((minimum + maximum) / 3)) == pytest.approx((minimum + maximum) / 3)
+
+
+def test_grades_shift_by_one():
+    assert LabelScale(0, 4).to_model(2) == 3
+    assert LabelScale(0, 4).unit == 1
+
+
+def test_prototype_labels_go_below_the_range_in_the_users_units():
+    assert LabelScale(0, 4).to_user(0.1) == pytest.approx(-0.9)
+    assert LabelScale(0, 4).to_user(5.9) == pytest.approx(4.9)
+
+
+def test_only_what_papermill_injected_is_checked():
+    injected = {"In": ["", "fold = 0", "# Parameters\nfold = 2\n", "x = 1"], "fold": 2, "x": 1, "run": object()}
+    assert notebook_parameters(injected, RUN_PARAMETERS) == {"fold": 2}
+    with pytest.raises(SettingsError, match="'fodl'.*'fold'"):
+        notebook_parameters(injected | {"In": ["", "# Parameters\nfodl = 2\n"]}, RUN_PARAMETERS)
+    assert notebook_parameters({"In": ["fodl = 2"], "fodl": 2, "fold": 1}, RUN_PARAMETERS) == {"fold": 1}
+
+
+def test_parameters_of_the_preparation():
+    data, options = prepare_parameters(preset="paper", dataset="csv", name="a", label_max="10", workers="2")
+    assert (data.size, data.label_max, options.workers, options.max_rejected) == (512, 10.0, 2, 0.01)
+    with pytest.raises(SettingsError, match="'labl_max'.*'label_max'"):
+        prepare_parameters(labl_max=3)
+    with pytest.raises(SettingsError, match=r"max_rejected = 2.*from 0 to 1"):
+        prepare_parameters(max_rejected=2)
+    with pytest.raises(SettingsError, match="label_min = 5.0 must lie below label_max = 4.0"):
+        prepare_parameters(dataset="csv", name="a", label_min=5, label_max=4)
+    assert {f.name for f in dataclasses.fields(DataSettings)} > {"table", "preparation"} & set(PREPARE_PARAMETERS)

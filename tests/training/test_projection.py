@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from insightr_nb.data.loading import Part, network_input
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.settings import RunSettings
+from insightr_nb.training.projection import project
+
+MODEL = RunSettings.from_parameters(preset="smoke").model
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(3)
+    return INSightRNet(MODEL).eval()
+
+
+@pytest.fixture
+def part():
+    """23 images, the last three equal to the first three."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    images = np.concatenate([images, images[:3]])
+    return Part(images, np.arange(23), np.zeros(23, np.float32), np.zeros(23, int))
+
+
+@torch.no_grad()
+def every_patch(network, part):
+    latent = network.latent(network_input(torch.from_numpy(part.images[part.rows]), MODEL))
+    return latent.permute(0, 2, 3, 1)  # (N, H, W, C)
+
+
+def test_every_prototype_becomes_the_nearest_patch_of_all(network, part):
+    before = network.prototype_layer.vectors.detach().clone()
+    patches = every_patch(network, part)
+    result = project(network, part, MODEL, batch_size=8)
+    distances = (patches[None].double() - before[:, None, None, None].double()).square().sum(-1)  # (m, N, H, W)
+    for j, distance in enumerate(distances):
+        place = result.positions[j], result.rows[j], result.columns[j]
+        assert distance[place] == pytest.approx(distance.min().item(), rel=1e-4)
+        assert result.distances[j] == pytest.approx(distance.min().item(), rel=1e-4)
+        torch.testing.assert_close(network.prototype_layer.vectors[j].detach(), patches[place], rtol=0, atol=1e-5)
+        source = (patches[result.positions[j]] - network.prototype_layer.vectors[j].detach()).square().sum(-1)
+        np.testing.assert_allclose(result.maps[j], source.numpy(), atol=1e-5)
+        assert result.maps[j].min() == 0
+    np.testing.assert_array_equal(result.before, before.numpy())
+
+
+def test_the_result_does_not_depend_on_the_batch_size(network, part):
+    start = network.prototype_layer.vectors.detach().clone()
+    results = []
+    for batch_size in (1, 5, 23, 64):
+        with torch.no_grad():
+            network.prototype_layer.vectors.copy_(start)
+        result = project(network, part, MODEL, batch_size)
+        results.append((result.positions.tolist(), result.rows.tolist(), result.columns.tolist()))
+    assert all(r == results[0] for r in results)
+
+
+def test_ties_go_to_the_first_image_row_and_column(network, part, monkeypatch):
+    """All patches are equal: the first cell of the first image wins, wherever the batches are cut."""
+    monkeypatch.setattr(network, "latent", lambda x: torch.full((len(x), 16, 3, 3), 0.5))
+    result = project(network, part, MODEL, batch_size=4)
+    assert set(result.positions) == set(result.rows) == set(result.columns) == {0}
+
+
+def test_only_the_images_of_the_part_are_used(network, part):
+    rows = np.array([7, 4, 11])
+    few = Part(part.images, rows, np.zeros(3, np.float32), np.zeros(3, int))
+    result = project(network, few, MODEL)
+    assert set(result.positions) <= {0, 1, 2}
+    latent = every_patch(network, few)
+    for j in range(len(result.positions)):
+        d = (
+            latent[result.positions[j], result.rows[j], result.columns[j]] - network.prototype_layer.vectors[j]
+        ).square()
+        assert d.sum() <= 1e-6
+
+
+def test_nothing_but_the_prototypes_moves(network, part):
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    project(network, part, MODEL)
+    moved = [k for k, v in network.state_dict().items() if not torch.equal(v, before[k])]
+    assert moved == ["prototype_layer.vectors"]

@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.settings import RunSettings
+from insightr_nb.training.stages import protocol, training_only
+
+
+def described(**parameters):
+    stages = protocol(RunSettings.from_parameters(**parameters))
+    return [(s.name, s.cycle, s.epochs, s.projects, s.selectable) for s in stages]
+
+
+def test_the_protocol_of_the_paper():
+    assert described(preset="paper") == [
+        ("warm-up", 1, 5, False, False),
+        ("joint", 1, 15, False, False),
+        ("last layer", 1, 10, True, True),
+        ("joint", 2, 20, False, False),
+        ("last layer", 2, 10, True, True),
+    ]
+    warm_up, joint, last, *_ = protocol(RunSettings.from_parameters(preset="paper"))
+    assert warm_up.learning_rates == {"block": 1e-3, "prototype_layer": 1e-3}
+    assert joint.learning_rates == {"backbone": 1e-5, "block": 1e-3, "prototype_layer": 1e-3}
+    assert last.learning_rates == {"last_layer": 1e-3}
+
+
+def test_the_released_code_has_one_joint_epoch_more_and_halves_the_rates():
+    stages = protocol(RunSettings.from_parameters(preset="released"))
+    assert [(s.name, s.epochs) for s in stages] == [
+        ("warm-up", 5), ("joint", 16), ("last layer", 9), ("joint", 21), ("last layer", 9)
+    ]  # fmt: skip
+    assert stages[3].epochs_before == 16
+    network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
+    optimizer, schedule = stages[3].optimizer(network)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([1e-5 / 8, 1e-3 / 8, 1e-3 / 8])  # 16 // 5 = 3
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0, 1e-3, 0.0]
+    for _ in range(4):
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-5 / 16)  # joint epoch 20
+
+
+def test_the_baseline_is_one_plain_training():
+    (stage,) = protocol(RunSettings.from_parameters(preset="paper", variant="baseline"))
+    assert (stage.epochs, stage.learning_rates, stage.halve_every) == (30, {"backbone": 1e-4, "last_layer": 1e-4}, 5)
+
+
+@pytest.mark.parametrize(
+    "parts", [("last_layer",), ("block", "prototype_layer"), ("backbone", "block", "prototype_layer")]
+)
+def test_frozen_parts_do_not_move_not_even_batchnorms_statistics(parts):
+    torch.manual_seed(0)
+    network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with training_only(network, parts):
+        network(torch.randn(4, 3, 64, 64)).prediction.sum().backward()
+        optimizer.step()
+    moved = {k.split(".")[0] for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == set(parts)
+    buffers = [k for k in before if "running_" in k and not torch.equal(network.state_dict()[k], before[k])]
+    assert bool(buffers) == ("backbone" in parts)
+
+
+def test_everything_is_put_back_also_after_an_error():
+    network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
+
+    def fail():
+        with training_only(network, ("last_layer",)):
+            assert network.last_layer.training
+            assert not network.backbone.training
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
+    assert not network.training
+    assert all(p.requires_grad for p in network.parameters())

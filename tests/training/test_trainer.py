@@ -1,0 +1,192 @@
+"""The smoke run and what must hold in it; resume, failure, repetition."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+
+from insightr_nb import runs
+from insightr_nb.analysis.evaluation import evaluate
+from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.data.loading import Part, network_input
+from insightr_nb.data.prepare import open_store, store_path
+from insightr_nb.errors import RunError
+from insightr_nb.model import losses
+from insightr_nb.model.prototypes import squared_distances
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training import trainer
+from insightr_nb.training.checkpoint import load_model
+from insightr_nb.training.trainer import fold_data, train
+
+RESULTS = ("model.safetensors", "predictions.csv", "weights.npy", "metrics.json", "prototypes.csv")
+
+
+def settings(tag: str, **parameters) -> RunSettings:
+    return RunSettings.from_parameters(preset="smoke", tag=tag, **parameters)
+
+
+def test_a_finished_run_has_its_files(smoke_run):
+    expect = {"manifest.json", "history.csv", "model.safetensors", "prototypes.csv", "prototype_maps.npy",
+              "prototypes_before_projection.npy", "predictions.csv", "weights.npy", "distances.npy",
+              "nearest_latents.npy", "metrics.json"}  # fmt: skip
+    assert {f.name for f in smoke_run.path.iterdir() if f.is_file()} == expect
+    assert smoke_run.state == "finished"
+    test = smoke_run.metrics["n_test"]
+    assert smoke_run.array("weights.npy").shape == (test, 10)
+    assert smoke_run.array("weights.npy").dtype == np.float32
+    assert smoke_run.array("distances.npy").shape == (test, 10, 3, 3)
+    assert smoke_run.array("nearest_latents.npy").shape == (test, 5, 16)
+    history = smoke_run.table("history.csv")
+    assert history["stage"].tolist() == ["warm-up", "joint", "last layer", "joint", "joint", "last layer"]
+    selected = history.set_index("epoch").loc[smoke_run.manifest["selected_epoch"]]
+    last_layer = history[history["stage"] == "last layer"]
+    assert selected["stage"] == "last layer"
+    assert selected["validation_mse"] == last_layer["validation_mse"].min()
+
+
+def test_every_prototype_of_the_finished_model_is_its_source_patch(smoke_run):
+    """Also after the last-layer stage: nothing that is frozen moves, BatchNorm's statistics included."""
+    store = open_store(store_path(RunSettings.from_parameters(preset="smoke").data))
+    network = load_model(smoke_run / "model.safetensors")
+    model = RunSettings.from_parameters(preset="smoke").model
+    table = smoke_run.table("prototypes.csv")
+    training = set(store.table["image_id"].iloc[fold_data(RunSettings.from_parameters(preset="smoke")).split.training])
+    for j, p in table.iterrows():
+        image = torch.from_numpy(np.array(store.images[store.row(p["image_id"])]))[None]
+        with torch.no_grad():
+            latent = network.latent(network_input(image, model))
+        patch = latent[:, :, p["row"] : p["row"] + 1, p["col"] : p["col"] + 1]
+        assert squared_distances(latent=patch, prototypes=network.prototype_layer.vectors[j : j + 1]).item() <= 1e-6
+        assert p["image_id"] in training
+        explanation = explain(smoke_run, p["image_id"])
+        assert explanation.similarities[j] == pytest.approx(1e4, rel=1e-4)  # 1 / epsilon
+        assert explanation.maps[j, p["row"], p["col"]] <= 1e-6
+
+
+def test_contributions_make_the_prediction(smoke_run):
+    table = smoke_run.table("predictions.csv")
+    weights = smoke_run.array("weights.npy").astype(float)
+    labels = smoke_run.table("prototypes.csv")["label"].to_numpy()
+    np.testing.assert_allclose((weights * labels).sum(1) / weights.sum(1), table["prediction"], rtol=0, atol=1e-5)
+    assert labels[0] == pytest.approx(-0.9)
+    assert labels[-1] == pytest.approx(4.9)
+    assert smoke_run.metrics["mae"] == pytest.approx((table["prediction"] - table["target"]).abs().mean())
+
+
+def test_an_explanation_agrees_with_the_files_of_the_run(smoke_run):
+    run = load(smoke_run.path)
+    table = smoke_run.table("predictions.csv")
+    for n in (0, len(table) - 1):
+        e = explain(run, table["image_id"][n])
+        assert e.prediction == pytest.approx(table["prediction"][n], abs=1e-5)
+        assert e.target == table["target"][n]
+        assert e.top(1)[0] == table["prototype_1"][n]
+        np.testing.assert_allclose(e.maps, smoke_run.array("distances.npy")[n], atol=1e-4)
+        assert [e.maps[j, r, c] for j, (r, c) in enumerate(e.cells)] == pytest.approx(e.min_distances)
+        assert e.boxes.shape == (10, 4)
+
+
+def test_the_same_seed_gives_the_same_numbers_to_the_last_digit(smoke_run, smoke_settings):
+    again = settings("again")
+    run = train(again)
+    evaluate(run, again)
+    for name in RESULTS:
+        if name != "model.safetensors":  # its metadata holds the tag
+            assert (run / name).read_bytes() == (smoke_run / name).read_bytes(), name
+    ours, theirs = (safetensors.torch.load_file(r / "model.safetensors") for r in (run, smoke_run))
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    shutil.rmtree(run.path)
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_an_interrupted_run_goes_on_to_the_same_result(smoke_run, monkeypatch, epoch):
+    """Stopped in the middle of an epoch, whatever the stage: the epochs before it are kept."""
+    broken = settings(f"stopped{epoch}")
+    original = losses.total_loss
+
+    def stop(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4 * epoch + 3:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    calls: list[int] = []
+    monkeypatch.setattr(losses, "total_loss", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken)
+    monkeypatch.undo()
+    run = Run(runs.run_directory(broken))
+    assert run.state == "interrupted"
+    done = len(pd.read_csv(run / "history.csv")) if (run / "history.csv").exists() else 0
+    train(broken)
+    evaluate(run, broken)
+    assert done < 6
+    for name in RESULTS[1:]:
+        assert (run / name).read_bytes() == (smoke_run / name).read_bytes(), name
+    assert not (run / "last.ckpt").exists()
+    shutil.rmtree(run.path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(smoke_run, monkeypatch):
+    wild = settings("wild")
+    original = losses.total_loss
+
+    def poisoned(*args, **kwargs):
+        values = original(*args, **kwargs)
+        calls.append(1)
+        if len(calls) == 9:  # four steps and two validation batches an epoch: in epoch 2
+            values["total"] = values["total"] * torch.nan
+        return values
+
+    calls: list[int] = []
+    monkeypatch.setattr(losses, "total_loss", poisoned)
+    with pytest.raises(RunError, match=r"not finite in epoch 2 .*total = nan"):
+        train(wild)
+    run = Run(runs.run_directory(wild))
+    assert run.state == "failed"
+    assert "not finite" in run.manifest["error"]
+    assert len(pd.read_csv(run / "history.csv")) == 1
+    monkeypatch.undo()
+    train(wild)  # the same command goes on
+    assert evaluate(run, wild) == smoke_run.metrics
+    shutil.rmtree(run.path)
+
+
+def test_a_finished_run_is_found_and_not_made_again(smoke_run, smoke_settings, monkeypatch):
+    monkeypatch.setattr(trainer._Trainer, "train", lambda self: pytest.fail("trained again"))
+    before = (smoke_run / "model.safetensors").stat().st_mtime_ns
+    assert train(smoke_settings) == smoke_run
+    assert evaluate(smoke_run, smoke_settings) == smoke_run.metrics
+    assert (smoke_run / "model.safetensors").stat().st_mtime_ns == before
+    assert smoke_run.state == "finished"
+
+
+def test_other_settings_in_the_same_folder_are_refused(smoke_run, smoke_settings):
+    changed = dataclasses.replace(smoke_settings, losses=dataclasses.replace(smoke_settings.losses, k=2))
+    with pytest.raises(RunError, match=r"losses\.k is 3 there, 2 now.*another tag"):
+        train(changed)
+    assert smoke_run.state == "finished"
+
+
+def test_a_missing_backbone_names_the_command():
+    with pytest.raises(RunError, match="backbone of this fold is missing.*-p variant backbone -p fold 2"):
+        train(RunSettings.from_parameters(preset="smoke", fold=2))
+
+
+def test_continuous_labels_are_for_training_and_validation_only():
+    categorical = fold_data(RunSettings.from_parameters(preset="smoke"))
+    continuous = fold_data(RunSettings.from_parameters(preset="smoke", labels="continuous"))
+    for name in ("training", "validation"):
+        before, after = getattr(categorical, name), getattr(continuous, name)
+        assert isinstance(after, Part)
+        difference = after.targets - before.targets
+        assert np.abs(difference).max() <= 0.5
+        assert np.unique(difference).size > 0.9 * len(difference)
+        np.testing.assert_array_equal(before.strata, after.strata)
+    np.testing.assert_array_equal(categorical.test.targets, continuous.test.targets)
+    assert set(categorical.test.targets) <= {1, 2, 3, 4, 5}
