@@ -5,20 +5,19 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 RUN := $(BIN)/papermill --no-progress-bar --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
-ENVIRON := PATH="$(CURDIR)/$(BIN):$$PATH" OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
 demo: $(STAMP)
 	@mkdir -p $(OUT)
-	@$(BIN)/python -m insightr_nb.training.hardware
 	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb
+	@$(BIN)/python -c "from insightr_nb.demo import announce; announce()"
 	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb > /dev/null
 	for variant in baseline insightr log_similarity; do \
 	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p variant $$variant || exit 1; done
 	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb
-	@$(BIN)/python -m insightr_nb.analysis.tables
+	@$(BIN)/python -c "from insightr_nb.demo import report; report()"
 
 test: $(STAMP)
 	$(BIN)/ruff check .

@@ -133,7 +133,7 @@ class Run:
         """predictions.csv, prototypes.csv or history.csv as a DataFrame; ids stay text."""
         import pandas
 
-        return pandas.read_csv(self / name, dtype={"image_id": str})
+        return pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
 
     def array(self, name: str) -> np.ndarray:
         """weights.npy, distances.npy, ... memory-mapped."""

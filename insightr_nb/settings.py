@@ -114,7 +114,7 @@ class DataSettings(_Checked):
     name: str | None = None  # names the prepared store; the data set's own name unless csv
     size: int = _limits(256, 32, 4096)  # side of the prepared image in pixels
     recipe_size: int = _choice(512, 512, 540)  # the size for which the radii hold: fundus 300 px, mask 270 px
-    preparation: str = _choice("graham", "graham", "resize")
+    preparation: str | None = _choice(None, "graham", "resize")  # graham, if there is no store yet
     table: str | None = None  # csv: the label table, relative to the folder
     image_column: str | None = None
     label_column: str | None = None
@@ -438,19 +438,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "demo": {
         "data.size": 256,
+        "data.train_images": 625,
         "model.weights": "random",
         "model.block_stride": 1,
-        "training.warm_up_epochs": 1,
-        "training.joint_epochs": 6,
+        "training.batch_size": 20,
+        "training.warm_up_epochs": 4,
+        "training.joint_epochs": 4,
         "training.last_layer_epochs": 2,
         "training.lr_backbone": 1e-4,
+        "training.lr_prototypes": 3e-3,
         "training.lr_last_layer": 1e-2,
-        "training.pretrain_epochs": 12,
+        "training.joint_halve_every": 2,
+        "training.pretrain_epochs": 10,
         "training.pretrain_lr": 1e-3,
-        "training.pretrain_halve_every": 4,
-        "training.baseline_epochs": 6,
-        "training.baseline_halve_every": 2,
-        "training.batchnorm_images": 150,
+        "training.pretrain_halve_every": 3,
+        "training.baseline_epochs": 3,
+        "training.baseline_halve_every": 1,
+        "training.batchnorm_images": 80,
     },
     "smoke": {
         "data.size": 64,

@@ -1,14 +1,9 @@
 """Shared by all tests: a place for outputs outside the project, and finished runs of preset `smoke`, made once."""
 
-from pathlib import Path
-
 import pytest
 
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tomllib
 
-from conftest import ROOT
+from places import ROOT
 
 
 def _pins(lines) -> dict[str, str]:

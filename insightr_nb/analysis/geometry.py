@@ -52,11 +52,15 @@ class Grid:
 
         smooth: linear between the centres; otherwise every pixel takes the value of its nearest cell.
         """
+        values = np.ascontiguousarray(values, np.float32)
+        if not smooth:
+            nearest = np.floor((np.arange(self.size) - self.offset) / self.stride + 0.5).astype(int)
+            nearest = nearest.clip(0, self.cells - 1)
+            return values[nearest[:, None], nearest]
         scale = 1 / self.stride
         shift = -self.offset * scale
         matrix = np.array([[scale, 0, shift], [0, scale, shift]], np.float64)
-        flags = (cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
-        values = np.ascontiguousarray(values, np.float32)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(values, matrix, (self.size, self.size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 

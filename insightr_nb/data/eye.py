@@ -45,13 +45,15 @@ def draw_anatomy(patient: Rng, eye: Rng, beading: float) -> Anatomy:
     fovea = np.array([-0.03, 0.04]) + patient.uniform(-0.03, 0.03, 2) + eye.normal(0, 0.008, 2)
     # Control points, relative to the optic disc, of the curves of the upper half: vein and artery of the temporal
     # arcade, artery and vein to the nasal side, a twig towards the macula. The lower half starts as their mirror image.
-    upper = np.array([
-        [[0.00, 0.00], [0.02, -0.48], [-0.55, -0.72], [-1.42, -0.36]],
-        [[0.01, 0.00], [-0.04, -0.42], [-0.46, -0.58], [-1.34, -0.62]],
-        [[0.00, 0.00], [0.03, -0.25], [0.14, -0.50], [0.10, -0.95]],
-        [[0.01, 0.00], [0.06, -0.16], [0.16, -0.26], [0.40, -0.42]],
-        [[-0.02, 0.00], [-0.10, -0.06], [-0.22, -0.12], [-0.44, -0.10]],
-    ])
+    upper = np.array(
+        [
+            [[0.00, 0.00], [0.02, -0.48], [-0.55, -0.72], [-1.42, -0.36]],
+            [[0.01, 0.00], [-0.04, -0.42], [-0.46, -0.58], [-1.34, -0.62]],
+            [[0.00, 0.00], [0.03, -0.25], [0.14, -0.50], [0.10, -0.95]],
+            [[0.01, 0.00], [0.06, -0.16], [0.16, -0.26], [0.40, -0.42]],
+            [[-0.02, 0.00], [-0.10, -0.06], [-0.22, -0.12], [-0.44, -0.10]],
+        ]
+    )
     control = np.concatenate([upper, upper * (1, -1)])
     control[:, 1:] += patient.normal(0, 0.035, control[:, 1:].shape) + eye.normal(0, 0.015, control[:, 1:].shape)
     vein = np.array([True, False, False, True, False] * 2)
@@ -72,8 +74,9 @@ def draw_anatomy(patient: Rng, eye: Rng, beading: float) -> Anatomy:
     return Anatomy(disc, patient.uniform(0.125, 0.155), patient.uniform(0.35, 0.6), fovea, vessels)
 
 
-def _branches(rng: Rng, parents: Vessels, fovea: np.ndarray, density: float, shortest: float,
-              longest: float) -> Vessels:
+def _branches(
+    rng: Rng, parents: Vessels, fovea: np.ndarray, density: float, shortest: float, longest: float
+) -> Vessels:
     """The next generation of vessels: ``density`` branches per disc unit of their parents, on alternate sides."""
     step = np.linalg.norm(parents.points[:, 1] - parents.points[:, 0], axis=1)
     number = np.rint(density * step * parents.alive).astype(int) * (parents.alive > 6)
@@ -91,8 +94,9 @@ def _branches(rng: Rng, parents: Vessels, fovea: np.ndarray, density: float, sho
     return Vessels(points, widths, _alive(points, fovea), parents.vein[parent])
 
 
-def _walk(rng: Rng, start: np.ndarray, heading: np.ndarray, length: np.ndarray, turn: np.ndarray,
-          wobble: float) -> np.ndarray:
+def _walk(
+    rng: Rng, start: np.ndarray, heading: np.ndarray, length: np.ndarray, turn: np.ndarray, wobble: float
+) -> np.ndarray:
     """k wavy lines (k, POINTS, 2) that start at (k, 2), turn by ``turn`` radians in all and wobble on the way."""
     noise = rng.normal(0, wobble, (len(start), POINTS)).cumsum(axis=1)
     angle = heading[:, None] + turn[:, None] * np.linspace(0, 1, POINTS) + noise
@@ -198,8 +202,9 @@ def _beside_arcade(rng: Rng, anatomy: Anatomy, distance: float) -> np.ndarray:
     return arcade[rng.integers(5, POINTS - 8)] + rng.normal(0, distance / 2, 2)
 
 
-def _blob(rng: Rng, centre: np.ndarray, radius: float, roughness: float, flatness: float = 1.0,
-          tilt: float = 0.0) -> np.ndarray:
+def _blob(
+    rng: Rng, centre: np.ndarray, radius: float, roughness: float, flatness: float = 1.0, tilt: float = 0.0
+) -> np.ndarray:
     """The outline (20, 2) of a roundish spot; ``flatness`` is the ratio of its axes, the long one at ``tilt``."""
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     harmonics = np.array([[2], [3], [5]])

@@ -4,9 +4,7 @@ A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x
 image, `rejected.csv` (image_id, reason) and `meta.json`. Training reads it memory-mapped.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from insightr_nb import runs
@@ -96,7 +95,8 @@ def prepare(
     Raises DataError if a store of the same name and size was made with other settings, or too many images are unusable.
     """
     path = store_path(settings)
-    with _alone(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):  # two trainings may start at the same time
         if overwrite:  # a store that is there stays until the new one is whole
             shutil.rmtree(_partial(path), ignore_errors=True)
         elif (path / "meta.json").exists():
@@ -108,6 +108,7 @@ def prepare(
 
 
 def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected: float) -> None:
+    settings = dataclasses.replace(settings, preparation=settings.preparation or "graham")
     table = catalog.find(settings)
     recipe = _recipe(settings, table.rows)
     partial = _partial(path)
@@ -183,16 +184,6 @@ def _prepare_one(job: tuple[str, DataSettings]) -> np.ndarray | str:
         return prepared(photograph(source, settings.size), settings)
     except DataError as error:
         return str(error)
-
-
-@contextlib.contextmanager
-def _alone(path: Path):
-    """Waits while another process prepares the same store: two trainings may start at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        with contextlib.suppress(OSError):  # a file system that knows no locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _partial(path: Path) -> Path:

@@ -46,8 +46,13 @@ PALE = {
     "hard_exudate": ((1.00, 0.90, 0.45), 0.90),
 }
 # Standard deviation of the softening of an edge, in disc units; layers not named stay as sharp as the camera shows.
-SOFTNESS = {"haemorrhage": 0.005, "cotton_wool_spot": 0.016, "preretinal_haemorrhage": 0.006, "drusen": 0.008,
-            "dust": 0.012}
+SOFTNESS = {
+    "haemorrhage": 0.005,
+    "cotton_wool_spot": 0.016,
+    "preretinal_haemorrhage": 0.006,
+    "drusen": 0.008,
+    "dust": 0.012,
+}
 
 
 @dataclass(frozen=True)
@@ -215,8 +220,8 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 def _cover(image: np.ndarray, alpha: np.ndarray, rgb: tuple[float, float, float]) -> None:
     """Paint ``rgb`` over ``image`` in place, only where ``alpha`` (size, size) is not zero."""
     x, y, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
-    part = image[y:y + height, x:x + width]
-    part += alpha[y:y + height, x:x + width, None] * (np.array(rgb, np.float32) - part)
+    part = image[y : y + height, x : x + width]
+    part += alpha[y : y + height, x : x + width, None] * (np.array(rgb, np.float32) - part)
 
 
 def _retina(view: _View, anatomy: Anatomy, layers: dict[str, np.ndarray], patient: Rng, eye: Rng) -> np.ndarray:

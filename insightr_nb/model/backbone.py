@@ -67,7 +67,7 @@ def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
     try:
         with torch.no_grad():
             shape = backbone(torch.zeros(1, 3, 160, 160)).shape
-    except (RuntimeError, TypeError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise ModelError(f"model.backbone = {name!r}: its feature extractor cannot be used alone ({error})") from error
     finally:
         backbone.train(training)
@@ -89,9 +89,9 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     if not prefixes:
         raise ModelError(f"{path}: no tensor called {first!r} with any prefix; it has {', '.join(list(state)[:4])} ...")
     state = {key.removeprefix(prefixes[0]): value for key, value in state.items() if key.startswith(prefixes[0])}
-    wrong = [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    wrong += [f"{k} is {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in own
-              if k in state and state[k].shape != own[k].shape]  # fmt: skip
+    shapes = {k: (tuple(state[k].shape), tuple(v.shape)) for k, v in own.items() if k in state}
+    wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
+    wrong += [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
     if wrong:
         raise ModelError(f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}")
     backbone.load_state_dict({k: state.get(k, own[k]) for k in own})

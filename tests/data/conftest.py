@@ -5,11 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from places import IDRID
 
 from insightr_nb.data import prepare
 from insightr_nb.settings import DataSettings
-
-IDRID = Path(__file__).resolve().parents[3] / "shared" / "data" / "idrid"
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +34,7 @@ def csv_settings(tmp_path):
     files: names (empty files: the catalogue does not look inside), or a dict of names to solid RGB colours or bytes.
     """
 
-    def make(table: str | bytes, files=(), *, folder: str = "raw", **settings) -> DataSettings:
+    def make(text: str | bytes, files=(), /, *, folder: str = "raw", **settings) -> DataSettings:
         root = tmp_path / folder
         root.mkdir(exist_ok=True)
         for name in files:
@@ -45,7 +44,7 @@ def csv_settings(tmp_path):
             if isinstance(content, tuple):
                 content = cv2.imencode(".png", np.full((20, 20, 3), content[::-1], np.uint8))[1].tobytes()
             path.write_bytes(content)
-        (root / "labels.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+        (root / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
         return DataSettings(**{"dataset": "csv", "name": "mine", "folder": str(root), "size": 32} | settings)
 
     return make

@@ -8,13 +8,12 @@ import sys
 import nbformat
 import papermill
 import pytest
-from conftest import ROOT, SHARED
+from places import IDRID, ROOT
 
 from insightr_nb import settings
 from insightr_nb.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-IDRID = SHARED / "data" / "idrid"
 
 
 def run(name: str, folder, **parameters) -> subprocess.CompletedProcess:

@@ -1,0 +1,172 @@
+"""Batches: order and augmentation from (seed, epoch) only, corners filled with grey, the network's input values."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from insightr_nb.data.loading import Epoch, InOrder, Part, augment, batches, network_input
+from insightr_nb.settings import ModelSettings, TrainingSettings
+
+CPU = torch.device("cpu")
+PLAIN = TrainingSettings(rotation=0, scale_min=1, scale_max=1)
+
+
+@pytest.fixture
+def part() -> Part:
+    """Seven of nine images, image i of grey 10 i with a white corner; grades 0 0 0 0 1 1 2."""
+    images = np.repeat(np.arange(0, 90, 10, dtype=np.uint8), 8 * 8 * 3).reshape(9, 8, 8, 3).copy()
+    images[:, :2, :2] = 255
+    rows = np.array([8, 1, 2, 3, 5, 6, 7])
+    return Part(images, rows, np.array([1, 1, 1, 1, 2, 2, 3.5], np.float32), np.array([0, 0, 0, 0, 1, 1, 2]))
+
+
+def content(dataset) -> list[tuple[bytes, float]]:
+    return [(image.tobytes(), float(target)) for image, target in (dataset[i] for i in range(len(dataset)))]
+
+
+# -- an epoch ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_balanced_and_keeps_images_and_targets_together(part):
+    seen = [(int(image[4, 4, 0]), float(target)) for image, target in (Epoch(part, PLAIN, 0, 0)[i] for i in range(12))]
+    assert len(Epoch(part, PLAIN, 0, 0)) == 12
+    assert sorted(seen) == [(10, 1), (20, 1), (30, 1)] + [(50, 2)] * 2 + [(60, 2)] * 2 + [(70, 3.5)] * 4 + [(80, 1)]
+
+
+def test_order_and_augmentation_depend_on_seed_and_epoch_only(part):
+    first = content(Epoch(part, TrainingSettings(), seed=3, epoch=5))
+    np.random.seed(1)  # noqa: NPY002  (neither global state matters)
+    torch.manual_seed(1)
+    random.seed(1)
+    content(Epoch(part, TrainingSettings(), seed=3, epoch=4))
+    again = Epoch(part, TrainingSettings(batch_size=2), seed=3, epoch=5)
+    assert content(again)[::-1] == [(again[i][0].tobytes(), float(again[i][1])) for i in reversed(range(12))]
+    assert content(again) == first
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(3, 6), (4, 5), (5, 3)])
+def test_another_seed_or_epoch_is_another_order_and_augmentation(part, seed, epoch):
+    one, other = Epoch(part, TrainingSettings(), 3, 5), Epoch(part, TrainingSettings(), seed, epoch)
+    assert one.order.tolist() != other.order.tolist()
+    assert not set(one.angles) & set(other.angles)
+    assert not set(one.scales) & set(other.scales)
+
+
+def test_angles_and_scales_fill_their_ranges():
+    many = Part(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(2000, int), np.zeros(2000, np.float32), np.zeros(2000, int))
+    epoch = Epoch(many, TrainingSettings(), 0, 0)
+    assert np.histogram(epoch.angles, 4, (0, 360))[0].tolist() == pytest.approx([500] * 4, abs=80)
+    assert np.histogram(epoch.scales, 4, (0.9, 1.1))[0].tolist() == pytest.approx([500] * 4, abs=80)
+    assert len(set(epoch.angles)) == 2000
+
+
+def test_the_batch_size_does_not_change_what_is_seen(part):
+    one, other = (
+        torch.cat([images for images, _ in batches(Epoch(part, TrainingSettings(), 0, 1), size, CPU)])
+        for size in (5, 12)
+    )
+    assert torch.equal(one, other)
+
+
+# -- in order ---------------------------------------------------------------------------------------------------------
+
+
+def test_in_order_every_image_comes_once_as_it_is(part):
+    got = [(images, targets) for images, targets in batches(InOrder(part), 3, CPU)]
+    assert [len(images) for images, _ in got] == [3, 3, 1]
+    images, targets = torch.cat([i for i, _ in got]), torch.cat([t for _, t in got])
+    assert (images.dtype, tuple(images.shape)) == (torch.uint8, (7, 8, 8, 3))
+    assert (targets.dtype, targets.tolist()) == (torch.float32, [1, 1, 1, 1, 2, 2, 3.5])
+    assert np.array_equal(images.numpy(), part.images[part.rows])
+
+
+def test_a_read_only_store_is_read_and_left_as_it_is(part, tmp_path):
+    np.save(tmp_path / "images.npy", part.images)
+    mapped = dataclasses.replace(part, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
+    for images, _ in batches(InOrder(mapped), 4, CPU):
+        images.zero_()
+    assert np.array_equal(mapped.images, part.images)
+    assert content(Epoch(mapped, TrainingSettings(), 0, 0)) == content(Epoch(part, TrainingSettings(), 0, 0))
+
+
+# -- augmentation -----------------------------------------------------------------------------------------------------
+
+CORNERS = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8)[..., None] * np.uint8([10, 20, 25])
+
+
+@pytest.mark.parametrize(
+    ("angle", "expect"),
+    [
+        (0, [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+        (90, [[3, 6, 9], [2, 5, 8], [1, 4, 7]]),  # counter-clockwise
+        (180, [[9, 8, 7], [6, 5, 4], [3, 2, 1]]),
+        (360, [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+    ],
+)
+def test_rotation_is_about_the_centre(angle, expect):
+    got = augment(CORNERS, angle, 1.0, fill=128)
+    assert (got[..., 0] // 10).tolist() == expect
+    assert (got[..., 2] // 25).tolist() == expect
+
+
+@pytest.mark.parametrize("fill", [128, 0, 255])
+@pytest.mark.parametrize(
+    ("angle", "scale", "cells"),
+    [(45, 1, [(0, 0), (0, 63), (63, 0), (63, 63)]), (0, 0.5, [(0, 32), (14, 14), (49, 49)])],
+)
+def test_what_comes_into_view_is_filled_with_grey(fill, angle, scale, cells):
+    got = augment(np.full((64, 64, 3), 200, np.uint8), angle, scale, fill)
+    assert [got[cell].tolist() for cell in cells] == [[fill] * 3] * len(cells)
+    assert got[32, 32].tolist() == [200, 200, 200]
+
+
+def test_the_fill_of_an_epoch_is_that_of_the_settings(part):
+    for fill in (128, 7):
+        settings = TrainingSettings(rotation=0, scale_min=0.5, scale_max=0.5, fill=fill)
+        image, _ = Epoch(part, settings, 0, 0)[0]
+        assert image[0, 4].tolist() == [fill] * 3
+
+
+def test_scaling_enlarges_about_the_centre():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[28:36, 28:36] = 200
+    got = augment(image, 0, 2.0, 128)[..., 1] > 100
+    rows, columns = np.nonzero(got)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (24, 39, 24, 39)
+
+
+# -- the network's input ----------------------------------------------------------------------------------------------
+
+
+def test_network_input_is_normalised_as_imagenet():
+    """(255 / 255 - 0.485) / 0.229, (0 - 0.456) / 0.224, (51 / 255 - 0.406) / 0.225."""
+    images = torch.tensor([255, 0, 51], dtype=torch.uint8).expand(2, 4, 5, 3)
+    got = network_input(images, ModelSettings())
+    assert (got.dtype, tuple(got.shape)) == (torch.float32, (2, 3, 4, 5))
+    assert got[1, :, 2, 3].tolist() == pytest.approx([2.248908, -2.035714, -0.915556], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "channels", "expect"),
+    [
+        ("unit", "rgb", [1.0, 0.0, 0.2]),
+        ("unit", "bgr", [0.2, 0.0, 1.0]),
+        ("imagenet", "bgr", [-0.915556, -2.035714, 2.248908]),
+    ],
+)
+def test_network_input_of_other_settings(values, channels, expect):
+    images = torch.tensor([255, 0, 51], dtype=torch.uint8).expand(2, 4, 5, 3)
+    got = network_input(images, ModelSettings(input_values=values, channels=channels))
+    assert got[0, :, 0, 0].tolist() == pytest.approx(expect, abs=1e-5)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_network_input_is_not_transposed_and_is_channels_last(channels):
+    images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+    images[1, 3, 2] = 255
+    got = network_input(images, ModelSettings(input_values="unit", channels=channels))
+    assert got.nonzero()[:, [0, 2, 3]].tolist() == [[1, 3, 2]] * 3
+    assert got.is_contiguous(memory_format=torch.channels_last)

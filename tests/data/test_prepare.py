@@ -1,0 +1,380 @@
+"""Preparation: the same store however it was made, resumed after an interruption, and what is refused."""
+
+import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from insightr_nb import runs
+from insightr_nb.data import graham, prepare, synthetic
+from insightr_nb.errors import DataError, RunError
+from insightr_nb.settings import DataSettings
+
+SETTINGS = DataSettings(size=32, train_images=16, test_images=8, folds=2)
+COLOURS = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> prepare.Store:
+    """24 synthetic photographs, prepared by two worker processes; opened to read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSIGHTR_OUTPUTS", str(tmp_path_factory.mktemp("store")))
+        return prepare.prepare(SETTINGS, workers=2)
+
+
+@pytest.fixture
+def copy(store, own_outputs) -> Path:
+    """A store of SETTINGS to damage."""
+    path = prepare.store_path(SETTINGS)
+    shutil.copytree(store.path, path)
+    return path
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def colours_table(labels=(0, 1)) -> str:
+    return "image,label\n" + "".join(f"{name},{labels[i % len(labels)]}\n" for i, name in enumerate(COLOURS))
+
+
+# -- a store ----------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_a_store(store):
+    assert sorted(files(store.path)) == ["images.npy", "meta.json", "rejected.csv", "table.csv"]
+    assert store.path.name == "synthetic-32"
+    assert (store.images.dtype, store.images.shape) == (np.uint8, (24, 32, 32, 3))
+    assert isinstance(store.images, np.memmap)
+    assert not store.images.flags.writeable
+    assert list(store.table.columns) == ["image_id", "patient_id", "label", "split", "source", "digest"]
+    assert pd.read_csv(store.path / "rejected.csv").columns.tolist() == ["image_id", "reason"]
+    meta = runs.read_json(store.path / "meta.json")
+    assert (meta["images"], meta["rejected"], meta["counts"]) == (24, 0, {"train": 16, "test": 8})
+    assert (meta["label_range"], meta["grades"]) == ([0, 4], True)
+    assert store.settings == replace(SETTINGS, preparation="graham")
+
+
+def test_every_row_is_its_own_photograph_prepared(store):
+    for i, source in enumerate(store.table["source"]):
+        assert source == f"synthetic:0/{i}"
+        photograph = synthetic.photograph(i, 0, 38).image  # 1.2 * 32, rounded
+        assert np.array_equal(store.images[i], graham.normalise(photograph, 32)), i
+    assert len({image.tobytes() for image in store.images}) == 24
+
+
+def test_an_image_is_found_by_its_id(store):
+    assert store.row("p00003_right") == 7
+    with pytest.raises(DataError, match="image 'nobody' is not in .*synthetic-32; its ids look like 'p00000_left'"):
+        store.row("nobody")
+
+
+def test_one_process_and_many_make_the_same_store(store, own_outputs, in_process):
+    again = prepare.prepare(SETTINGS)
+    assert len(in_process) == 24
+    assert again.path.is_relative_to(own_outputs)
+    assert files(again.path) == files(store.path)
+
+
+def test_a_store_that_is_there_is_opened_and_not_made_again(copy, in_process):
+    before = {file.name: file.stat().st_mtime_ns for file in copy.iterdir()}
+    opened = prepare.prepare(replace(SETTINGS, folds=5))
+    assert in_process == []
+    assert {file.name: file.stat().st_mtime_ns for file in copy.iterdir()} == before
+    assert len(opened.images) == 24
+
+
+def test_the_fingerprint_follows_the_content(store, own_outputs, in_process):
+    other = prepare.prepare(replace(SETTINGS, seed=1))
+    assert other.fingerprint != store.fingerprint
+
+
+# -- interruptions ----------------------------------------------------------------------------------------------------
+
+
+def at_image(monkeypatch, count: int, error: BaseException) -> None:
+    """The preparation of image number `count` fails."""
+    original, calls = prepare.prepared, []
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == count:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(prepare, "prepared", failing)
+
+
+def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None:
+    """Writing a file of that name fails the `count`-th time."""
+    original, calls = runs.write_json, []
+
+    def failing(path, content):
+        calls.extend([1] * (Path(path).name == name))
+        if Path(path).name == name and len(calls) == count:
+            raise error
+        original(path, content)
+
+    monkeypatch.setattr(runs, "write_json", failing)
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "redone"),
+    [
+        pytest.param(lambda p: at_image(p, 3, KeyboardInterrupt()), 24, id="in the first block"),
+        pytest.param(lambda p: at_image(p, 13, MemoryError()), 14, id="in the second block"),
+        pytest.param(lambda p: at_writing(p, "progress.json", 2, OSError("disk full")), 14, id="saving progress"),
+        pytest.param(lambda p: at_writing(p, "meta.json", 1, OSError("disk full")), 0, id="at the very end"),
+    ],
+)
+def test_an_interrupted_preparation_goes_on_where_it_stopped(store, own_outputs, in_process, interrupt, redone):
+    """Blocks of 10 of 24 images: what whole blocks have done is not done again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "_BLOCK", 10)
+        interrupt(patch)
+        with pytest.raises((KeyboardInterrupt, MemoryError, OSError)):
+            prepare.prepare(SETTINGS)
+    assert not prepare.store_path(SETTINGS).exists()
+    in_process.clear()
+    finished = prepare.prepare(SETTINGS)
+    assert in_process == [f"synthetic:0/{i}" for i in range(24 - redone, 24)]
+    assert files(finished.path) == files(store.path)
+    assert not list(own_outputs.glob("data/*.partial"))
+
+
+def test_rejected_images_survive_an_interruption(csv_settings, own_outputs, in_process, monkeypatch):
+    settings = csv_settings(colours_table(), COLOURS | {"1.png": b"no", "6.png": b""}, preparation="resize")
+    whole = files(prepare.prepare(settings, max_rejected=0.5).path)
+    shutil.rmtree(own_outputs)
+    monkeypatch.setattr(prepare, "_BLOCK", 4)
+    with pytest.MonkeyPatch.context() as patch:
+        at_image(patch, 6, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(settings, max_rejected=0.5)
+    in_process.clear()
+    finished = prepare.prepare(settings, max_rejected=0.5)
+    assert [Path(source).name for source in in_process] == ["4.png", "5.png", "6.png", "7.png", "8.png", "9.png"]
+    assert files(finished.path) == whole
+
+
+def test_an_interrupted_preparation_with_other_settings_starts_again(store, own_outputs, in_process, monkeypatch):
+    monkeypatch.setattr(prepare, "_BLOCK", 10)
+    with pytest.MonkeyPatch.context() as patch:
+        at_image(patch, 13, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(replace(SETTINGS, seed=1))
+    in_process.clear()
+    assert files(prepare.prepare(SETTINGS).path) == files(store.path)
+    assert len(in_process) == 24
+
+
+def test_two_preparations_at_the_same_time_make_one_store(store, own_outputs, in_process):
+    with ThreadPoolExecutor(2) as pool:
+        paths = {job.result().path for job in [pool.submit(prepare.prepare, SETTINGS) for _ in range(2)]}
+    assert len(in_process) == 24
+    assert files(paths.pop()) == files(store.path)
+
+
+def test_a_preparation_waits_for_another(own_outputs, in_process):
+    path = prepare.store_path(SETTINGS)
+    path.parent.mkdir(parents=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        waiting = threading.Thread(target=prepare.prepare, args=(SETTINGS,))
+        waiting.start()
+        waiting.join(0.3)
+        assert in_process == []
+    waiting.join(30)
+    assert len(in_process) == 24
+
+
+# -- overwriting ------------------------------------------------------------------------------------------------------
+
+
+def test_overwrite_makes_the_store_again(copy, in_process):
+    again = prepare.prepare(replace(SETTINGS, seed=1), overwrite=True)
+    assert len(in_process) == 24
+    assert again.settings.seed == 1
+    assert again.table["source"].iloc[0] == "synthetic:1/0"
+
+
+def test_a_store_stays_when_overwriting_it_fails(copy, in_process, monkeypatch):
+    before = files(copy)
+    at_image(monkeypatch, 5, MemoryError())
+    with pytest.raises(MemoryError):
+        prepare.prepare(replace(SETTINGS, seed=1), overwrite=True)
+    assert files(copy) == before
+    assert len(prepare.prepare(SETTINGS).images) == 24
+
+
+def test_a_folder_without_meta_is_made_again(copy, store, in_process):
+    (copy / "meta.json").unlink()
+    assert files(prepare.prepare(SETTINGS).path) == files(store.path)
+
+
+# -- settings against a store that is there ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "fragments"),
+    [
+        ({"seed": 3}, ["seed = 3", "synthetic-32", "made with 0", "overwrite=True"]),
+        ({"train_images": 18}, ["train_images = 18", "made with 16", "another name"]),
+        ({"preparation": "resize"}, ["preparation = 'resize'", "made with 'graham'"]),
+        ({"recipe_size": 540}, ["recipe_size = 540", "made with 512"]),
+        ({"label_max": 5}, ["label_max = 5.0", "made with None"]),
+    ],
+)
+def test_other_settings_than_the_stores_are_refused(copy, change, fragments):
+    with pytest.raises(DataError) as error:
+        prepare.prepare(replace(SETTINGS, **change))
+    for fragment in fragments:
+        assert fragment in str(error.value)
+
+
+def test_a_csv_store_is_used_again_by_its_name(csv_settings, own_outputs, in_process):
+    columns = {"image_column": "image", "label_column": "label", "label_min": 0, "label_max": 1, "table": "labels.csv"}
+    made = prepare.prepare(csv_settings(colours_table(), COLOURS, preparation="resize", **columns))
+    in_process.clear()
+    named = DataSettings(dataset="csv", name="mine", size=32)
+    assert prepare.prepare(named).settings.preparation == "resize"
+    assert prepare.prepare(named).fingerprint == made.fingerprint
+    assert in_process == []
+    with pytest.raises(DataError, match="data_folder: needed to prepare 'yours'"):
+        prepare.prepare(replace(named, name="yours"))
+
+
+def test_where_the_raw_folder_is_does_not_matter(csv_settings, own_outputs, in_process):
+    settings = csv_settings(colours_table(), COLOURS, preparation="resize")
+    elsewhere = csv_settings(colours_table(), COLOURS, preparation="resize", folder="elsewhere")
+    first = prepare.prepare(settings)
+    second = prepare.prepare(elsewhere, overwrite=True)
+    assert second.meta["settings"]["folder"] != first.meta["settings"]["folder"]
+    assert (second.fingerprint, second.meta["recipe"]) == (first.fingerprint, first.meta["recipe"])
+
+
+# -- csv images and what is wrong with them ---------------------------------------------------------------------------
+
+
+def test_csv_images_keep_order_and_colours(csv_settings, own_outputs, in_process):
+    made = prepare.prepare(csv_settings(colours_table((0.5, 7)), COLOURS, preparation="resize"))
+    assert made.images[:, 16, 16].tolist() == [[200, 10 * i, 5] for i in range(10)]
+    assert made.table["label"].tolist() == [0.5, 7] * 5
+    assert (made.scale.minimum, made.scale.maximum, made.grades) == (0.5, 7, False)
+
+
+def test_ids_that_look_like_numbers_or_nothing_stay_text(csv_settings, own_outputs, in_process):
+    ids = ["007", "1e5", "NA", "nan", "null", "None", "0x1F", "3.0", "true", "-"]
+    table = "image,label,who\n" + "".join(f"{name}.png,{i % 2},{name}\n" for i, name in enumerate(ids))
+    images = dict(zip([f"{name}.png" for name in ids], COLOURS.values(), strict=True))
+    made = prepare.prepare(csv_settings(table, images, preparation="resize", patient_column="who"))
+    opened = prepare.open_store(made.path)
+    assert opened.table["image_id"].tolist() == ids
+    assert opened.table["patient_id"].tolist() == ids
+    assert opened.row("NA") == 2
+    assert opened.table["label"].dtype == float
+
+
+def test_too_many_unusable_images_are_named_and_can_be_mended(csv_settings, own_outputs, in_process, tmp_path):
+    settings = csv_settings(colours_table(), COLOURS | {"3.png": b"not a picture"}, preparation="resize")
+    with pytest.raises(DataError) as error:
+        prepare.prepare(settings)
+    for fragment in ("1 of 10 images", "more than 1%", "3: ", "raw/3.png", "decoded (13 bytes)", "max_rejected"):
+        assert fragment in str(error.value)
+    shutil.copy(tmp_path / "raw" / "2.png", tmp_path / "raw" / "3.png")
+    assert len(prepare.prepare(settings).images) == 10
+
+
+def test_a_few_unusable_images_are_left_out_and_listed(csv_settings, own_outputs, in_process):
+    colours = COLOURS | {"0.png": b"", "4.png": b"not a picture", "9.png": (0, 0, 0)}
+    made = prepare.prepare(csv_settings(colours_table(), colours, preparation="resize"), max_rejected=0.2)
+    assert made.images.shape == (8, 32, 32, 3)
+    assert made.table["image_id"].tolist() == ["1", "2", "3", "5", "6", "7", "8", "9"]
+    assert made.images[:, 16, 16, 1].tolist() == [10, 20, 30, 50, 60, 70, 80, 0]
+    rejected = pd.read_csv(made.path / "rejected.csv", dtype=str)
+    assert rejected["image_id"].tolist() == ["0", "4"]
+    assert rejected["reason"].str.contains(r"/[04]\.png: not an image that can be decoded \(\d+ bytes\)").all()
+    assert made.meta["rejected"] == 2
+    assert sum(made.meta["counts"].values()) == 8
+
+
+def test_a_photograph_without_a_fundus_is_rejected_with_its_reason(csv_settings, own_outputs, in_process):
+    made = prepare.prepare(csv_settings(colours_table(), COLOURS | {"5.png": (3, 2, 1)}), max_rejected=0.1)
+    rejected = pd.read_csv(made.path / "rejected.csv", dtype=str)
+    assert rejected["image_id"].tolist() == ["5"]
+    assert "nearly black image" in rejected["reason"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expect"),
+    [
+        ("a.png", np.full((4, 6, 3), (30, 20, 10), np.uint8), (10, 20, 30)),  # OpenCV writes blue first
+        ("grey.png", np.full((4, 6), 77, np.uint8), (77, 77, 77)),
+        ("transparent.png", np.full((4, 6, 4), (30, 20, 10, 0), np.uint8), (10, 20, 30)),
+        ("deep.tif", np.full((4, 6, 3), (30 * 256, 20 * 256, 10 * 256), np.uint16), (10, 20, 30)),
+    ],
+)
+def test_image_files_are_read_as_rgb(tmp_path, name, image, expect):
+    cv2.imwrite(str(tmp_path / name), image)
+    got = prepare.read_image(tmp_path / name)
+    assert (got.dtype, got.shape) == (np.uint8, (4, 6, 3))
+    assert got[2, 3].tolist() == list(expect)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"x\.jpg: cannot be read \(No such file or directory\)"),
+        (b"", r"x\.jpg: not an image that can be decoded \(0 bytes\)"),
+        (b"<html>404</html>", r"x\.jpg: not an image that can be decoded \(16 bytes\)"),
+        ("cut", r"x\.jpg: not an image that can be decoded \(\d+ bytes\)"),
+    ],
+    ids=["missing", "empty", "text", "cut off"],
+)
+def test_a_file_that_is_no_image_is_named(tmp_path, content, message):
+    path = tmp_path / "x.jpg"
+    if content == "cut":
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        content = cv2.imencode(".jpg", noise)[1].tobytes()[:2000]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        prepare.read_image(path)
+
+
+# -- a damaged store --------------------------------------------------------------------------------------------------
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def drop_row(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "fragments"),
+    [
+        (lambda path: shorten(path / "images.npy"), ["synthetic-32 is damaged", "delete the folder"]),
+        (lambda path: (path / "images.npy").unlink(), ["synthetic-32 is damaged", "images.npy", "delete the folder"]),
+        (lambda path: (path / "table.csv").unlink(), ["synthetic-32 is damaged", "table.csv", "delete the folder"]),
+        (lambda path: drop_row(path / "table.csv"), ["24 images, 23 rows, 24 in meta.json", "delete the folder"]),
+        (lambda path: (path / "meta.json").write_text("{"), ["meta.json is damaged"]),
+        (lambda path: (path / "meta.json").unlink(), ["meta.json is missing"]),
+    ],
+)
+def test_a_damaged_store_is_refused(copy, damage, fragments):
+    assert json.loads((copy / "meta.json").read_text())["images"] == 24
+    damage(copy)
+    with pytest.raises((DataError, RunError)) as error:
+        prepare.open_store(copy)
+    for fragment in fragments:
+        assert fragment in str(error.value)

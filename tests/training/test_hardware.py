@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from insightr_nb.errors import SettingsError
+from insightr_nb.training import hardware
+
+
+def test_the_device_is_chosen_or_the_wish_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert hardware.choose_device("auto").type == "cpu"
+    for name in ("cuda", "cuda:1", "tpu"):
+        with pytest.raises(SettingsError, match=f"device = '{name}'"):
+            hardware.choose_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert hardware.choose_device("auto").type == "cuda"
+    with pytest.raises(SettingsError, match="has 1 of that kind"):
+        hardware.choose_device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("units", "expect"), [({}, False), ({"amx_bf16": True}, True), ({"amx_bf16": False, "avx512_bf16": True}, True)]
+)
+def test_bfloat16_is_used_where_the_processor_has_units_for_it(monkeypatch, units, expect):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    cpu = torch.device("cpu")
+    with hardware.autocast(cpu, "auto"):
+        assert torch.is_autocast_enabled("cpu") == expect
+    with hardware.autocast(cpu, "bfloat16"):
+        assert torch.is_autocast_enabled("cpu")
+    with hardware.autocast(cpu, "float32"):
+        assert not torch.is_autocast_enabled("cpu")
