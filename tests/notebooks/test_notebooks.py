@@ -16,7 +16,7 @@ from insightr_nb.runs import Run
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def run(name: str, folder, **parameters) -> subprocess.CompletedProcess:
+def run(name: str, folder, /, **parameters) -> subprocess.CompletedProcess:
     """`papermill notebooks/<name>.ipynb out.ipynb -p ...` with everything written below `folder`."""
     options = [word for key, value in parameters.items() for word in ("-p", key, str(value))]
     command = [
@@ -31,7 +31,7 @@ def run(name: str, folder, **parameters) -> subprocess.CompletedProcess:
     return subprocess.run(command + options, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def succeed(name: str, folder, **parameters) -> str:
+def succeed(name: str, folder, /, **parameters) -> str:
     """Runs a notebook that must succeed; the text that it printed."""
     done = run(name, folder, **parameters)
     assert done.returncode == 0, done.stderr[-3000:]
