@@ -1,9 +1,11 @@
 # make demo | test | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.ready
-RUN := $(BIN)/papermill --no-progress-bar --stdout-file /dev/stdout
+RUN := $(BIN)/papermill --no-progress-bar
+LOUD := --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 
 .PHONY: demo test lab lint lock clean
@@ -11,12 +13,13 @@ OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 # The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
 demo: $(STAMP)
 	@mkdir -p $(OUT)
-	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb
+	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb $(LOUD) | cat
 	@$(BIN)/python -c "from insightr_nb.demo import announce; announce()"
-	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb > /dev/null
+	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb
 	for variant in baseline insightr log_similarity; do \
-	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p variant $$variant || exit 1; done
-	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb
+	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p variant $$variant \
+	    $(LOUD) | cat || exit 1; done  # cat: papermill would truncate a file that stdout is redirected to
+	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb $(LOUD) | cat
 	@$(BIN)/python -c "from insightr_nb.demo import report; report()"
 
 test: $(STAMP)

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -172,7 +171,6 @@ class Run:
                 | {"python": platform.python_version()},
                 "hardware": hardware,
                 "git": _git(),
-                "command": " ".join(sys.argv[:1]),
                 "host": platform.node(),
                 "pid": os.getpid(),
                 "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),

@@ -133,6 +133,11 @@ class DataSettings(_Checked):
         super().__post_init__()
         if self.dataset == "csv" and not self.name:
             raise SettingsError("name: a csv data set needs a name for its prepared store, e.g. -p name my_images")
+        if self.dataset == "synthetic":
+            for name in ("name", "folder", "table", *(f.name for f in fields(self) if f.name.endswith("_column"))):
+                if getattr(self, name) is not None:
+                    given = "data_folder" if name == "folder" else name
+                    raise SettingsError(f"{given} = {getattr(self, name)!r}: only for dataset = 'csv', not 'synthetic'")
         if self.name and not all(c.isalnum() or c in "-_" for c in self.name):
             raise SettingsError(f"name = {self.name!r}: only letters, digits, '-' and '_', since folders are called so")
         if None not in (self.label_min, self.label_max) and not self.label_min < self.label_max:
@@ -293,16 +298,17 @@ class RunSettings(_Checked):
         if batch_size is not None:
             changes["training.batch_size"] = batch_size
         seed = _coerce(seed, int, "seed")
+        tag = None if tag is None else str(tag)
         if (seed != 0 or changes) and not tag:
             what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
             raise SettingsError(f"tag: needed because {what} departs from preset {preset!r}; e.g. -p tag my_trial")
-        if tag and not all(c.isalnum() or c in "-_." for c in str(tag)):
+        if tag is not None and not (tag.strip(".") and all(c.isalnum() or c in "-_." for c in tag)):
             raise SettingsError(f"tag = {tag!r}: only letters, digits, '.', '-' and '_', since a folder is called so")
         groups = _groups(preset, VARIANTS[variant] | changes)
         groups["data"] = dataclasses.replace(groups["data"], dataset=dataset, folder=data_folder, name=name)
-        settings = cls(
-            preset, variant, labels, fold, seed, str(tag) if tag else None, device, **groups, overwrite=overwrite
-        )
+        settings = cls(preset, variant, labels, fold, seed, tag, device, **groups, overwrite=overwrite)
+        if variant == "backbone" and settings.training.pretrain_epochs == 0:
+            raise SettingsError("variant = 'backbone' with training.pretrain_epochs = 0: there is nothing to train")
         if settings.fold >= settings.data.folds:
             raise SettingsError(f"fold = {settings.fold}: folds count from 0 to {settings.data.folds - 1}")
         return settings
@@ -315,14 +321,17 @@ class RunSettings(_Checked):
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
         plain = _groups(self.preset, {})
-        own = {
-            name: getattr(getattr(self, name.split(".")[0]), name.split(".")[1])
-            for name in sorted(_BACKBONE_FIELDS)
-            if getattr(getattr(self, name.split(".")[0]), name.split(".")[1])
-            != getattr(plain[name.split(".")[0]], name.split(".")[1])
-        }
+        own = {}
+        for name in sorted(_BACKBONE_FIELDS):
+            group, field_name = name.split(".")
+            value = getattr(getattr(self, group), field_name)
+            if value != getattr(plain[group], field_name):
+                own[name] = value
+        same_data = dataclasses.replace(
+            plain["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
+        )
+        tag = self.tag if own or self.seed or self.data != same_data else None
         groups = _groups(self.preset, own) | {"data": self.data}
-        tag = self.tag if own or self.seed else None
         return dataclasses.replace(self, variant="backbone", tag=tag, **groups)
 
     def steps(self) -> "list[RunSettings]":
@@ -339,6 +348,9 @@ class RunSettings(_Checked):
         return values
 
 
+_DATA_PARAMETERS = {"data.dataset": "dataset", "data.folder": "data_folder", "data.name": "name"}
+
+
 def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
     """Dotted names to values; a JSON text (papermill -p) is parsed. Raises SettingsError for an unknown name."""
     if isinstance(overrides, str):
@@ -351,6 +363,8 @@ def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
         raise SettingsError(f"overrides = {overrides!r}: must be a mapping such as {{'losses.k': 1}}")
     known = [f"{g}.{f.name}" for g, kind in GROUPS.items() for f in fields(kind)]
     for name in overrides or {}:
+        if name in _DATA_PARAMETERS:
+            raise SettingsError(f"overrides: {name!r} is not an override; use the parameter {_DATA_PARAMETERS[name]}")
         if name not in known:
             raise SettingsError(f"overrides: unknown setting {name!r}; {_suggest(name, known)}")
     return dict(overrides or {})
@@ -438,23 +452,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "demo": {
         "data.size": 256,
-        "data.train_images": 625,
         "model.weights": "random",
         "model.block_stride": 1,
-        "training.batch_size": 20,
-        "training.warm_up_epochs": 4,
-        "training.joint_epochs": 4,
+        "training.warm_up_epochs": 3,
+        "training.joint_epochs": 5,
         "training.last_layer_epochs": 2,
-        "training.lr_backbone": 1e-4,
+        "training.lr_backbone": 2e-4,
         "training.lr_prototypes": 3e-3,
         "training.lr_last_layer": 1e-2,
         "training.joint_halve_every": 2,
-        "training.pretrain_epochs": 10,
+        "training.pretrain_epochs": 12,
         "training.pretrain_lr": 1e-3,
-        "training.pretrain_halve_every": 3,
-        "training.baseline_epochs": 3,
+        "training.pretrain_halve_every": 4,
+        "training.baseline_epochs": 2,
         "training.baseline_halve_every": 1,
-        "training.batchnorm_images": 80,
+        "training.batchnorm_images": 90,
     },
     "smoke": {
         "data.size": 64,

@@ -26,6 +26,7 @@ def evaluate(run: Run, settings: RunSettings) -> dict:
         return run.metrics
     device = hardware.choose_device(settings.device)
     with run.working():
+        hardware.make_deterministic(device)
         network = checkpoint.load_model(run / "model.safetensors", device)
         data = fold_data(settings)
         predictions, outputs = _predict(network, data, settings, device)
@@ -52,7 +53,7 @@ def _predict(
     for images, _ in batches(InOrder(data.test), settings.training.batch_size, device):
         output = network(network_input(images, settings.model))
         prediction = output.prediction if isinstance(output, Output) else output
-        predictions.append(data.store.scale.to_user(prediction.double()).cpu().numpy())
+        predictions.append(data.store.scale.to_user(prediction.cpu().double()).numpy())
         if isinstance(output, Output):
             for name, value in (
                 ("weights", output.weights),
@@ -81,10 +82,9 @@ def _write_predictions(
     ]
     if weights is not None:
         top = metrics.top_prototypes(weights, TOP)
-        shares = weights / weights.sum(1, keepdims=True, dtype=float)
         for n, row in enumerate(rows):
             for rank, j in enumerate(top[n], start=1):
-                row |= {f"prototype_{rank}": int(j), f"weight_{rank}": float(shares[n, j])}
+                row |= {f"prototype_{rank}": int(j), f"weight_{rank}": float(weights[n, j])}
     runs.write_csv(run / "predictions.csv", rows)
 
 

@@ -23,7 +23,7 @@ from insightr_nb.training.checkpoint import load_model, settings_of
 class Explanation:
     """A prediction and what it is made of; m prototypes on an H x W latent grid, labels in the user's units.
 
-    prediction = sum(weights * prototype_labels) / sum(weights), exactly.
+    prediction = sum(weights * prototype_labels) / sum(weights).
     """
 
     prediction: float
@@ -118,8 +118,11 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise DataError(f"image: an H x W x 3 uint8 RGB array is expected, not {image.shape} {image.dtype}")
         return prepared(image, run.store.settings), None
-    if isinstance(image, str) and (run.store.table["image_id"] == image).any():
-        row = run.store.row(image)
+    if not isinstance(image, str | Path):
+        raise DataError(f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
+                        "number; -r image 007 hands over the text")  # fmt: skip
+    if (run.store.table["image_id"] == str(image)).any():
+        row = run.store.row(str(image))
         return np.array(run.store.images[row]), float(run.store.table["label"][row])
     if not Path(image).is_file():
         example = run.store.table["image_id"].iloc[0]

@@ -62,7 +62,12 @@ def _csv(settings: DataSettings) -> ImageTable:
         float(labels.min()) if settings.label_min is None else settings.label_min,
         float(labels.max()) if settings.label_max is None else settings.label_max,
     )
-    if settings.label_min is None and settings.label_max is None and set(labels) <= {0, 1, 2, 3, 4}:
+    if (
+        settings.label_min is None
+        and settings.label_max is None
+        and set(labels) <= {0, 1, 2, 3, 4}
+        and labels.max() >= 3
+    ):
         scale = LabelScale(0, 4)  # grades of diabetic retinopathy, even where one is not in the table
     if not scale.minimum < scale.maximum:
         raise DataError(f"{path}: every label is {scale.minimum:g}; a regression needs at least two different ones")

@@ -1,13 +1,16 @@
 """The backbone f: the convolutional part of a torchvision classification network, and where its weights come from."""
 
+import difflib
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import nn
-from torchvision.models import get_model, get_model_weights, list_models
+from torchvision import models
+from torchvision.models import get_model, get_model_weights
 
 from insightr_nb.errors import ModelError
 
@@ -26,10 +29,9 @@ def build_backbone(name: str = "resnet18", weights: str = "random") -> nn.Sequen
 
     Raises ModelError for an unknown network, one without a feature map, and weights that cannot be had or do not fit.
     """
-    if name not in list_models():
-        import difflib
-
-        close = difflib.get_close_matches(name, list_models(), n=3)
+    known = models.list_models(module=models)  # classification only
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3)
         raise ModelError(
             f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
         )
@@ -110,7 +112,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         except safetensors.SafetensorError as error:
             raise ModelError(f"{path}: not a safetensors file ({error})") from error
     try:
-        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
         refused = [name for name in foreign if not name.startswith(_LIGHTNING)]
         if refused:
             raise ModelError(f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "

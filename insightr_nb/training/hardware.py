@@ -39,6 +39,16 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
 
+def make_deterministic(device: torch.device) -> None:
+    """On CUDA: repeatable algorithms where there are any, and no TF32: a prototype would not equal its patch in it."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def describe(device: torch.device) -> dict[str, str | int | bool]:
     """For the manifest."""
     cuda = device.type == "cuda"

@@ -1,12 +1,16 @@
 """The training loop: runs the stages of the protocol, keeps the best state, can be interrupted after any epoch."""
 
+import contextlib
 import math
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
@@ -14,7 +18,7 @@ from insightr_nb import runs
 from insightr_nb.data import splits
 from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input
 from insightr_nb.data.prepare import Store, prepare
-from insightr_nb.errors import RunError
+from insightr_nb.errors import RunError, SettingsError
 from insightr_nb.model import losses
 from insightr_nb.model.network import INSightRNet, ResNetRegressor
 from insightr_nb.runs import Run
@@ -41,7 +45,12 @@ def fold_data(settings: RunSettings) -> FoldData:
     split = splits.split(store.table, store.grades, settings.data, settings.fold)
     given = labels = store.table["label"].to_numpy(float)
     classes = splits.strata(given, store.grades)
-    if settings.labels == "continuous" and store.grades:
+    if settings.labels == "continuous":
+        if not store.grades:
+            raise SettingsError(
+                f"labels = 'continuous': the labels of {settings.data.store_name!r} are no integer grades, so they "
+                "are continuous as they are; use 'categorical', which leaves labels unchanged"
+            )
         labels = splits.continuous_labels(labels, list(store.table["image_id"]), settings.seed)
 
     def part(rows: np.ndarray, values: np.ndarray) -> Part:
@@ -64,20 +73,35 @@ def train(settings: RunSettings) -> Run:
     device = hardware.choose_device(settings.device)
     data = fold_data(settings)
     about = {"store": data.store.fingerprint, "split": data.split.fingerprint}
-    resumed = not settings.overwrite and (run / "manifest.json").exists()
-    if resumed:
-        _check_same(run, settings.as_dict(), about)
-        if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists():
-            return run
-    else:
-        run.path.mkdir(parents=True, exist_ok=True)
-        for file in run.path.iterdir():
-            if file.is_file():
-                file.unlink()
-    run.start(settings.as_dict(), about, hardware.describe(device), resumed)
-    with run.working():
-        _Trainer(settings, run, data, device).train()
+    with _alone(run):
+        resumed = not settings.overwrite and (run / "manifest.json").exists()
+        if resumed:
+            _check_same(run, settings.as_dict(), about)
+            if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists():
+                return run
+        trainer = _Trainer(settings, run, data, device)
+        if not resumed:  # only now: what can fail early has not
+            shutil.rmtree(run.path, ignore_errors=True)
+        run.start(settings.as_dict(), about, hardware.describe(device), resumed)
+        with run.working():
+            trainer.train()
     return run
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """One process trains a run; another that needs it too, say the backbone that they share, waits."""
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.path.with_name(f".{run.path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting: another process trains {runs.shown(run.path)}", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_same(run: Run, settings: dict[str, Any], about: dict[str, str]) -> None:
@@ -105,6 +129,7 @@ class _Trainer:
     def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device):
         self.settings, self.run, self.data, self.device = settings, run, data, device
         self.stages = protocol(settings)
+        hardware.make_deterministic(device)
         torch.manual_seed(settings.seed)
         self.network = checkpoint.build_network(settings, self._backbone_weights())
         self.network.to(device, memory_format=torch.channels_last).eval()
@@ -120,7 +145,8 @@ class _Trainer:
             return None
         run = Run(runs.run_directory(backbone))
         if not (run / "model.safetensors").exists():
-            raise RunError(f"the backbone of this fold is missing. Make it with: {run.command()}")
+            first = "first of settings.steps()" if backbone.tag else run.command()
+            raise RunError(f"the backbone {runs.shown(run.path)} is missing. Make it with: {first}")
         return str(run / "model.safetensors")
 
     def train(self) -> None:
@@ -146,13 +172,19 @@ class _Trainer:
             schedule.load_state_dict(self.optimizer_state["schedule"])
         for _ in range(first_epoch, stage.epochs):
             begin = time.monotonic()
-            rate = schedule.get_last_lr()[0]
-            row = {"epoch": len(self.history) + 1, "cycle": stage.cycle, "stage": stage.name, "learning_rate": rate}
+            rates = dict(zip(stage.learning_rates, schedule.get_last_lr(), strict=True))
+            row = {"epoch": len(self.history) + 1, "cycle": stage.cycle, "stage": stage.name}
+            row |= {f"rate_{part}": rates.get(part, 0.0) for part, _ in self.network.named_children()}
             row |= self._epoch(stage, optimizer)
             schedule.step()
             if "backbone" in stage.learning_rates:
                 self._estimate_batchnorm()
             row |= self._validate()
+            if not math.isfinite(row["validation_total"]):
+                raise RunError(
+                    f"the validation loss is not finite in epoch {row['epoch']} ({stage.name}, cycle {stage.cycle}). "
+                    "The state before this epoch is kept; a lower learning rate or precision float32 may help"
+                )
             row["seconds"] = round(time.monotonic() - begin, 2)
             self.history.append(row)
             self._select(stage, row)
