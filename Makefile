@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.ready
+PRESET := demo
 RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
@@ -13,14 +14,14 @@ OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 # The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
 demo: $(STAMP)
 	@mkdir -p $(OUT)
-	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb $(LOUD) | cat
-	@$(BIN)/python -c "from insightr_nb.demo import announce; announce()"
-	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb
+	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb -p preset $(PRESET) $(LOUD) | cat
+	@$(BIN)/python -c "from insightr_nb.demo import announce; announce('$(PRESET)')"
+	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb -p preset $(PRESET)
 	for variant in baseline insightr log_similarity; do \
-	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p variant $$variant \
-	    $(LOUD) | cat || exit 1; done  # cat: papermill would truncate a file that stdout is redirected to
-	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb $(LOUD) | cat
-	@$(BIN)/python -c "from insightr_nb.demo import report; report()"
+	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p preset $(PRESET) \
+	    -p variant $$variant $(LOUD) | cat || exit 1; done  # cat: papermill would truncate a file that stdout is redirected to
+	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb -p preset $(PRESET) $(LOUD) | cat
+	@$(BIN)/python -c "from insightr_nb.demo import report; report('$(PRESET)')"
 
 test: $(STAMP)
 	$(BIN)/ruff check .

@@ -11,9 +11,9 @@ from insightr_nb.training.trainer import expected_minutes, fold_data
 VARIANTS = ("baseline", "insightr", "log_similarity")
 
 
-def announce() -> None:
+def announce(preset: str) -> None:
     """Prepares the data and prints the time that the trainings will take, measured on this machine."""
-    runs_of_demo = [RunSettings.from_parameters(variant=v) for v in VARIANTS]
+    runs_of_demo = [RunSettings.from_parameters(preset=preset, variant=v) for v in VARIANTS]
     steps = [runs_of_demo[0].backbone_run(), *runs_of_demo]
     about = hardware.describe(hardware.choose_device())
     minutes = expected_minutes(steps, fold_data(steps[0]))
@@ -22,11 +22,11 @@ def announce() -> None:
     print(f"expected: {minutes:.0f} minutes of training, and about 2 for the rest")
 
 
-def report() -> None:
+def report(preset: str) -> None:
     """Prints the metrics of the trained variants, and where their figures and files are."""
-    folders = {v: runs.run_directory(RunSettings.from_parameters(variant=v)) for v in VARIANTS}
+    folders = {v: runs.run_directory(RunSettings.from_parameters(preset=preset, variant=v)) for v in VARIANTS}
     table = pd.DataFrame({v: Run(folder).require_finished().metrics for v, folder in folders.items()}).T
-    print(f"\nTest set of the synthetic data, fold 0, preset demo\n\n{table.round(3).to_string(na_rep='-')}\n")
+    print(f"\nTest set of the synthetic data, fold 0, preset {preset}\n\n{table.round(3).to_string(na_rep='-')}\n")
     print(f"Why this grade, prototypes   {runs.shown(folders['insightr'] / 'figures')}")
     print(f"Executed notebooks           {runs.shown(runs.outputs_root() / 'notebooks')}")
     print("To open them                 make lab")

@@ -215,6 +215,7 @@ class TrainingSettings(_Checked):
     scale_max: float = _limits(1.1, 0.1)
     fill: int = _limits(128, 0, 255)  # grey level of corners that rotation opens; 128 is the mask's ground
     batchnorm_images: int = _limits(0, 0)  # training images to re-estimate BatchNorm's statistics with; 0: never
+    batchnorm_frozen: bool = False  # BatchNorm of a pre-trained backbone stays in eval() while it is trained on
     selection: str = _choice("mse", "mse", "total")  # validation loss by which the last-layer epochs are compared
     precision: str = _choice("auto", "auto", "float32", "bfloat16")  # of training; projection and tests are float32
 
@@ -431,6 +432,8 @@ RUN_PARAMETERS = (
     "overrides", "tag", "overwrite",
 )  # fmt: skip
 
+RESULT_PARAMETERS = ("dataset", "name", "preset", "labels", "variant", "fold", "tag")  # which run to look at
+
 # The defaults of the dataclasses above are the paper's text; a preset lists what departs from it.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"data.size": 512},
@@ -466,7 +469,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.pretrain_halve_every": 4,
         "training.baseline_epochs": 2,
         "training.baseline_halve_every": 1,
-        "training.batchnorm_images": 90,
+        "training.batchnorm_images": 300,
+        "training.batchnorm_frozen": True,
     },
     "smoke": {
         "data.size": 64,
@@ -481,8 +485,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.joint_epochs": 2,
         "training.last_layer_epochs": 1,
         "training.lr_backbone": 1e-4,
+        "training.joint_halve_every": 1,
         "training.pretrain_epochs": 2,
         "training.baseline_epochs": 1,
+        "training.batchnorm_images": 30,
     },
 }
 

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -88,4 +87,4 @@ def test_arrays_are_read_memory_mapped(tmp_path):
 
 def test_fingerprints_depend_on_where_parts_end():
     assert runs.fingerprint("ab", "c") != runs.fingerprint("a", "bc")
-    assert json.dumps(runs.fingerprint("a")) == json.dumps(runs.fingerprint("a"))
+    assert runs.fingerprint("ab", b"c") == "629c2f14f654f026"

@@ -8,7 +8,6 @@ from insightr_nb.settings import (
     PRESETS,
     RUN_PARAMETERS,
     VARIANTS,
-    DataSettings,
     LabelScale,
     RunSettings,
     notebook_parameters,
@@ -79,6 +78,12 @@ def test_papermill_hands_over_text_for_numbers():
         ({"overrides": {"training.warm_up_epochs": 7}, "tag": "a"}, ["warm_up_epochs = 7", "joint_epochs = 6"]),
         ({"tag": "a/b"}, ["'a/b'"]),
         ({"overwrite": "yes"}, ["overwrite = 'yes'", "true or false"]),
+        ({"tag": ""}, ["tag = ''"]),
+        ({"tag": ".."}, ["tag = '..'"]),
+        ({"name": "mine"}, ["name = 'mine'", "only for dataset = 'csv'"]),
+        ({"data_folder": "some/where"}, ["data_folder = 'some/where'", "only for dataset = 'csv'"]),
+        ({"overrides": {"data.name": "x"}, "tag": "a"}, ["'data.name'", "parameter name"]),
+        ({"variant": "backbone", "overrides": {"training.pretrain_epochs": 0}, "tag": "a"}, ["nothing to train"]),
     ],
 )
 def test_a_bad_parameter_is_named(parameters, fragments):
@@ -108,6 +113,9 @@ def test_a_run_that_changes_the_pretraining_has_a_backbone_of_its_own():
     assert backbone.training.pretrain_lr == 1e-4
     assert backbone.losses.k == 3  # of the preset: it has no part in the pre-training
     assert RunSettings.from_parameters(seed=3, tag="s3").backbone_run().tag == "s3"
+    small = RunSettings.from_parameters(overrides={"data.size": 128}, tag="small")
+    assert (small.backbone_run().tag, small.backbone_run().data.size) == ("small", 128)
+    assert RunSettings.from_parameters(dataset="csv", name="eyes", data_folder="x").backbone_run().tag is None
     assert RunSettings.from_parameters(overrides={"training.pretrain_epochs": 0}, tag="t").backbone_run() is None
 
 
@@ -151,4 +159,5 @@ def test_parameters_of_the_preparation():
         prepare_parameters(max_rejected=2)
     with pytest.raises(SettingsError, match="label_min = 5.0 must lie below label_max = 4.0"):
         prepare_parameters(dataset="csv", name="a", label_min=5, label_max=4)
-    assert {f.name for f in dataclasses.fields(DataSettings)} > {"table", "preparation"} & set(PREPARE_PARAMETERS)
+    with pytest.raises(SettingsError, match="unknown parameter 'size'"):
+        notebook_parameters({"In": ["# Parameters\nsize = 3\n"]}, PREPARE_PARAMETERS)

@@ -17,6 +17,7 @@ class Stage:
     learning_rates: part of the network -> rate; a part that is not listed is frozen.
     halve_every: epochs after which the rates halve (0: constant), counted on from `epochs_before`.
     projects: the prototypes are projected before its first epoch. selectable: its epochs are candidates for the result.
+    batchnorm_frozen: BatchNorm's statistics stand still even where the backbone trains.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Stage:
     epochs_before: int = 0
     projects: bool = False
     selectable: bool = False
+    batchnorm_frozen: bool = False
 
     def optimizer(self, network: nn.Module) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
         """Adam with a group for every part that trains, and its schedule."""
@@ -58,7 +60,10 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
             else (t.baseline_epochs, t.baseline_lr, t.baseline_halve_every)
         )
         rates = {"backbone": rate, "last_layer": rate}
-        return (Stage("regression", 1, epochs, rates, halve_every=halve_every, selectable=True),)
+        frozen = t.batchnorm_frozen and not pretraining and t.pretrain_epochs > 0
+        return (
+            Stage("regression", 1, epochs, rates, halve_every=halve_every, selectable=True, batchnorm_frozen=frozen),
+        )
 
     rates = {"backbone": t.lr_backbone, "block": t.lr_block, "prototype_layer": t.lr_prototypes}
     without_backbone = {part: rate for part, rate in rates.items() if part != "backbone"}
@@ -69,7 +74,8 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
         before = (cycle - 1) * (t.joint_epochs - t.warm_up_epochs)  # joint epochs so far, for the halving
         stages += [
             Stage("warm-up", cycle, warm_up, without_backbone),
-            Stage("joint", cycle, t.joint_epochs - warm_up, rates, decay, t.joint_halve_every, max(before, 0)),
+            Stage("joint", cycle, t.joint_epochs - warm_up, rates, decay, t.joint_halve_every, max(before, 0),
+                  batchnorm_frozen=t.batchnorm_frozen),
             Stage("last layer", cycle, t.last_layer_epochs, {"last_layer": t.lr_last_layer}, projects=True,
                   selectable=True),
         ]  # fmt: skip
@@ -77,15 +83,20 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
 
 
 @contextlib.contextmanager
-def training_only(network: nn.Module, parts: tuple[str, ...]) -> Iterator[None]:
+def training_only(network: nn.Module, parts: tuple[str, ...], batchnorm_frozen: bool = False) -> Iterator[None]:
     """Within it only these parts have gradients and are in train mode; all others are in `eval()`, so BatchNorm stands.
 
+    With `batchnorm_frozen` BatchNorm is in `eval()` everywhere; its weights and biases still train with their part.
     Afterwards the whole network is in `eval()` and every parameter requires a gradient again.
     """
     network.eval()
     for name, part in network.named_children():
         part.requires_grad_(name in parts)
         part.train(name in parts)
+    if batchnorm_frozen:
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
     try:
         yield
     finally:

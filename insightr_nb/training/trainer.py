@@ -177,7 +177,7 @@ class _Trainer:
             row |= {f"rate_{part}": rates.get(part, 0.0) for part, _ in self.network.named_children()}
             row |= self._epoch(stage, optimizer)
             schedule.step()
-            if "backbone" in stage.learning_rates:
+            if "backbone" in stage.learning_rates and not stage.batchnorm_frozen:
                 self._estimate_batchnorm()
             row |= self._validate()
             if not math.isfinite(row["validation_total"]):
@@ -205,7 +205,7 @@ class _Trainer:
         dataset = Epoch(self.data.training, settings.training, settings.seed, epoch)
         size = settings.training.batch_size
         sums: dict[str, float] = {}
-        with training_only(self.network, tuple(stage.learning_rates)):
+        with training_only(self.network, tuple(stage.learning_rates), stage.batchnorm_frozen):
             loader = batches(dataset, size, self.device)
             steps = math.ceil(len(dataset) / size)
             for images, targets in tqdm(loader, total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1):

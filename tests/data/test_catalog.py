@@ -71,7 +71,7 @@ def test_a_path_from_the_folder_on_is_not_ambiguous(csv_settings, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "limits", "scale", "grades"),
     [
-        ([0, 1] * 5, {}, (0, 4), True),
+        ([0, 1] * 5, {}, (0, 1), True),
         ([0, 1, 2, 3, 4] * 2, {}, (0, 4), True),
         ([1, 2, 3, 4, 5] * 2, {}, (1, 5), True),
         ([-2, -1, 0, 1, 2] * 2, {}, (-2, 2), True),

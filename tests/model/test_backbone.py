@@ -46,6 +46,11 @@ def test_weights_from_a_plain_state_dict(tmp_path, trained):
     assert_loaded(build_backbone("resnet18", str(tmp_path / "resnet18.pth")), trained)
 
 
+def test_weights_from_a_file_of_an_older_torch(tmp_path, trained):
+    torch.save(trained, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "old.pth")), trained)
+
+
 def test_weights_from_safetensors_with_a_prefix(tmp_path, trained):
     safetensors.torch.save_file({f"backbone.{k}": v for k, v in trained.items()}, tmp_path / "m.safetensors")
     assert_loaded(build_backbone("resnet18", str(tmp_path / "m.safetensors")), trained)
@@ -77,10 +82,12 @@ class Malicious:
         return os.system, (f"touch {self.path}",)
 
 
-def test_nothing_of_a_malicious_file_runs(tmp_path, trained):
+@pytest.mark.parametrize("modern", [True, False])
+def test_nothing_of_a_malicious_file_runs(tmp_path, trained, modern):
     trap = tmp_path / "it_ran"
-    torch.save({"state_dict": trained, "extra": Malicious(trap)}, tmp_path / "bad.ckpt")
-    with pytest.raises(ModelError, match=r"bad\.ckpt.*system.*refused"):
+    content = {"state_dict": trained, "extra": Malicious(trap)}
+    torch.save(content, tmp_path / "bad.ckpt", _use_new_zipfile_serialization=modern)
+    with pytest.raises(ModelError, match=r"bad\.ckpt.*system"):
         build_backbone("resnet18", str(tmp_path / "bad.ckpt"))
     assert not trap.exists()
 
@@ -90,6 +97,7 @@ def test_nothing_of_a_malicious_file_runs(tmp_path, trained):
     [
         ("resnet81", "random", ["'resnet81'", "resnet"]),
         ("vit_b_16", "random", ["'vit_b_16'"]),
+        ("fcn_resnet50", "random", ["'fcn_resnet50'", "no such network"]),
         ("resnet18", "no_such_file.pth", ["no_such_file.pth", "no such file"]),
     ],
 )

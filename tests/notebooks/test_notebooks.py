@@ -62,6 +62,8 @@ def test_the_parameters_of_the_notebooks_are_those_that_are_checked():
         settings.PREPARE_PARAMETERS
     )
     assert set(papermill.inspect_notebook(str(ROOT / "notebooks/03_train.ipynb"))) == set(settings.RUN_PARAMETERS)
+    found = set(papermill.inspect_notebook(str(ROOT / "notebooks/04_projection.ipynb")))
+    assert found == {*settings.RESULT_PARAMETERS, "image"}
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,30 @@ def test_frozen_parts_do_not_move_not_even_batchnorms_statistics(parts):
     assert bool(buffers) == ("backbone" in parts)
 
 
+def test_frozen_batchnorm_stands_still_while_the_backbone_trains():
+    torch.manual_seed(0)
+    network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with training_only(network, ("backbone",), batchnorm_frozen=True):
+        network(torch.randn(4, 3, 64, 64)).prediction.sum().backward()
+        torch.optim.Adam(network.backbone.parameters(), 1e-2).step()
+    moved = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert {"backbone.conv1.weight", "backbone.bn1.weight"} <= moved
+    assert not any("running_" in k or "num_batches" in k for k in moved)
+
+
+def test_only_a_pretrained_backbone_has_its_batchnorm_frozen():
+    def frozen(**parameters):
+        return [
+            s.batchnorm_frozen for s in protocol(RunSettings.from_parameters(**parameters)) if s.name != "last layer"
+        ]
+
+    assert frozen(preset="demo") == [False, True, True]  # warm-up: the backbone does not train at all
+    assert frozen(preset="demo", variant="baseline") == [True]
+    assert frozen(preset="demo", variant="backbone") == [False]
+    assert frozen(preset="paper") == [False, False, False]
+
+
 def test_everything_is_put_back_also_after_an_error():
     network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,13 +14,13 @@ from insightr_nb import runs
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
 from insightr_nb.data.loading import Part, network_input
-from insightr_nb.data.prepare import open_store, store_path
-from insightr_nb.errors import RunError
+from insightr_nb.data.prepare import open_store, prepare, store_path
+from insightr_nb.errors import ModelError, RunError, SettingsError
 from insightr_nb.model import losses
 from insightr_nb.model.prototypes import squared_distances
 from insightr_nb.runs import Run
-from insightr_nb.settings import RunSettings
-from insightr_nb.training import trainer
+from insightr_nb.settings import DataSettings, RunSettings
+from insightr_nb.training import checkpoint, trainer
 from insightr_nb.training.checkpoint import load_model
 from insightr_nb.training.trainer import fold_data, train
 
@@ -76,6 +77,10 @@ def test_contributions_make_the_prediction(smoke_run):
     assert labels[0] == pytest.approx(-0.9)
     assert labels[-1] == pytest.approx(4.9)
     assert smoke_run.metrics["mae"] == pytest.approx((table["prediction"] - table["target"]).abs().mean())
+    for rank in (1, 5):
+        best = weights[np.arange(len(table)), table[f"prototype_{rank}"]]
+        np.testing.assert_allclose(best, table[f"weight_{rank}"])
+        np.testing.assert_allclose(best, np.sort(weights, 1)[:, -rank])
 
 
 def test_an_explanation_agrees_with_the_files_of_the_run(smoke_run):
@@ -103,7 +108,7 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_digit(smoke_run, smoke
     shutil.rmtree(run.path)
 
 
-@pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.parametrize("epoch", [1, 3, 5])  # 5: the second of two joint epochs, with optimiser and schedule under way
 def test_an_interrupted_run_goes_on_to_the_same_result(smoke_run, monkeypatch, epoch):
     """Stopped in the middle of an epoch, whatever the stage: the epochs before it are kept."""
     broken = settings(f"stopped{epoch}")
@@ -111,7 +116,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(smoke_run, monkeypatch, e
 
     def stop(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 4 * epoch + 3:
+        if len(calls) == 6 * (epoch - 1) + 2:  # four steps and two validation batches an epoch: in its second step
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
@@ -122,30 +127,32 @@ def test_an_interrupted_run_goes_on_to_the_same_result(smoke_run, monkeypatch, e
     monkeypatch.undo()
     run = Run(runs.run_directory(broken))
     assert run.state == "interrupted"
-    done = len(pd.read_csv(run / "history.csv")) if (run / "history.csv").exists() else 0
+    kept = len(pd.read_csv(run / "history.csv")) if (run / "history.csv").exists() else 0
+    assert kept == epoch - 1
     train(broken)
     evaluate(run, broken)
-    assert done < 6
     for name in RESULTS[1:]:
         assert (run / name).read_bytes() == (smoke_run / name).read_bytes(), name
     assert not (run / "last.ckpt").exists()
     shutil.rmtree(run.path)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(smoke_run, monkeypatch):
+@pytest.mark.parametrize(("call", "message"), [(9, "the loss is not finite in epoch 2 .*total = nan"),
+                                               (11, "the validation loss is not finite in epoch 2")])  # fmt: skip
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(smoke_run, monkeypatch, call, message):
     wild = settings("wild")
     original = losses.total_loss
 
     def poisoned(*args, **kwargs):
         values = original(*args, **kwargs)
         calls.append(1)
-        if len(calls) == 9:  # four steps and two validation batches an epoch: in epoch 2
+        if len(calls) == call:
             values["total"] = values["total"] * torch.nan
         return values
 
     calls: list[int] = []
     monkeypatch.setattr(losses, "total_loss", poisoned)
-    with pytest.raises(RunError, match=r"not finite in epoch 2 .*total = nan"):
+    with pytest.raises(RunError, match=message):
         train(wild)
     run = Run(runs.run_directory(wild))
     assert run.state == "failed"
@@ -166,6 +173,27 @@ def test_a_finished_run_is_found_and_not_made_again(smoke_run, smoke_settings, m
     assert smoke_run.state == "finished"
 
 
+def test_overwriting_keeps_the_finished_run_until_the_new_one_can_begin(smoke_run, smoke_settings, monkeypatch):
+    def fail(*args):
+        raise ModelError("no such weights")
+
+    monkeypatch.setattr(checkpoint, "build_network", fail)
+    with pytest.raises(ModelError, match="no such weights"):
+        train(dataclasses.replace(smoke_settings, overwrite=True))
+    assert smoke_run.state == "finished"
+    assert (smoke_run / "model.safetensors").exists()
+
+
+def test_the_epoch_is_selected_by_the_loss_that_the_settings_name():
+    changes = {"training.selection": "total", "training.last_layer_epochs": 2, "losses.psd": 1000}
+    run = train(settings("total", overrides=changes))
+    history = run.table("history.csv")
+    history = history[history["stage"] == "last layer"].set_index("epoch")
+    assert len(history) == 4
+    assert run.manifest["selected_epoch"] == history["validation_total"].idxmin()
+    shutil.rmtree(run.path)
+
+
 def test_other_settings_in_the_same_folder_are_refused(smoke_run, smoke_settings):
     changed = dataclasses.replace(smoke_settings, losses=dataclasses.replace(smoke_settings.losses, k=2))
     with pytest.raises(RunError, match=r"losses\.k is 3 there, 2 now.*another tag"):
@@ -176,6 +204,23 @@ def test_other_settings_in_the_same_folder_are_refused(smoke_run, smoke_settings
 def test_a_missing_backbone_names_the_command():
     with pytest.raises(RunError, match="backbone of this fold is missing.*-p variant backbone -p fold 2"):
         train(RunSettings.from_parameters(preset="smoke", fold=2))
+
+
+def test_continuous_labels_need_grades(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "out"))
+    rng = np.random.default_rng(0)
+    lines = ["image,label"]
+    for n in range(60):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), rng.integers(0, 255, (40, 40, 3), dtype=np.uint8))
+        lines.append(f"{n}.png,{n / 7}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    prepare(DataSettings(dataset="csv", name="ages", folder=str(tmp_path), size=64, preparation="resize"))
+    ages = RunSettings.from_parameters(dataset="csv", name="ages", preset="smoke")
+    data = fold_data(ages)
+    assert data.training.targets.min() >= 1
+    assert data.training.targets.max() <= 5
+    with pytest.raises(SettingsError, match="'ages' are no integer grades"):
+        fold_data(dataclasses.replace(ages, labels="continuous"))
 
 
 def test_continuous_labels_are_for_training_and_validation_only():
