@@ -215,7 +215,7 @@ class TrainingSettings(_Checked):
     scale_max: float = _limits(1.1, 0.1)
     fill: int = _limits(128, 0, 255)  # grey level of corners that rotation opens; 128 is the mask's ground
     batchnorm_images: int = _limits(0, 0)  # training images to re-estimate BatchNorm's statistics with; 0: never
-    batchnorm_frozen: bool = False  # BatchNorm of a pre-trained backbone stays in eval() while it is trained on
+    batchnorm_frozen: bool = False  # BatchNorm's statistics stand still in the joint epochs
     selection: str = _choice("mse", "mse", "total")  # validation loss by which the last-layer epochs are compared
     precision: str = _choice("auto", "auto", "float32", "bfloat16")  # of training; projection and tests are float32
 
@@ -467,7 +467,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.pretrain_epochs": 12,
         "training.pretrain_lr": 1e-3,
         "training.pretrain_halve_every": 4,
-        "training.baseline_epochs": 2,
+        "training.baseline_epochs": 3,
         "training.baseline_halve_every": 1,
         "training.batchnorm_images": 300,
         "training.batchnorm_frozen": True,

@@ -60,10 +60,7 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
             else (t.baseline_epochs, t.baseline_lr, t.baseline_halve_every)
         )
         rates = {"backbone": rate, "last_layer": rate}
-        frozen = t.batchnorm_frozen and not pretraining and t.pretrain_epochs > 0
-        return (
-            Stage("regression", 1, epochs, rates, halve_every=halve_every, selectable=True, batchnorm_frozen=frozen),
-        )
+        return (Stage("regression", 1, epochs, rates, halve_every=halve_every, selectable=True),)
 
     rates = {"backbone": t.lr_backbone, "block": t.lr_block, "prototype_layer": t.lr_prototypes}
     without_backbone = {part: rate for part, rate in rates.items() if part != "backbone"}
@@ -71,7 +68,7 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     for cycle in range(1, t.cycles + 1):
         warm_up = t.warm_up_epochs if cycle == 1 else 0
-        before = (cycle - 1) * (t.joint_epochs - t.warm_up_epochs)  # joint epochs so far, for the halving
+        before = (cycle - 1) * t.joint_epochs - t.warm_up_epochs  # joint epochs so far, for the halving
         stages += [
             Stage("warm-up", cycle, warm_up, without_backbone),
             Stage("joint", cycle, t.joint_epochs - warm_up, rates, decay, t.joint_halve_every, max(before, 0),
