@@ -248,8 +248,9 @@ def _finish(partial, images, table, progress, settings, recipe) -> None:
 
 def _check_same(settings: DataSettings, store: Store) -> None:
     asked, made = dataclasses.asdict(settings), store.meta["settings"]
+    free = {"folder", "folds"} | ({"train_images", "test_images"} if settings.dataset != "synthetic" else set())
     for name, value in asked.items():
-        if name != "folder" and value is not None and value != made[name] and name != "folds":
+        if name not in free and value is not None and value != made[name]:
             raise DataError(
                 f"{name} = {value!r}: the prepared store {runs.shown(store.path)} was made with {made[name]!r}. "
                 "Use overwrite=True in notebook 01 to make it again, or another name"

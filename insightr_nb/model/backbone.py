@@ -120,7 +120,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read as weights ({str(error).splitlines()[0]})") from error
+        raise ModelError(
+            f"{path}: cannot be read as weights; it is damaged, or holds more than tensors and plain values, "
+            "of which nothing is executed. Save the plain state dict instead"
+        ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
     if not tensors:

@@ -212,7 +212,7 @@ def with_row(line: int, text: str) -> str:
         (listing(TEN[:4], LABELS[:4]), {}, ["4 patients", "at least 5"]),
         (listing(TEN, [i / 9 for i in range(10)]), {}, ["10 images", "quintile has 2", "at least 5", "split_column"]),
         (
-            "image,label,who\n" + "".join(f"{n},1,{w}\n" for n, w in zip(TEN, "abcd fghi", strict=False)),
+            "image,label,who\n" + "".join(f"{n},{w < 'd':d},{w}\n" for n, w in zip(TEN, "abcd fghi", strict=False)),
             {"patient_column": "who"},
             ["labels.csv, line 6", "'who'", "empty"],
         ),

@@ -87,7 +87,7 @@ def test_nothing_of_a_malicious_file_runs(tmp_path, trained, modern):
     trap = tmp_path / "it_ran"
     content = {"state_dict": trained, "extra": Malicious(trap)}
     torch.save(content, tmp_path / "bad.ckpt", _use_new_zipfile_serialization=modern)
-    with pytest.raises(ModelError, match=r"bad\.ckpt.*system"):
+    with pytest.raises(ModelError, match=r"bad\.ckpt: (refers to .*system|cannot be read)"):
         build_backbone("resnet18", str(tmp_path / "bad.ckpt"))
     assert not trap.exists()
 

@@ -88,7 +88,7 @@ def test_an_explanation_agrees_with_the_files_of_the_run(smoke_run):
     table = smoke_run.table("predictions.csv")
     for n in (0, len(table) - 1):
         e = explain(run, table["image_id"][n])
-        assert e.prediction == pytest.approx(table["prediction"][n], abs=1e-5)
+        assert e.prediction == pytest.approx(table["prediction"][n], abs=1e-4)  # one image against a batch, float32
         assert e.target == table["target"][n]
         assert e.top(1)[0] == table["prototype_1"][n]
         np.testing.assert_allclose(e.maps, smoke_run.array("distances.npy")[n], atol=1e-4)
@@ -202,7 +202,7 @@ def test_other_settings_in_the_same_folder_are_refused(smoke_run, smoke_settings
 
 
 def test_a_missing_backbone_names_the_command():
-    with pytest.raises(RunError, match="backbone of this fold is missing.*-p variant backbone -p fold 2"):
+    with pytest.raises(RunError, match="backbone .* is missing.*-p variant backbone -p fold 2"):
         train(RunSettings.from_parameters(preset="smoke", fold=2))
 
 
