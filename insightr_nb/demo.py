@@ -3,10 +3,11 @@
 import pandas as pd
 
 from insightr_nb import runs
+from insightr_nb.data.folds import fold_data
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
-from insightr_nb.training.trainer import expected_minutes, fold_data
+from insightr_nb.training.estimate import expected_minutes
 
 VARIANTS = ("baseline", "insightr", "log_similarity")
 

@@ -6,12 +6,12 @@ import torch
 from insightr_nb import runs
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.geometry import grid
+from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import InOrder, batches, network_input
 from insightr_nb.model.network import INSightRNet, Output
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
-from insightr_nb.training.trainer import FoldData, fold_data
 
 TOP = 5  # prototypes listed with every prediction, and latent patches kept for every image
 

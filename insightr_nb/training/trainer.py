@@ -5,7 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,49 +15,16 @@ from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
 from insightr_nb import runs
-from insightr_nb.data import splits
+from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input
-from insightr_nb.data.prepare import Store, prepare
-from insightr_nb.errors import RunError, SettingsError
+from insightr_nb.errors import RunError
 from insightr_nb.model import losses
-from insightr_nb.model.network import INSightRNet, ResNetRegressor
+from insightr_nb.model.network import INSightRNet
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 from insightr_nb.training.projection import project
 from insightr_nb.training.stages import Stage, protocol, training_only
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """The prepared store of a run and the parts of its fold, targets on the model's scale."""
-
-    store: Store
-    split: splits.Split
-    training: Part
-    validation: Part
-    test: Part
-
-
-def fold_data(settings: RunSettings) -> FoldData:
-    """Prepares what is not prepared yet. Continuous labels, if asked for, go to training and validation only."""
-    store = prepare(settings.data)
-    split = splits.split(store.table, store.grades, settings.data, settings.fold)
-    given = labels = store.table["label"].to_numpy(float)
-    classes = splits.strata(given, store.grades)
-    if settings.labels == "continuous":
-        if not store.grades:
-            raise SettingsError(
-                f"labels = 'continuous': the labels of {settings.data.store_name!r} are no integer grades, so they "
-                "are continuous as they are; use 'categorical', which leaves labels unchanged"
-            )
-        labels = splits.continuous_labels(labels, list(store.table["image_id"]), settings.seed)
-
-    def part(rows: np.ndarray, values: np.ndarray) -> Part:
-        targets = store.scale.to_model(values[rows]).astype(np.float32)
-        return Part(store.images, rows, targets, classes[rows])
-
-    return FoldData(store, split, part(split.training, labels), part(split.validation, labels), part(split.test, given))
 
 
 def train(settings: RunSettings) -> Run:
@@ -339,36 +306,3 @@ class _Trainer:
         )
         runs.write_array(self.run / "prototype_maps.npy", projection["maps"])
         runs.write_array(self.run / "prototypes_before_projection.npy", projection["before"])
-
-
-def expected_minutes(steps: list[RunSettings], data: FoldData) -> float:
-    """How long the trainings that are not finished will take on this machine, from a few timed steps of each kind."""
-    minutes = 0.0
-    for settings in steps:
-        run = Run(runs.run_directory(settings))
-        if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists() and not settings.overwrite:
-            continue
-        device = hardware.choose_device(settings.device)
-        network = ResNetRegressor(settings.model, "random").to(device, memory_format=torch.channels_last)
-        images = network_input(
-            torch.zeros(15, *data.store.images.shape[1:], dtype=torch.uint8, device=device), settings.model
-        )
-        seconds = {}
-        for training in (True, False):
-            network.train(training)
-            with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
-                for _ in range(2):  # the first is warm-up
-                    begin = time.monotonic()
-                    loss = network(images).sum()
-                    if training:
-                        loss.backward()
-                    loss.item()
-                    seconds[training] = (time.monotonic() - begin) / len(images)
-        epoch = len(Epoch(data.training, settings.training, 0, 0))
-        for stage in protocol(settings):
-            each = epoch * seconds["backbone" in stage.learning_rates] + len(data.validation) * seconds[False]
-            minutes += stage.epochs * each / 60
-            if stage.projects:  # in float32, about twice the time
-                minutes += 2 * len(data.training) * seconds[False] / 60
-        minutes += 2 * len(data.test) * seconds[False] / 60
-    return minutes

@@ -13,6 +13,7 @@ import torch
 from insightr_nb import runs
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.data.folds import fold_data
 from insightr_nb.data.loading import Part, network_input
 from insightr_nb.data.prepare import open_store, prepare, store_path
 from insightr_nb.errors import ModelError, RunError, SettingsError
@@ -22,7 +23,7 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import DataSettings, RunSettings
 from insightr_nb.training import checkpoint, trainer
 from insightr_nb.training.checkpoint import load_model
-from insightr_nb.training.trainer import fold_data, train
+from insightr_nb.training.trainer import train
 
 RESULTS = ("model.safetensors", "predictions.csv", "weights.npy", "metrics.json", "prototypes.csv")
 
