@@ -7,82 +7,12 @@ two differ, `demo` is small enough for a laptop, `smoke` for tests.
 
 import ast
 import dataclasses
-import difflib
 import json
-import math
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
+from insightr_nb.checked import Checked, choice, coerce, limits, suggest
 from insightr_nb.errors import SettingsError
-
-
-def _limits(default, low=None, high=None):
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _choice(default, *options):
-    return field(default=default, metadata={"options": options})
-
-
-def _coerce(value: Any, kind: Any, name: str) -> Any:
-    """Turn what papermill or YAML hands over (the string '1e-5', the float 3.0) into the type of the field."""
-    optional = "None" in str(kind)
-    if value is None and optional:
-        return None
-    if kind in (int, float) or kind in (int | None, float | None):
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise SettingsError(f"{name} = {value!r}: must be a number, not {type(value).__name__}")
-        try:
-            number = float(value)
-        except ValueError:
-            raise SettingsError(f"{name} = {value!r}: must be a number") from None
-        if not math.isfinite(number):
-            raise SettingsError(f"{name} = {value!r}: must be a finite number")
-        if kind in (float, float | None):
-            return number
-        if number != int(number):
-            raise SettingsError(f"{name} = {value!r}: must be a whole number")
-        return int(number)
-    if kind is bool:
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if not isinstance(value, bool):
-            raise SettingsError(f"{name} = {value!r}: must be true or false")
-        return value
-    if isinstance(value, Path):
-        value = str(value)
-    if not isinstance(value, str) or not value:
-        raise SettingsError(f"{name} = {value!r}: must be a text" + (", or left out" if optional else ""))
-    return value
-
-
-class _Checked:
-    """Coerces and checks every plain field against its type, limits or options; the group names the field in errors."""
-
-    group = ""
-
-    def __post_init__(self):
-        for f in fields(self):
-            if dataclasses.is_dataclass(f.type):
-                continue
-            name = f"{self.group}{f.name}"
-            value = _coerce(getattr(self, f.name), f.type, name)
-            low, high, options = (f.metadata.get(k) for k in ("low", "high", "options"))
-            if value is not None:
-                if (low is not None and not value >= low) or (high is not None and not value <= high):
-                    limits = f"at least {low}" if high is None else f"from {low} to {high}"
-                    raise SettingsError(f"{name} = {value!r}: must be {limits}")
-                if options and value not in options:
-                    raise SettingsError(f"{name} = {value!r}: {_suggest(value, options)}")
-            object.__setattr__(self, f.name, value)
-
-
-def _suggest(name: str, known) -> str:
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=1)
-    close = close or [k for k in known if k.split(".")[-1] == str(name)]
-    return (f"did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(known)}."
 
 
 @dataclass(frozen=True)
@@ -105,16 +35,16 @@ class LabelScale:
 
 
 @dataclass(frozen=True)
-class DataSettings(_Checked):
+class DataSettings(Checked):
     """Which photographs, and how they become square images of `size` pixels. `None` means: as the data set has it."""
 
     group = "data."
-    dataset: str = _choice("synthetic", "synthetic", "csv")
+    dataset: str = choice("synthetic", "synthetic", "csv")
     folder: str | None = None  # where the raw images are (csv)
     name: str | None = None  # names the prepared store; the data set's own name unless csv
-    size: int = _limits(256, 32, 4096)  # side of the prepared image in pixels
-    recipe_size: int = _choice(512, 512, 540)  # the size for which the radii hold: fundus 300 px, mask 270 px
-    preparation: str | None = _choice(None, "graham", "resize")  # graham, if there is no store yet
+    size: int = limits(256, 32, 4096)  # side of the prepared image in pixels
+    recipe_size: int = choice(512, 512, 540)  # the size for which the radii hold: fundus 300 px, mask 270 px
+    preparation: str | None = choice(None, "graham", "resize")  # graham, if there is no store yet
     table: str | None = None  # csv: the label table, relative to the folder
     image_column: str | None = None
     label_column: str | None = None
@@ -122,12 +52,12 @@ class DataSettings(_Checked):
     split_column: str | None = None  # holds "train" and "test"
     label_min: float | None = None
     label_max: float | None = None
-    train_images: int = _limits(750, 10)  # synthetic: how many to draw, training and validation parts of all folds
-    test_images: int = _limits(250, 5)
-    seed: int = _limits(0, 0)  # of the synthetic images and of the splits, so that folds are the same for every run
-    folds: int = _limits(5, 2, 50)
-    max_train_per_grade: int = _limits(2443, 1)
-    max_test_per_grade: int = _limits(1206, 1)
+    train_images: int = limits(750, 10)  # synthetic: how many to draw, training and validation parts of all folds
+    test_images: int = limits(250, 5)
+    seed: int = limits(0, 0)  # of the synthetic images and of the splits, so that folds are the same for every run
+    folds: int = limits(5, 2, 50)
+    max_train_per_grade: int = limits(2443, 1)
+    max_test_per_grade: int = limits(1206, 1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -149,23 +79,23 @@ class DataSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class ModelSettings(_Checked):
+class ModelSettings(Checked):
     """Backbone f, additional block, prototype layer g_p (paper, section 2)."""
 
     group = "model."
     backbone: str = "resnet18"  # any convolutional classification network of torchvision
     weights: str = "imagenet"  # "random", "imagenet", or a file (.safetensors, .pth, a Lightning .ckpt)
-    input_values: str = _choice("imagenet", "imagenet", "unit")  # ImageNet mean and deviation, or x / 255
-    channels: str = _choice("rgb", "rgb", "bgr")
-    block_kernel: int = _limits(2, 1)  # first convolution of the additional block; chosen for a 9 x 9 latent grid
-    block_stride: int = _limits(2, 1)
-    block_padding: int = _limits(1, 0)
-    latent_channels: int = _limits(128, 1)  # c_z; also d_max, since the latent space is the unit cube
-    prototypes: int = _limits(50, 2)  # m
-    prototype_label_min: float = _limits(0.1, 1e-3)  # in the model's 1 to 5
+    input_values: str = choice("imagenet", "imagenet", "unit")  # ImageNet mean and deviation, or x / 255
+    channels: str = choice("rgb", "rgb", "bgr")
+    block_kernel: int = limits(2, 1)  # first convolution of the additional block; chosen for a 9 x 9 latent grid
+    block_stride: int = limits(2, 1)
+    block_padding: int = limits(1, 0)
+    latent_channels: int = limits(128, 1)  # c_z; also d_max, since the latent space is the unit cube
+    prototypes: int = limits(50, 2)  # m
+    prototype_label_min: float = limits(0.1, 1e-3)  # in the model's 1 to 5
     prototype_label_max: float = 5.9
-    similarity: str = _choice("inverse", "inverse", "log")
-    epsilon: float = _limits(1e-4, 1e-12)
+    similarity: str = choice("inverse", "inverse", "log")
+    epsilon: float = limits(1e-4, 1e-12)
 
     def __post_init__(self):
         super().__post_init__()
@@ -177,47 +107,47 @@ class ModelSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class LossSettings(_Checked):
+class LossSettings(Checked):
     """Weights of the losses (alpha) and the parameters of Eq. 3."""
 
     group = "losses."
-    mse: float = _limits(1.0, 0)
-    cluster: float = _limits(1.0, 0)
-    psd: float = _limits(10.0, 0)
-    k: int = _limits(3, 1)
-    delta: float = _limits(0.5, 1e-6)
+    mse: float = limits(1.0, 0)
+    cluster: float = limits(1.0, 0)
+    psd: float = limits(10.0, 0)
+    k: int = limits(3, 1)
+    delta: float = limits(0.5, 1e-6)
 
 
 @dataclass(frozen=True)
-class TrainingSettings(_Checked):
+class TrainingSettings(Checked):
     """The three-stage protocol, its rates, and the regression trainings (paper, section 3, "Implementation")."""
 
     group = "training."
-    cycles: int = _limits(2, 1)
-    warm_up_epochs: int = _limits(5, 0)  # of the joint epochs of the first cycle: backbone frozen
-    joint_epochs: int = _limits(20, 1)
-    last_layer_epochs: int = _limits(10, 1)
-    lr_backbone: float = _limits(1e-5, 0)
-    lr_block: float = _limits(1e-3, 0)
-    lr_prototypes: float = _limits(1e-3, 0)
-    lr_last_layer: float = _limits(1e-3, 0)
-    block_weight_decay: float = _limits(0.0, 0)
-    joint_halve_every: int = _limits(0, 0)  # epochs after which the joint rates halve; 0: constant
-    pretrain_epochs: int = _limits(30, 0)  # 0: the backbone's weights are used as given
-    pretrain_lr: float = _limits(5e-4, 0)
-    pretrain_halve_every: int = _limits(5, 0)
-    baseline_epochs: int = _limits(30, 1)
-    baseline_lr: float = _limits(1e-4, 0)
-    baseline_halve_every: int = _limits(5, 0)
-    batch_size: int = _limits(30, 1)
-    rotation: float = _limits(360.0, 0, 360)  # degrees
-    scale_min: float = _limits(0.9, 0.1)
-    scale_max: float = _limits(1.1, 0.1)
-    fill: int = _limits(128, 0, 255)  # grey level of corners that rotation opens; 128 is the mask's ground
-    batchnorm_images: int = _limits(0, 0)  # training images to re-estimate BatchNorm's statistics with; 0: never
+    cycles: int = limits(2, 1)
+    warm_up_epochs: int = limits(5, 0)  # of the joint epochs of the first cycle: backbone frozen
+    joint_epochs: int = limits(20, 1)
+    last_layer_epochs: int = limits(10, 1)
+    lr_backbone: float = limits(1e-5, 0)
+    lr_block: float = limits(1e-3, 0)
+    lr_prototypes: float = limits(1e-3, 0)
+    lr_last_layer: float = limits(1e-3, 0)
+    block_weight_decay: float = limits(0.0, 0)
+    joint_halve_every: int = limits(0, 0)  # epochs after which the joint rates halve; 0: constant
+    pretrain_epochs: int = limits(30, 0)  # 0: the backbone's weights are used as given
+    pretrain_lr: float = limits(5e-4, 0)
+    pretrain_halve_every: int = limits(5, 0)
+    baseline_epochs: int = limits(30, 1)
+    baseline_lr: float = limits(1e-4, 0)
+    baseline_halve_every: int = limits(5, 0)
+    batch_size: int = limits(30, 1)
+    rotation: float = limits(360.0, 0, 360)  # degrees
+    scale_min: float = limits(0.9, 0.1)
+    scale_max: float = limits(1.1, 0.1)
+    fill: int = limits(128, 0, 255)  # grey level of corners that rotation opens; 128 is the mask's ground
+    batchnorm_images: int = limits(0, 0)  # training images to re-estimate BatchNorm's statistics with; 0: never
     batchnorm_frozen: bool = False  # BatchNorm's statistics stand still in the joint epochs
-    selection: str = _choice("mse", "mse", "total")  # validation loss by which the last-layer epochs are compared
-    precision: str = _choice("auto", "auto", "float32", "bfloat16")  # of training; projection and tests are float32
+    selection: str = choice("mse", "mse", "total")  # validation loss by which the last-layer epochs are compared
+    precision: str = choice("auto", "auto", "float32", "bfloat16")  # of training; projection and tests are float32
 
     def __post_init__(self):
         super().__post_init__()
@@ -247,14 +177,14 @@ _BACKBONE_FIELDS = {
 
 
 @dataclass(frozen=True)
-class RunSettings(_Checked):
+class RunSettings(Checked):
     """One run: a variant trained on one fold. Everything that decides its result is in here."""
 
     preset: str
     variant: str
-    labels: str = _choice("categorical", "categorical", "continuous")
-    fold: int = _limits(0, 0)
-    seed: int = _limits(0, 0)
+    labels: str = choice("categorical", "categorical", "continuous")
+    fold: int = limits(0, 0)
+    seed: int = limits(0, 0)
     tag: str | None = None
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
     data: DataSettings = DataSettings()
@@ -290,15 +220,15 @@ class RunSettings(_Checked):
         """
         if unknown:
             name = next(iter(unknown))
-            raise SettingsError(f"unknown parameter {name!r}: {_suggest(name, RUN_PARAMETERS)}")
+            raise SettingsError(f"unknown parameter {name!r}: {suggest(name, RUN_PARAMETERS)}")
         if preset not in PRESETS:
-            raise SettingsError(f"preset = {preset!r}: {_suggest(preset, PRESETS)}")
+            raise SettingsError(f"preset = {preset!r}: {suggest(preset, PRESETS)}")
         if variant not in VARIANTS:
-            raise SettingsError(f"variant = {variant!r}: {_suggest(variant, VARIANTS)}")
+            raise SettingsError(f"variant = {variant!r}: {suggest(variant, VARIANTS)}")
         changes = parse_overrides(overrides)
         if batch_size is not None:
             changes["training.batch_size"] = batch_size
-        seed = _coerce(seed, int, "seed")
+        seed = coerce(seed, int, "seed")
         tag = None if tag is None else str(tag)
         if (seed != 0 or changes) and not tag:
             what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
@@ -367,7 +297,7 @@ def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
         if name in _DATA_PARAMETERS:
             raise SettingsError(f"overrides: {name!r} is not an override; use the parameter {_DATA_PARAMETERS[name]}")
         if name not in known:
-            raise SettingsError(f"overrides: unknown setting {name!r}; {_suggest(name, known)}")
+            raise SettingsError(f"overrides: unknown setting {name!r}; {suggest(name, known)}")
     return dict(overrides or {})
 
 
@@ -392,16 +322,16 @@ def notebook_parameters(namespace: dict[str, Any], names: list[str] | tuple[str,
     for statement in ast.parse(cells[-1]).body if cells else []:
         for target in getattr(statement, "targets", []):
             if target.id not in names:
-                raise SettingsError(f"unknown parameter {target.id!r}: {_suggest(target.id, names)}")
+                raise SettingsError(f"unknown parameter {target.id!r}: {suggest(target.id, names)}")
     return {name: namespace[name] for name in names if name in namespace}
 
 
 @dataclass(frozen=True)
-class PrepareOptions(_Checked):
+class PrepareOptions(Checked):
     """How to prepare a store; nothing of it changes what is in the store."""
 
-    workers: int | None = _limits(None, 1)  # processes; one a core by default
-    max_rejected: float = _limits(0.01, 0, 1)  # share of unusable images that is still accepted
+    workers: int | None = limits(None, 1)  # processes; one a core by default
+    max_rejected: float = limits(0.01, 0, 1)  # share of unusable images that is still accepted
     overwrite: bool = False
 
 
@@ -411,12 +341,12 @@ def prepare_parameters(preset: str = "demo", data_folder: str | None = None, **g
     `given`: fields of the two. A preparation left None is the preset's. Raises SettingsError like `from_parameters`.
     """
     if preset not in PRESETS:
-        raise SettingsError(f"preset = {preset!r}: {_suggest(preset, PRESETS)}")
+        raise SettingsError(f"preset = {preset!r}: {suggest(preset, PRESETS)}")
     options = {f.name: given.pop(f.name) for f in fields(PrepareOptions) if f.name in given}
     known = [f.name for f in fields(DataSettings)]
     for name in given:
         if name not in known:
-            raise SettingsError(f"unknown parameter {name!r}: {_suggest(name, PREPARE_PARAMETERS)}")
+            raise SettingsError(f"unknown parameter {name!r}: {suggest(name, PREPARE_PARAMETERS)}")
     given = {name: value for name, value in given.items() if value is not None}
     data = dataclasses.replace(_groups(preset, {})["data"], folder=data_folder, **given)
     return data, PrepareOptions(**options)

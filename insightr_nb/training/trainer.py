@@ -112,8 +112,8 @@ class _Trainer:
             return None
         run = Run(runs.run_directory(backbone))
         if not (run / "model.safetensors").exists():
-            first = "first of settings.steps()" if backbone.tag else run.command()
-            raise RunError(f"the backbone {runs.shown(run.path)} is missing. Make it with: {first}")
+            how = f"with: {run.command()}" + (", with the seed and overrides of this run" if backbone.tag else "")
+            raise RunError(f"the backbone {runs.shown(run.path)} is missing. Make it {how}")
         return str(run / "model.safetensors")
 
     def train(self) -> None:

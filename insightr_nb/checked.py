@@ -1,0 +1,78 @@
+"""Dataclasses that coerce and check their fields; errors name the field, its value and what would be right."""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Any
+
+from insightr_nb.errors import SettingsError
+
+
+def limits(default, low=None, high=None):
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def choice(default, *options):
+    return field(default=default, metadata={"options": options})
+
+
+def coerce(value: Any, kind: Any, name: str) -> Any:
+    """Turn what papermill or YAML hands over (the string '1e-5', the float 3.0) into the type of the field."""
+    optional = "None" in str(kind)
+    if value is None and optional:
+        return None
+    if kind in (int, float) or kind in (int | None, float | None):
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise SettingsError(f"{name} = {value!r}: must be a number, not {type(value).__name__}")
+        try:
+            number = float(value)
+        except ValueError:
+            raise SettingsError(f"{name} = {value!r}: must be a number") from None
+        if not math.isfinite(number):
+            raise SettingsError(f"{name} = {value!r}: must be a finite number")
+        if kind in (float, float | None):
+            return number
+        if number != int(number):
+            raise SettingsError(f"{name} = {value!r}: must be a whole number")
+        return int(number)
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise SettingsError(f"{name} = {value!r}: must be true or false")
+        return value
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{name} = {value!r}: must be a text" + (", or left out" if optional else ""))
+    return value
+
+
+class Checked:
+    """Coerces and checks every plain field against its type, limits or options; the group names the field in errors."""
+
+    group = ""
+
+    def __post_init__(self):
+        for f in fields(self):
+            if dataclasses.is_dataclass(f.type):
+                continue
+            name = f"{self.group}{f.name}"
+            value = coerce(getattr(self, f.name), f.type, name)
+            low, high, options = (f.metadata.get(k) for k in ("low", "high", "options"))
+            if value is not None:
+                if (low is not None and not value >= low) or (high is not None and not value <= high):
+                    limits = f"at least {low}" if high is None else f"from {low} to {high}"
+                    raise SettingsError(f"{name} = {value!r}: must be {limits}")
+                if options and value not in options:
+                    raise SettingsError(f"{name} = {value!r}: {suggest(value, options)}")
+            object.__setattr__(self, f.name, value)
+
+
+def suggest(name: str, known) -> str:
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    close = close or [k for k in known if k.split(".")[-1] == str(name)]
+    return (f"did you mean {close[0]!r}? " if close else "") + f"Known: {', '.join(known)}."
