@@ -37,7 +37,7 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         if number != int(number):
             raise SettingsError(f"{name} = {value!r}: must be a whole number")
         return int(number)
-    if kind is bool:
+    if kind in (bool, bool | None):
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
         if not isinstance(value, bool):

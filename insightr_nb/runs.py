@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from insightr_nb.errors import RunError
+from insightr_nb.settings import CATALOGUED
 
 _PROJECT = Path(__file__).resolve().parents[1]
 
@@ -62,9 +63,9 @@ def atomic(path: Path):
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -146,13 +147,16 @@ class Run:
         return self
 
     def command(self) -> str:
-        """The papermill command that makes this run, as far as its folder tells."""
+        """The papermill command that makes this run, as far as its folder and the prepared stores tell."""
         dataset, preset, labels, variant, fold = self.path.parts[-5:]
         number, _, tag = fold.removeprefix("fold").partition("-")
         given = {"dataset": dataset, "preset": preset, "labels": labels, "variant": variant, "fold": number, "tag": tag}
         usual = {"dataset": "synthetic", "preset": "demo", "labels": "categorical", "variant": "insightr", "tag": ""}
-        if dataset != "synthetic":
-            given = {"dataset": "csv", "name": dataset} | {k: v for k, v in given.items() if k != "dataset"}
+        stores = sorted(outputs_root().glob(f"data/{dataset}-*/meta.json"))  # they know which data set the name means
+        catalogued = dataset in ("synthetic", *CATALOGUED)
+        kind = read_json(stores[0])["settings"]["dataset"] if stores else dataset if catalogued else "csv"
+        if kind != dataset:
+            given = {"dataset": kind, "name": dataset} | {k: v for k, v in given.items() if k != "dataset"}
         options = " ".join(f"-p {k} {v}" for k, v in given.items() if usual.get(k) != v)
         return f"papermill notebooks/03_train.ipynb out.ipynb {options}"
 

@@ -34,17 +34,21 @@ class LabelScale:
         return (label - 1.0) * self.unit + self.minimum
 
 
+CATALOGUED = ("eyepacs", "aptos2019", "idrid", "retinamnist")  # data sets with a layout of their own: data/catalog.py
+
+
 @dataclass(frozen=True)
 class DataSettings(Checked):
     """Which photographs, and how they become square images of `size` pixels. `None` means: as the data set has it."""
 
     group = "data."
-    dataset: str = choice("synthetic", "synthetic", "csv")
-    folder: str | None = None  # where the raw images are (csv)
+    dataset: str = choice("synthetic", "synthetic", *CATALOGUED, "csv")
+    folder: str | None = None  # where the raw images are
     name: str | None = None  # names the prepared store; the data set's own name unless csv
     size: int = limits(256, 32, 4096)  # side of the prepared image in pixels
     recipe_size: int = choice(512, 512, 540)  # the size for which the radii hold: fundus 300 px, mask 270 px
     preparation: str | None = choice(None, "graham", "resize")  # graham, if there is no store yet
+    centre: str | None = choice(None, "disc", "image")  # disc, if there is no store yet; image: the published script
     table: str | None = None  # csv: the label table, relative to the folder
     image_column: str | None = None
     label_column: str | None = None
@@ -56,18 +60,28 @@ class DataSettings(Checked):
     test_images: int = limits(250, 5)
     seed: int = limits(0, 0)  # of the synthetic images and of the splits, so that folds are the same for every run
     folds: int = limits(5, 2, 50)
-    max_train_per_grade: int = limits(2443, 1)
-    max_test_per_grade: int = limits(1206, 1)
+    max_train_per_grade: int | None = limits(None, 1)  # 2443, if there is no store yet
+    max_test_per_grade: int | None = limits(None, 1)  # 1206
+    all_images: bool | None = None  # prepare what is beyond these caps as well, though no part uses it
+    split_file: str | None = None  # the JSON of folds that the paper's authors published
+    test_split_file: str | None = None  # and that of the test part
 
     def __post_init__(self):
         super().__post_init__()
         if self.dataset == "csv" and not self.name:
             raise SettingsError("name: a csv data set needs a name for its prepared store, e.g. -p name my_images")
-        if self.dataset == "synthetic":
-            for name in ("name", "folder", "table", *(f.name for f in fields(self) if f.name.endswith("_column"))):
-                if getattr(self, name) is not None:
+        of_csv = ["table", "label_min", "label_max", *(f.name for f in fields(self) if f.name.endswith("_column"))]
+        of_files = ["name", "folder", "split_file", "test_split_file"]
+        for names, kinds in ((of_csv, ("csv",)), (of_files, ("csv", *CATALOGUED))):
+            for name in names:
+                if getattr(self, name) is not None and self.dataset not in kinds:
                     given = "data_folder" if name == "folder" else name
-                    raise SettingsError(f"{given} = {getattr(self, name)!r}: only for dataset = 'csv', not 'synthetic'")
+                    raise SettingsError(
+                        f"{given} = {getattr(self, name)!r}: only for dataset = {' or '.join(map(repr, kinds))}, "
+                        f"not {self.dataset!r}"
+                    )
+        if self.test_split_file and not self.split_file:
+            raise SettingsError(f"test_split_file = {self.test_split_file!r}: needs split_file as well")
         if self.name and not all(c.isalnum() or c in "-_" for c in self.name):
             raise SettingsError(f"name = {self.name!r}: only letters, digits, '-' and '_', since folders are called so")
         if None not in (self.label_min, self.label_max) and not self.label_min < self.label_max:
@@ -354,7 +368,8 @@ def prepare_parameters(preset: str = "demo", data_folder: str | None = None, **g
 
 PREPARE_PARAMETERS = (
     "dataset", "data_folder", "name", "preset", "table", "image_column", "label_column", "patient_column",
-    "split_column", "label_min", "label_max", "preparation", "workers", "max_rejected", "overwrite",
+    "split_column", "label_min", "label_max", "preparation", "centre", "max_train_per_grade", "max_test_per_grade",
+    "all_images", "split_file", "test_split_file", "workers", "max_rejected", "overwrite",
 )  # fmt: skip
 
 RUN_PARAMETERS = (
@@ -370,6 +385,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "released": {
         "data.size": 540,
         "data.recipe_size": 540,
+        "data.centre": "image",
         "model.input_values": "unit",
         "model.channels": "bgr",
         "model.block_kernel": 1,
@@ -427,4 +443,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "baseline": {},  # ResNet-18 with average pool and one output
     "insightr": {},
     "log_similarity": {"model.similarity": "log"},  # Table 1, (1a)
+    "no_psd": {"losses.psd": 0.0},  # (1b)
+    "no_cluster": {"losses.cluster": 0.0},  # (1c)
+    "no_cluster_no_psd": {"losses.cluster": 0.0, "losses.psd": 0.0},  # (1d)
+    "no_min_k": {"losses.k": 1},  # (1e), the minimum in place of the mean of the k smallest
 }

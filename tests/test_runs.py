@@ -78,6 +78,14 @@ def test_the_command_names_the_data_set():
     )
 
 
+def test_the_command_for_a_data_set_of_the_catalogue_and_for_a_store_by_another_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    folder = "demo/categorical/insightr/fold1"
+    assert Run(tmp_path / "runs/idrid" / folder).command().endswith("out.ipynb -p dataset idrid -p fold 1")
+    runs.write_json(tmp_path / "data/clinic-256/meta.json", {"settings": {"dataset": "eyepacs"}})
+    assert Run(tmp_path / "runs/clinic" / folder).command().endswith("-p dataset eyepacs -p name clinic -p fold 1")
+
+
 def test_arrays_are_read_memory_mapped(tmp_path):
     runs.write_array(tmp_path / "weights.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     array = Run(tmp_path).array("weights.npy")

@@ -22,7 +22,7 @@ def evaluate(run: Run, settings: RunSettings) -> dict:
     Writes predictions.csv, metrics.json, and for a network with prototypes weights.npy, distances.npy,
     nearest_latents.npy and the boxes in prototypes.csv. In float32, and in the user's units. Returns the metrics.
     """
-    if run.state == "finished":
+    if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes what it makes again
         return run.metrics
     device = hardware.choose_device(settings.device)
     with run.working():

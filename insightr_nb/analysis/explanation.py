@@ -11,7 +11,8 @@ import torch
 from insightr_nb.analysis.geometry import Grid, grid
 from insightr_nb.analysis.metrics import top_prototypes
 from insightr_nb.data.loading import network_input
-from insightr_nb.data.prepare import Store, open_store, prepared, read_image, store_path
+from insightr_nb.data.prepare import prepared, prepared_file
+from insightr_nb.data.store import Store, open_store, store_path
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.runs import Run
@@ -128,4 +129,4 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
         example = run.store.table["image_id"].iloc[0]
         raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
                         "nor an image file")  # fmt: skip
-    return prepared(read_image(image), run.store.settings), None
+    return prepared_file(image, run.store.settings), None

@@ -1,112 +1,171 @@
-"""Which data sets exist, and how their images, labels and patients are found."""
+"""Which data sets exist, how each is recognised in a folder, and how its images, labels and patients are found."""
 
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
-from insightr_nb.data import splits, synthetic
+from insightr_nb import runs
+from insightr_nb.data import duplicates, published, splits, synthetic, tables
+from insightr_nb.data.published import PublishedSplit
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-_IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")
-_LABEL_COLUMNS = ("label", "level", "grade", "diagnosis")
+COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
+_GRADES = LabelScale(0, 4)
+_EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
 
 
 @dataclass(frozen=True)
 class ImageTable:
     """The images of a data set, before they are read.
 
-    rows: image_id, patient_id, label, split ("train" or "test"), source (a path, or "synthetic:<seed>/<index>").
-    scale: the range of the labels. grades: whether they are integer grades, so that accuracy and kappa have a meaning.
+    rows: image_id, patient_id, label, split ("train", "test", or "extra": prepared, but beyond the caps), source (a
+    path, or "synthetic:<seed>/<index>"). scale: the range of the labels. grades: whether they are integer grades, so
+    that accuracy and kappa have a meaning. duplicates: see `duplicates.resolve`. before: images a label and part before
+    the caps. notes: what else a user should know. split_file: its folds, where one was given.
     """
 
     rows: pd.DataFrame
     scale: LabelScale
     grades: bool
+    duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["group", "image_id", "happened"]))
+    before: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    split_file: PublishedSplit | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that the package knows.
+
+    read: folder and settings to rows (image_id, patient_id, label, perhaps split, source) and notes. signs: names of
+    which the folder of this data set has one, and that of no other.
+    """
+
+    title: str
+    read: Callable[[Path, DataSettings], tuple[pd.DataFrame, list[str]]]
+    signs: tuple[str, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    obtain: str = ""
 
 
 def find(settings: DataSettings) -> ImageTable:
-    """The table of the data set that the settings name, capped to what the splits can use.
+    """The table of the data set that the settings name, without conflicting copies, capped to what splits can use.
 
     Raises DataError that names the file, row or value that cannot be used, and what would be right.
     """
-    table = _synthetic(settings) if settings.dataset == "synthetic" else _csv(settings)
-    return ImageTable(splits.cap(table.rows, settings, table.grades), table.scale, table.grades)
+    if settings.dataset == "synthetic":
+        rows, scale, grades, notes = _synthetic(settings), _GRADES, True, []
+    else:
+        data_set = CATALOG[settings.dataset]
+        folder = _folder(settings, data_set)
+        rows, notes = data_set.read(folder, settings)
+        scale = _scale(rows["label"], settings) if settings.dataset == "csv" else _GRADES
+        grades = _are_grades(rows["label"], scale)
+    split = None
+    copies = np.full(len(rows), -1)
+    if settings.dataset != "synthetic":
+        copies = duplicates.identical_files(list(rows["source"]))
+    if settings.split_file:  # the published split is used as it is; copies are only reported
+        split = published.read(settings, rows, scale)
+        rows, report = split.rows, duplicates.resolve(rows, copies)[1].assign(happened="kept, as the split file has it")
+        notes += split.notes
+    else:
+        rows, report = duplicates.resolve(rows, copies)
+        if "split" not in rows:
+            rows["split"] = splits.split_off_test(rows, grades, settings.seed)
+        splits.assert_no_shared_patient(rows)
+    before = {part: _counts(rows[rows["split"] == part]) for part in ("train", "test")}
+    if split is None:
+        rows = splits.cap(rows, settings, grades)
+    rows = rows[COLUMNS].reset_index(drop=True)
+    return ImageTable(rows, scale, grades, report, before, tuple(notes), split)
 
 
-def _synthetic(settings: DataSettings) -> ImageTable:
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {f"{label:g}": int(count) for label, count in rows["label"].value_counts().sort_index().items()}
+
+
+def _folder(settings: DataSettings, data_set: DataSet) -> Path:
+    if not settings.folder:
+        what = "the folder with its images and label table" if settings.dataset == "csv" else data_set.obtain
+        raise DataError(f"data_folder: needed to prepare {settings.store_name!r}; {what}")
+    folder = Path(settings.folder).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data_folder = {settings.folder!r}: no such folder (looked for {folder.resolve()})")
+    others = [name for name, other in CATALOG.items() if _signs(folder, other) and other is not data_set]
+    if settings.dataset != "csv" and not _signs(folder, data_set) and (data_set.signs or others):
+        looks = f"It looks like {others[0]}: use -p dataset {others[0]}" if others else (
+            f"{settings.dataset} is recognised by {' or '.join(data_set.signs)}. {data_set.obtain}; "
+            "for any other folder use -p dataset csv"
+        )  # fmt: skip
+        raise DataError(f"data_folder = {settings.folder!r} is not {settings.dataset}. {looks}")
+    return folder.resolve()
+
+
+def _signs(folder: Path, data_set: DataSet) -> list[str]:
+    return [sign for sign in data_set.signs if next(folder.glob(sign), None)]
+
+
+def _are_grades(labels: pd.Series, scale: LabelScale) -> bool:
+    return bool((labels == labels.round()).all() and scale.maximum - scale.minimum <= 10)
+
+
+# -- the data sets ----------------------------------------------------------------------------------------------------
+
+
+def _synthetic(settings: DataSettings) -> pd.DataFrame:
     rows = synthetic.table(settings.train_images + settings.test_images, settings.seed)
     rows["source"] = [f"synthetic:{settings.seed}/{index}" for index in range(len(rows))]
     # whole patients, so an odd number of training images gives the odd eye to the training part
     patients = rows["patient_id"].to_numpy()
     first_test = settings.train_images + settings.train_images % 2
     rows["split"] = np.where(pd.factorize(patients)[0] < first_test // 2, "train", "test")
-    return ImageTable(rows[["image_id", "patient_id", "label", "split", "source"]], LabelScale(0, 4), True)
+    return rows
 
 
-def _csv(settings: DataSettings) -> ImageTable:
-    folder = _folder(settings)
+def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     path = _table_path(folder, settings.table)
-    frame = _read(path)
-    frame.columns = [str(c).strip() for c in frame.columns]
-    if frame.empty:
-        raise DataError(f"{path}: the table has no rows")
-
-    image_column = _column(frame, settings.image_column, _IMAGE_COLUMNS, "image_column", path)
-    label_column = _column(frame, settings.label_column, _LABEL_COLUMNS, "label_column", path)
-    labels = _labels(frame[label_column], settings, path)
-    scale = LabelScale(
-        float(labels.min()) if settings.label_min is None else settings.label_min,
-        float(labels.max()) if settings.label_max is None else settings.label_max,
-    )
-    if (
-        settings.label_min is None
-        and settings.label_max is None
-        and set(labels) <= {0, 1, 2, 3, 4}
-        and labels.max() >= 3
-    ):
-        scale = LabelScale(0, 4)  # grades of diabetic retinopathy, even where one is not in the table
-    if not scale.minimum < scale.maximum:
-        raise DataError(f"{path}: every label is {scale.minimum:g}; a regression needs at least two different ones")
-
-    rows = pd.DataFrame({"source": _sources(frame[image_column], folder, path), "label": labels})
-    rows["image_id"] = [str(PurePosixPath(name).with_suffix("")) if _is_image(name) else name for name in
-                        frame[image_column].str.strip()]  # fmt: skip
-    repeated = rows["image_id"][rows["image_id"].duplicated()]
-    if len(repeated):
-        line = repeated.index[0] + 2
-        raise DataError(f"{path}: image {repeated.iloc[0]!r} is listed twice (again in line {line}); one row an image")
-    for line, (source, again) in enumerate(zip(rows["source"], rows["source"].duplicated(), strict=True), start=2):
-        if again:
-            raise DataError(
-                f"{path}: file {source} is listed twice, by two names (again in line {line}); one row an image"
-            )
-    patient = settings.patient_column and _column(frame, settings.patient_column, (), "patient_column", path)
-    rows["patient_id"] = frame[patient].str.strip() if patient else rows["image_id"]
-    if (rows["patient_id"] == "").any():
-        line = int(np.flatnonzero(rows["patient_id"] == "")[0]) + 2
-        raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
-    grades = bool((labels == labels.round()).all() and scale.maximum - scale.minimum <= 10)
+    frame = tables.read(path)
+    image = tables.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
+                          "image_column", path)  # fmt: skip
+    label = tables.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path)
+    rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
+    if settings.patient_column:
+        patient = tables.column(frame, settings.patient_column, (), "patient_column", path)
+        if (frame[patient] == "").any():
+            line = frame.index[frame[patient] == ""][0]
+            raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
+        rows["patient_id"] = frame[patient]
     if settings.split_column:
-        rows["split"] = _splits(frame[_column(frame, settings.split_column, (), "split_column", path)], path)
-        splits.assert_no_shared_patient(rows)
-    else:
-        rows["split"] = splits.split_off_test(rows, grades, settings.seed)
-    return ImageTable(rows[["image_id", "patient_id", "label", "split", "source"]], scale, grades)
+        split = frame[tables.column(frame, settings.split_column, (), "split_column", path)]
+        rows["split"] = tables.splits(split, path)
+    return rows.reset_index(drop=True), notes
 
 
-def _folder(settings: DataSettings) -> Path:
-    if not settings.folder:
-        raise DataError(
-            f"data_folder: needed to prepare {settings.store_name!r}; the folder with its images and label table"
-        )
-    folder = Path(settings.folder).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"data_folder = {settings.folder!r}: no such folder (looked for {folder.resolve()})")
-    return folder.resolve()
+def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | None = 0, high: float | None = 4,
+          grades: bool = True):  # fmt: skip
+    """image_id, patient_id (every image its own), label, source of a label table; index: line numbers; and notes."""
+    labels = tables.labels(frame[label], path, low, high)
+    if grades and (labels != labels.round()).any():
+        line = labels.index[labels != labels.round()][0]
+        raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is no grade; a whole number is expected")
+    sources, unlisted = tables.sources(frame[image], folder, path)
+    ids = frame[image].map(tables.image_id)
+    again = ids.duplicated()
+    if again.any():
+        line = ids.index[again][0]
+        raise DataError(f"{path}, line {line}: image {frame[image][line]!r} has the id {ids[line]!r}, as line "
+                        f"{ids.index[ids == ids[line]][0]} has. Names must differ before the suffix")  # fmt: skip
+    rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "label": labels, "source": sources}, index=frame.index)
+    some = ", ".join(unlisted[:3]) + (" ..." if len(unlisted) > 3 else "")
+    return rows, [f"{len(unlisted)} image files have no row in {path.name}, so they are not used: {some}"] * bool(some)
 
 
 def _table_path(folder: Path, given: str | None) -> Path:
@@ -119,81 +178,157 @@ def _table_path(folder: Path, given: str | None) -> Path:
     found = sorted(folder.glob("*.csv"))
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
-        raise DataError(f"{folder}: one label table (*.csv) is expected, found {names}; give the parameter table")
+        others = [name for name, other in CATALOG.items() if _signs(folder, other)]
+        hint = f". The folder looks like {others[0]}: -p dataset {others[0]}" if others else ""
+        raise DataError(f"{folder}: one label table (*.csv) is expected, found {names}; give the parameter table{hint}")
     return found[0]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _scale(labels: pd.Series, settings: DataSettings) -> LabelScale:
+    """The range that the settings give, or that of the labels; 0 to 4 where they look like grades of retinopathy."""
+    low = float(labels.min()) if settings.label_min is None else settings.label_min
+    high = float(labels.max()) if settings.label_max is None else settings.label_max
+    given = settings.label_min is not None or settings.label_max is not None
+    if not given and set(labels) <= {0, 1, 2, 3, 4} and labels.max() >= 3:
+        return _GRADES
+    if not low < high:
+        raise DataError(f"{settings.folder}: every label is {low:g}; a regression needs at least two different ones")
+    return LabelScale(low, high)
+
+
+def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
+    parts = [_eyepacs_part(folder, "train", "trainLabels.csv")]
+    notes = parts[0][1]
+    if (folder / "test").is_dir() or next(folder.glob("test.zip*"), None):
+        parts.append(_eyepacs_part(folder, "test", "retinopathy_solution.csv"))
+        notes = notes + parts[1][1]
+    else:
+        notes = notes + ["there is no folder test/: 20 % of the patients of train/ are the test part"]
+    rows = pd.concat([part for part, _ in parts], ignore_index=True)
+    return (rows if len(parts) > 1 else rows.drop(columns="split")), notes
+
+
+def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, list[str]]:
+    packed = sorted(p.name for p in folder.glob(f"{part}.zip*"))
+    if not (folder / part).is_dir():
+        how = (f"its parts are still packed ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
+               f"unpack them in {folder}: cat {part}.zip.* > {part}_all.zip && unzip {part}_all.zip"
+               if len(packed) > 1 or packed[0] != f"{part}.zip" else f"unzip {packed[0]} in {folder}"
+               ) if packed else "it has the photographs"  # fmt: skip
+        raise DataError(f"{folder}: the folder {part}/ is missing; {how}")
+    path = folder / table
+    if not path.is_file():
+        if (folder / f"{table}.zip").is_file():
+            raise DataError(f"{path} is still packed: unzip {table}.zip in {folder}")
+        raise DataError(f"{path} is missing: the labels of {part}/ (columns image, level), published on the "
+                        "competition's page")  # fmt: skip
+    frame = tables.read(path)
+    columns = [tables.column(frame, None, (name,), "column", path) for name in ("image", "level")]
+    rows, notes = _rows(frame, *columns, folder / part, path)
+    eyes = rows["image_id"].str.fullmatch(_EYE)
+    if not eyes.all():
+        line = eyes.index[~eyes][0]
+        raise DataError(f"{path}, line {line}: image {rows['image_id'][line]!r} is not called <patient>_<left|right>")
+    rows["patient_id"] = rows["image_id"].str.extract(_EYE)["patient"]
+    return rows.assign(split=part), notes
+
+
+def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
+    path, images = folder / "train.csv", folder / "train_images"
+    for what in (path, images):
+        if not what.exists():
+            raise DataError(f"{what} is missing; {CATALOG['aptos2019'].obtain}")
+    frame = tables.read(path)
+    columns = [tables.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
+    rows, notes = _rows(frame, *columns, images, path)
+    return rows.reset_index(drop=True), [*notes, "patients are not known: every image counts as one of its own"]
+
+
+def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
+    inner = folder / "B. Disease Grading"
+    folder = inner if inner.is_dir() else folder
+    parts, notes = [], ["patients are not known: every image counts as one of its own"]
+    for letter, part, name in (("a", "train", "Training"), ("b", "test", "Testing")):
+        images = folder / "1. Original Images" / f"{letter}. {name} Set"
+        path = folder / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
+        for what in (images, path):
+            if not what.exists():
+                raise DataError(f"{what} is missing; {CATALOG['idrid'].obtain}")
+        frame = tables.read(path)
+        columns = [tables.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
+        rows, more = _rows(frame, *columns, images, path)
+        rows["image_id"] = rows["patient_id"] = f"{part}_" + rows["image_id"]  # both parts count from IDRiD_001
+        parts.append(rows.assign(split=part))
+        notes += more
+    return pd.concat(parts, ignore_index=True), notes
+
+
+def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
+    """medmnist's arrays as PNG files in a subfolder; its training and validation parts are our training part."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}") from None
-
-
-def _column(frame: pd.DataFrame, given: str | None, usual: tuple[str, ...], parameter: str, path: Path) -> str:
-    if given is not None:
-        if given not in frame:
-            raise DataError(f"{parameter} = {given!r}: {path} has no such column; its columns: {', '.join(frame)}")
-        return given
-    found = [name for name in usual if name in frame]
-    if not found:
-        raise DataError(f"{path}: which column? None is called {' or '.join(usual)}; give {parameter}, "
-                        f"one of: {', '.join(frame)}")  # fmt: skip
-    return found[0]
-
-
-def _labels(texts: pd.Series, settings: DataSettings, path: Path) -> pd.Series:
-    labels = pd.to_numeric(texts.str.strip(), errors="coerce").astype(float)
-    for bad, why in (
-        (~np.isfinite(labels), "not a number"),
-        (labels < (-np.inf if settings.label_min is None else settings.label_min), f"below {settings.label_min}"),
-        (labels > (np.inf if settings.label_max is None else settings.label_max), f"above {settings.label_max}"),
-    ):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise DataError(f"{path}, line {row + 2}: label {texts.iloc[row]!r} is {why} ({int(bad.sum())} such rows)")
-    return labels
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _sources(names: pd.Series, folder: Path, path: Path) -> list[str]:
-    """The file of every row: below the folder, with or without its suffix or its subfolder in the table."""
-    files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-    exact = set(files)  # a path from the folder on is never ambiguous
-    known: dict[str, list[Path]] = {}
-    for file in files:
-        inside = file.relative_to(folder)
-        for key in {str(inside), str(inside.with_suffix("")), file.name, file.stem}:
-            known.setdefault(key, []).append(file)
-    sources, missing = [], []
-    for row, name in enumerate(names.str.strip()):
-        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or "\\" in name or not name:
-            raise DataError(f"{path}, line {row + 2}: image {name!r} must be the name of a file below {folder}")
-        matches = [folder / name] if folder / name in exact else known.get(name, [])
-        if len(matches) > 1:
+        import medmnist
+    except ImportError:
+        raise DataError(
+            "dataset = 'retinamnist' needs the package medmnist: pip install insightr_nb[retinamnist]"
+        ) from None
+    side = next((s for s in (28, 64, 128, 224) if s >= settings.size), 224)
+    notes = [f"{side} px is its largest size, so images of {settings.size} px are enlarged"] * (side < settings.size)
+    archive = folder / ("retinamnist.npz" if side == 28 else f"retinamnist_{side}.npz")
+    unpacked, parts = folder / f"retinamnist_{side}_png", []
+    for part in ("train", "val", "test"):
+        try:
+            data = medmnist.RetinaMNIST(split=part, root=str(folder), size=side, download=not archive.is_file())
+        except Exception as error:
             raise DataError(
-                f"{path}, line {row + 2}: image {name!r} could be any of {', '.join(map(str, matches[:3]))}"
-            )
-        if not matches:
-            missing.append((row + 2, name))
-        sources.append(str(matches[0]) if matches else "")
-    if missing:
-        listed = ", ".join(f"{name!r} (line {line})" for line, name in missing[:5])
-        raise DataError(f"{path}: {len(missing)} images have no file below {folder}: {listed}"
-                        + (" ..." if len(missing) > 5 else ""))  # fmt: skip
-    return sources
+                f"{archive} cannot be read or downloaded: {error}. {CATALOG['retinamnist'].obtain}"
+            ) from error
+        names = [f"{part}_{i:04d}" for i in range(len(data.labels))]
+        files = [unpacked / f"{name}.png" for name in names]
+        unpacked.mkdir(exist_ok=True)
+        for file, image in zip(files, data.imgs, strict=True):
+            if not file.exists():
+                with runs.atomic(file) as temporary:
+                    temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
+        rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
+        sources = [str(file) for file in files]
+        parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))
+    return pd.concat(parts, ignore_index=True), [*notes, "patients are not known: every image counts as one of its own"]
 
 
-def _splits(texts: pd.Series, path: Path) -> pd.Series:
-    values = texts.str.strip().str.lower()
-    bad = ~values.isin(["train", "test"])
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise DataError(f"{path}, line {row + 2}: split {texts.iloc[row]!r} must be train or test")
-    for part in ("train", "test"):
-        if not (values == part).any():
-            raise DataError(f"{path}: the split column has no row with {part!r}")
-    return values
+CATALOG: dict[str, DataSet] = {
+    "csv": DataSet("Any folder of images with a label table", _csv),
+    "eyepacs": DataSet(
+        "EyePACS: Kaggle, Diabetic Retinopathy Detection (2015)",
+        _eyepacs,
+        ("trainLabels.csv", "trainLabels.csv.zip", "train.zip.0*", "retinopathy_solution.csv"),
+        licence="the competition's rules; provided by EyePACS for research",
+        citation="Cuadros and Bresnick, EyePACS: An Adaptable Telemedicine System for Diabetic Retinopathy Screening, "
+        "J Diabetes Sci Technol 2009, 3(3)",
+        obtain="kaggle.com/c/diabetic-retinopathy-detection: the folder with train/, test/, trainLabels.csv and "
+        "retinopathy_solution.csv",
+    ),
+    "aptos2019": DataSet(
+        "APTOS 2019 Blindness Detection (Kaggle)",
+        _aptos2019,
+        ("train_images",),
+        licence="the competition's rules",
+        citation="Karthik, Maggie, Dane: APTOS 2019 Blindness Detection, Kaggle 2019",
+        obtain="kaggle.com/c/aptos2019-blindness-detection: the folder with train.csv and train_images/",
+    ),
+    "idrid": DataSet(
+        "IDRiD, part B: disease grading",
+        _idrid,
+        ("B. Disease Grading", "1. Original Images"),
+        licence="CC BY 4.0",
+        citation="Porwal et al., Indian Diabetic Retinopathy Image Dataset (IDRiD), Data 2018, 3(3), 25",
+        obtain="ieee-dataport.org, doi 10.21227/H25W98: the folder with '1. Original Images' and '2. Groundtruths' of "
+        "'B. Disease Grading'",
+    ),
+    "retinamnist": DataSet(
+        "RetinaMNIST (MedMNIST v2, from DeepDRiD)",
+        _retinamnist,
+        licence="CC BY 4.0",
+        citation="Yang et al., MedMNIST v2, Scientific Data 2023, 10, 41; Liu et al., DeepDRiD, Patterns 2022",
+        obtain="give any folder: medmnist downloads it there; or put retinamnist_<size>.npz of medmnist.com into it",
+    ),
+}

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from insightr_nb.data import splits
+from insightr_nb.data import published, splits
 from insightr_nb.data.loading import Part
-from insightr_nb.data.prepare import Store, prepare
+from insightr_nb.data.prepare import prepare
+from insightr_nb.data.store import Store
 from insightr_nb.errors import SettingsError
-from insightr_nb.settings import RunSettings
+from insightr_nb.settings import DataSettings, RunSettings
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,39 @@ class FoldData:
     test: Part
 
 
+def fold_split(store: Store, settings: DataSettings, fold: int) -> splits.Split:
+    """The parts of a fold: those of the split file that the store was prepared with, or our own."""
+    if store.settings.split_file:
+        return published.split(store.path / "split.json", store.table, fold)
+    return splits.split(store.table, store.grades, settings, fold)
+
+
 def fold_data(settings: RunSettings) -> FoldData:
     """Prepares what is not prepared yet. Continuous labels, if asked for, go to training and validation only."""
     store = prepare(settings.data)
-    split = splits.split(store.table, store.grades, settings.data, settings.fold)
-    given = labels = store.table["label"].to_numpy(float)
+    split = fold_split(store, settings.data, settings.fold)
+    given = store.table["label"].to_numpy(float)
     classes = splits.strata(given, store.grades)
+    training, validation = given[split.training], given[split.validation]
     if settings.labels == "continuous":
         if not store.grades:
             raise SettingsError(
                 f"labels = 'continuous': the labels of {settings.data.store_name!r} are no integer grades, so they "
                 "are continuous as they are; use 'categorical', which leaves labels unchanged"
             )
-        labels = splits.continuous_labels(labels, list(store.table["image_id"]), settings.seed)
+        if split.continuous:
+            training, validation = split.continuous
+        else:
+            drawn = splits.continuous_labels(given, list(store.table["image_id"]), settings.seed)
+            training, validation = drawn[split.training], drawn[split.validation]
 
-    def part(rows: np.ndarray, values: np.ndarray) -> Part:
-        targets = store.scale.to_model(values[rows]).astype(np.float32)
-        return Part(store.images, rows, targets, classes[rows])
+    def part(rows: np.ndarray, labels: np.ndarray) -> Part:
+        return Part(store.images, rows, store.scale.to_model(labels).astype(np.float32), classes[rows])
 
-    return FoldData(store, split, part(split.training, labels), part(split.validation, labels), part(split.test, given))
+    return FoldData(
+        store,
+        split,
+        part(split.training, training),
+        part(split.validation, validation),
+        part(split.test, given[split.test]),
+    )

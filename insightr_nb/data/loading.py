@@ -31,6 +31,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def once(self) -> "Part":
+        """Every image once, in the order of the store; a split file may list an image several times."""
+        rows, first = np.unique(self.rows, return_index=True)
+        return Part(self.images, rows, self.targets[first], self.strata[first])
+
 
 class Epoch(Dataset):
     """The images of one training epoch: balanced, shuffled, rotated and scaled, all drawn from (seed, epoch)."""

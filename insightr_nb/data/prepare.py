@@ -1,15 +1,23 @@
 """Raw photographs to a prepared store: every image read, normalised and written once, in parallel and in order.
 
 A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x size x 3, RGB), `table.csv`, one row an
-image, `rejected.csv` (image_id, reason) and `meta.json`. Training reads it memory-mapped.
+image, `rejected.csv` (image_id, reason, source), `duplicates.csv`, `meta.json`, and `split.json` with a split file.
+Until it is whole it is called `<dataset>-<size>.partial`. Images are appended to their file, each block of them before
+its lines in `progress.csv`, so whatever is listed there is on the disk, and a killed preparation goes on after it.
 """
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
+import io
 import os
 import shutil
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,68 +28,18 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from insightr_nb import runs
-from insightr_nb.data import catalog, graham, synthetic
+from insightr_nb.data import catalog, graham, published, synthetic
+from insightr_nb.data.images import read_image
+from insightr_nb.data.store import Store, check_same, open_store, split_files, store_path
 from insightr_nb.errors import DataError
-from insightr_nb.settings import DataSettings, LabelScale
+from insightr_nb.settings import DataSettings
 
-_BLOCK = 256  # images between two saves of the progress
+_BLOCK = 128  # images between two savings of the progress
+_SPARE = 1.05  # how much larger than needed a JPEG is decoded, at least
 _RENDER = 1.2  # synthetic photographs are drawn this much larger than the prepared image
-_FORMAT = 1  # of the store; a change starts a new one
-
-
-@dataclass(frozen=True)
-class Store:
-    """A prepared store, opened for reading; `images` is memory-mapped."""
-
-    path: Path
-    images: np.ndarray  # (N, size, size, 3) uint8 RGB
-    table: pd.DataFrame  # image_id, patient_id, label, split, source, digest
-    meta: dict
-
-    @property
-    def scale(self) -> LabelScale:
-        return LabelScale(*self.meta["label_range"])
-
-    @property
-    def grades(self) -> bool:
-        return self.meta["grades"]
-
-    @property
-    def fingerprint(self) -> str:
-        return self.meta["fingerprint"]
-
-    @property
-    def settings(self) -> DataSettings:
-        return DataSettings(**self.meta["settings"])
-
-    def row(self, image_id: str) -> int:
-        """The row of an image. Raises DataError for an id that the store does not have."""
-        rows = np.flatnonzero(self.table["image_id"] == image_id)
-        if not len(rows):
-            example = self.table["image_id"].iloc[0]
-            raise DataError(f"image {image_id!r} is not in {runs.shown(self.path)}; its ids look like {example!r}")
-        return int(rows[0])
-
-
-def store_path(settings: DataSettings) -> Path:
-    return runs.outputs_root() / "data" / f"{settings.store_name}-{settings.size}"
-
-
-def open_store(path: Path) -> Store:
-    """Raises DataError that says what is missing or damaged."""
-    meta = runs.read_json(path / "meta.json")
-    try:
-        images = np.load(path / "images.npy", mmap_mode="r")
-        texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # "NA" and "007" are ids like others
-        table = pd.read_csv(path / "table.csv", dtype=texts, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"prepared store {runs.shown(path)} is damaged: {error}; delete the folder") from error
-    if not len(images) == len(table) == meta["images"]:
-        raise DataError(
-            f"prepared store {runs.shown(path)} is damaged: {len(images)} images, {len(table)} rows, "
-            f"{meta['images']} in meta.json; delete the folder"
-        )
-    return Store(path, images, table, meta)
+_FORMAT = 2  # of the store; a change starts a new one
+_DEFAULTS = {"preparation": "graham", "centre": "disc", "all_images": False}
+_CAPS = {"max_train_per_grade": 2443, "max_test_per_grade": 1206}  # paper, section 3, "Dataset"
 
 
 def prepare(
@@ -90,75 +48,86 @@ def prepare(
     """The prepared store of the settings: opened if it is there, finished if it was interrupted, else made.
 
     workers: processes; by default one a core. max_rejected: the share of unusable images above which preparing is an
-    error. A setting left None is taken from a store that is there, so a csv data set can be used again by its name.
+    error. A setting left None is taken from a store that is there, so a data set can be used again by its name.
 
-    Raises DataError if a store of the same name and size was made with other settings, or too many images are unusable.
+    Raises DataError if a store of the same name and size was made with other settings, too many images are unusable, or
+    the disk is full; what is prepared by then is kept, and the same call goes on after it.
     """
     path = store_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):  # two trainings may start at the same time
-        if overwrite:  # a store that is there stays until the new one is whole
-            shutil.rmtree(_partial(path), ignore_errors=True)
-        elif (path / "meta.json").exists():
+        if not overwrite and (path / "meta.json").exists():
             store = open_store(path)
-            _check_same(settings, store)
+            check_same(settings, store)
             return store
-        _make(path, settings, workers, max_rejected)
+        _make(path, _complete(settings), workers, max_rejected, overwrite)
     return open_store(path)
 
 
-def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected: float) -> None:
-    settings = dataclasses.replace(settings, preparation=settings.preparation or "graham")
+def _complete(settings: DataSettings) -> DataSettings:
+    """The settings with nothing of what decides the content left open."""
+    left = {name: value for name, value in (_DEFAULTS | _CAPS).items() if getattr(settings, name) is None}
+    return dataclasses.replace(settings, **left)
+
+
+def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> None:
     table = catalog.find(settings)
-    recipe = _recipe(settings, table.rows)
-    partial = _partial(path)
-    progress = _resume(partial, recipe)
+    for note in table.notes:
+        print(note)
     rows = table.rows
-    images = _open_images(partial, len(rows), settings.size, new=progress["done"] == 0)
-    jobs = list(zip(rows["source"], [settings] * len(rows), strict=True))
-    workers = workers or os.cpu_count() or 1
-    begin = progress["done"]
-    with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-        tqdm(total=len(rows), initial=begin, unit="image", desc="preparing", leave=False, mininterval=1) as bar,
-    ):
-        for start in range(begin, len(rows), _BLOCK):
-            block = jobs[start : start + _BLOCK]
-            for offset, result in enumerate(pool.map(_prepare_one, block, chunksize=4)):
-                bar.update()
-                if isinstance(result, str):
-                    progress["rejected"].append({"image_id": rows["image_id"][start + offset], "reason": result})
-                    continue
-                images[len(progress["kept"])] = result
-                progress["digests"].append(hashlib.sha256(result.tobytes()).hexdigest()[:16])
-                progress["kept"].append(start + offset)
-            images.flush()
-            progress["done"] = start + len(block)
-            runs.write_json(partial / "progress.json", progress)
-
-    rejected = progress["rejected"]
-    if len(rejected) > max_rejected * len(rows):
-        listed = "; ".join(f"{r['image_id']}: {r['reason']}" for r in rejected[:5])
-        shutil.rmtree(partial)  # so that the next attempt looks at the mended files
-        raise DataError(
-            f"{len(rejected)} of {len(rows)} images cannot be used, more than {max_rejected:.0%}: {listed}. "
-            "Mend or remove them, or raise max_rejected"
-        )
-    _finish(partial, images, table, progress, settings, recipe)
-    shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    recipe = _recipe(settings, table)
+    partial = path.with_name(path.name + ".partial")
+    with _disk_full_is_clear(partial, len(rows)):
+        done = _resume(partial, recipe, settings.size, overwrite)
+        if (partial / "meta.json").exists():  # killed after its last file, before it got its name
+            _publish(partial, path)
+            return
+        _work(partial, rows, settings, done, workers)
+        done = _progress(partial)
+        rejected = done[done["reason"] != ""].drop_duplicates("row", keep="last")
+        rejected = rejected[~rejected["row"].isin(done.loc[done["reason"] == "", "row"])].sort_values("row")
+        if len(rejected) > max_rejected * len(rows):
+            listed = _rejected(rows, rejected)
+            listed.to_csv(partial / "rejected.csv", index=False)
+            raise DataError(
+                f"{len(rejected)} of {len(rows)} images cannot be used, more than {max_rejected:.0%}: "
+                + "; ".join(f"{r.image_id}: {r.reason}" for r in listed[:5].itertuples())
+                + f". All of them: {runs.shown(partial / 'rejected.csv')}. Mend them, or raise max_rejected, and call "
+                "again: the others are kept"
+            )
+        _finish(partial, table, done[done["reason"] == ""], rejected, settings, recipe)
+        _publish(partial, path)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB. Raises DataError that names a file that cannot be decoded."""
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
-    if image is None:
-        raise DataError(f"{path}: not an image that can be decoded ({content.size} bytes)")
-    return image
+def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.DataFrame, workers: int | None) -> None:
+    """Prepare what is not done yet, block by block; rejected images are tried again."""
+    todo = np.setdiff1d(np.arange(len(rows)), done.loc[done["reason"] == "", "row"].to_numpy())
+    _check_space(partial, len(todo), settings.size)
+    slots = int((done["reason"] == "").sum())
+    jobs = list(zip(rows["source"].iloc[todo], [settings] * len(todo), strict=True))
+    workers = min(workers or os.cpu_count() or 1, max(1, len(jobs)))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    with pool, tqdm(total=len(rows), initial=slots, unit="image", desc="preparing", leave=False, mininterval=1) as bar:
+        for start in range(0, len(jobs), _BLOCK):
+            pixels, lines = [], []
+            try:
+                results = pool.map(_prepare_one, jobs[start : start + _BLOCK], chunksize=2)
+                for row, result in zip(todo[start : start + _BLOCK], results, strict=True):
+                    bar.update()
+                    if isinstance(result, str):
+                        lines.append((row, "", result))
+                        continue
+                    lines.append((row, hashlib.sha256(result.tobytes()).hexdigest()[:16], ""))
+                    pixels.append(result)
+            except BrokenProcessPool:
+                raise DataError(
+                    f"a worker process was killed, most likely for lack of memory, near {jobs[start][0]}. "
+                    f"{slots} images are kept; call again with fewer workers (now {workers})"
+                ) from None
+            slots = _append(partial, settings.size, slots, pixels, lines)
+
+
+# -- one image --------------------------------------------------------------------------------------------------------
 
 
 def photograph(source: str, size: int) -> np.ndarray:
@@ -173,7 +142,32 @@ def prepared(image: np.ndarray, settings: DataSettings) -> np.ndarray:
     """A raw photograph as the store holds it, (size, size, 3) uint8 RGB."""
     if settings.preparation == "resize":
         return graham.resize(image, settings.size)
+    if settings.centre == "image":
+        return graham.published(image, settings.size, settings.recipe_size)
     return graham.normalise(image, settings.size, settings.recipe_size)
+
+
+def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
+    """`prepared` of an image file, from a JPEG decoded at reduced size where that is enough."""
+    if settings.preparation == "resize":
+        return prepared(read_image(path, shortest=settings.size), settings)
+    if settings.centre == "image":  # the exact port decodes the whole file
+        return prepared(read_image(path), settings)
+    image, disc = fundus(path, graham.FUNDUS_RADIUS * settings.size / settings.recipe_size)
+    return graham.normalise(image, settings.size, settings.recipe_size, disc)
+
+
+def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, graham.Disc]:
+    """A photograph, decoded no larger than a fundus of this radius (px) needs, and the disc in it.
+
+    It stays a little larger than needed: then what becomes of it is within two grey levels of the file decoded whole.
+    """
+    image = read_image(path, shortest=int(2 * _SPARE * radius))
+    disc = graham.find_disc(image)
+    if disc.radius < _SPARE * radius:  # a small fundus in a wide frame, or a file that is not larger
+        image = read_image(path)
+        disc = graham.find_disc(image)
+    return image, disc
 
 
 def _prepare_one(job: tuple[str, DataSettings]) -> np.ndarray | str:
@@ -181,54 +175,105 @@ def _prepare_one(job: tuple[str, DataSettings]) -> np.ndarray | str:
     cv2.setNumThreads(1)
     source, settings = job
     try:
-        return prepared(photograph(source, settings.size), settings)
+        if source.startswith("synthetic:"):
+            return prepared(photograph(source, settings.size), settings)
+        return prepared_file(source, settings)
     except DataError as error:
         return str(error)
+    except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others
+        return f"{source}: cannot be prepared ({type(error).__name__}: {error})"
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+def _end_with_parent() -> None:
+    """A worker must not outlive a parent that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _recipe(settings: DataSettings, rows: pd.DataFrame) -> str:
-    """What decides the content of a store: settings and table, not where the folder is."""
-    values = dataclasses.asdict(dataclasses.replace(settings, folder=None))
-    listed = rows.drop(columns="source") if settings.dataset == "csv" else rows
-    return runs.fingerprint(str(_FORMAT), repr(sorted(values.items())), listed.to_csv(index=False))
+# -- the files of a store ---------------------------------------------------------------------------------------------
 
 
-def _resume(partial: Path, recipe: str) -> dict:
-    """The progress of an interrupted preparation with the same recipe, or that of a new one."""
-    if (partial / "progress.json").exists():
-        progress = runs.read_json(partial / "progress.json")
-        if progress["recipe"] == recipe:
-            return progress
-    shutil.rmtree(partial, ignore_errors=True)
+def _recipe(settings: DataSettings, table: catalog.ImageTable) -> str:
+    """What decides the content of a store: settings, table and split, not where the folders are."""
+    values = dataclasses.asdict(
+        dataclasses.replace(settings, folder=None, split_file=None, test_split_file=None, folds=2)
+    )
+    listed = table.rows if settings.dataset == "synthetic" else table.rows.drop(columns="source")
+    folds = repr(table.split_file.folds if table.split_file else None)
+    return runs.fingerprint(str(_FORMAT), repr(sorted(values.items())), listed.to_csv(index=False), folds)
+
+
+def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFrame:
+    """What an interrupted preparation with the same recipe has done; otherwise a new, empty one.
+
+    One that is made to overwrite a store goes on only from one that was, too: files may have changed since.
+    """
+    known = partial / "recipe.json"
+    before = runs.read_json(known) if known.exists() else {"recipe": None}
+    if before["recipe"] == recipe and (before["overwrite"] or not overwrite):
+        path = partial / "progress.csv"
+        if path.exists():  # a line that a kill cut off does not count
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        done = _progress(partial)
+        images = partial / "images.npy"
+        slots = int((done["reason"] == "").sum())
+        if not slots or (images.exists() and images.stat().st_size >= len(_header(size, 0)) + slots * size * size * 3):
+            return done
+    if partial.exists():
+        known.unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
+        shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    return {"recipe": recipe, "done": 0, "kept": [], "digests": [], "rejected": []}
+    runs.write_json(known, {"recipe": recipe, "overwrite": overwrite})
+    return _progress(partial)
 
 
-def _open_images(partial: Path, count: int, size: int, new: bool) -> np.ndarray:
+def _progress(partial: Path) -> pd.DataFrame:
+    """row, digest, reason, in the order of work."""
+    path = partial / "progress.csv"
+    lines = [line.split(",", 2) for line in path.read_text().splitlines()] if path.exists() else []
+    return pd.DataFrame(lines, columns=["row", "digest", "reason"]).astype({"row": int})
+
+
+def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], lines: list[tuple]) -> int:
+    """Write a block behind the first `slots` images, then its lines; the number of images that there are now."""
+    with open(partial / "images.npy", "ab") as file:
+        file.truncate(len(_header(size, 0)) + slots * size * size * 3)  # what was written without its lines
+        for image in pixels:
+            file.write(image.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    with open(partial / "progress.csv", "a") as file:
+        for row, digest, reason in lines:
+            file.write(f"{row},{digest},{' '.join(reason.splitlines())}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return slots + len(pixels)
+
+
+def _header(size: int, count: int) -> bytes:
+    """The head of a .npy file; its length does not depend on the count, so it is written when the count is known."""
+    head = io.BytesIO()
     shape = (count, size, size, 3)
-    if new:
-        return np.lib.format.open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    return np.lib.format.open_memmap(partial / "images.npy", mode="r+")
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return head.getvalue()
 
 
-def _finish(partial, images, table, progress, settings, recipe) -> None:
-    if progress["rejected"]:  # the file was sized for every image: write it again at its true length
-        whole = partial / "whole.npy"
-        target = np.lib.format.open_memmap(
-            whole, mode="w+", dtype=np.uint8, shape=(len(progress["kept"]), *images.shape[1:])
-        )
-        for start in range(0, len(target), _BLOCK):
-            target[start : start + _BLOCK] = images[start : min(start + _BLOCK, len(target))]
-        target.flush()
-        os.replace(whole, partial / "images.npy")
-    rows = table.rows.iloc[progress["kept"]].assign(digest=progress["digests"])
+def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, settings: DataSettings, recipe) -> None:
+    _in_order(partial, done, settings.size)
+    done = done.sort_values("row")
+    rows = table.rows.iloc[done["row"]].assign(digest=done["digest"].to_numpy())
     rows.to_csv(partial / "table.csv", index=False)
-    rejected = pd.DataFrame(progress["rejected"], columns=["image_id", "reason"])
-    rejected.to_csv(partial / "rejected.csv", index=False)
+    out = _rejected(table.rows, rejected)
+    out.to_csv(partial / "rejected.csv", index=False)
+    table.duplicates.to_csv(partial / "duplicates.csv", index=False)
+    if table.split_file:
+        published.write(partial / "split.json", table.split_file)
     content = rows[["image_id", "patient_id", "label", "split", "digest"]].to_csv(index=False)
     runs.write_json(
         partial / "meta.json",
@@ -236,22 +281,74 @@ def _finish(partial, images, table, progress, settings, recipe) -> None:
             "settings": dataclasses.asdict(settings),
             "recipe": recipe,
             "images": len(rows),
-            "rejected": len(rejected),
+            "rejected": len(out),
             "label_range": [table.scale.minimum, table.scale.maximum],
             "grades": table.grades,
-            "counts": {s: int((rows["split"] == s).sum()) for s in ("train", "test")},
-            "fingerprint": runs.fingerprint(content),
+            "split_files": split_files(settings),
+            "before": table.before,
+            "counts": {
+                s: int((rows["split"] == s).sum()) for s in ("train", "test", "extra") if s in set(rows["split"])
+            },
+            "notes": list(table.notes),
+            "fingerprint": runs.fingerprint(content, repr(table.split_file.folds) if table.split_file else ""),
         },
     )
-    (partial / "progress.json").unlink()
 
 
-def _check_same(settings: DataSettings, store: Store) -> None:
-    asked, made = dataclasses.asdict(settings), store.meta["settings"]
-    free = {"folder", "folds"} | ({"train_images", "test_images"} if settings.dataset != "synthetic" else set())
-    for name, value in asked.items():
-        if name not in free and value is not None and value != made[name]:
-            raise DataError(
-                f"{name} = {value!r}: the prepared store {runs.shown(store.path)} was made with {made[name]!r}. "
-                "Use overwrite=True in notebook 01 to make it again, or another name"
-            )
+def _rejected(rows: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame:
+    return rows.iloc[rejected["row"]].assign(reason=rejected["reason"].to_numpy())[["image_id", "reason", "source"]]
+
+
+def _in_order(partial: Path, done: pd.DataFrame, size: int) -> None:
+    """The true header; where mended images were added later, all in the order of their rows, as images-sorted.npy."""
+    head, rows, images = _header(size, len(done)), done["row"].to_numpy(), partial / "images.npy"
+    if (np.diff(rows) < 0).any():
+        each = size * size * 3
+        ordered = partial / "images-sorted.npy"
+        with runs.atomic(ordered) as temporary, open(images, "rb") as old, open(temporary, "wb") as new:
+            new.write(head)
+            for slot in np.argsort(rows):
+                old.seek(len(head) + slot * each)
+                new.write(old.read(each))
+        return
+    with open(images, "r+b") as file:
+        file.write(head)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Give a whole store its name. It is whole once it has meta.json; every step can be done again after a kill."""
+    if (partial / "images-sorted.npy").exists():
+        os.replace(partial / "images-sorted.npy", partial / "images.npy")
+    (partial / "progress.csv").unlink(missing_ok=True)
+    before = path.with_name(path.name + ".old")
+    if path.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        path.rename(before)
+    partial.rename(path)
+    (path / "recipe.json").unlink(missing_ok=True)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _check_space(partial: Path, images: int, size: int) -> None:
+    needed, free = images * size * size * 3, shutil.disk_usage(partial).free
+    if needed > free:
+        raise DataError(
+            f"{images} images of {size} x {size} px need {needed / 1e9:.1f} GB, but {runs.shown(partial)} has "
+            f"{free / 1e9:.1f} GB free. Free some, or set INSIGHTR_OUTPUTS to a folder on another disk"
+        )
+
+
+@contextlib.contextmanager
+def _disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        kept = int((_progress(partial)["reason"] == "").sum())
+        raise DataError(
+            f"no space left for {runs.shown(partial)}: {kept} of {images} images are prepared and kept. "
+            "Free some space and call again; it goes on from there"
+        ) from error

@@ -16,15 +16,21 @@ TEST_PARTS = 5  # one of five, 20 % of the patients
 
 @dataclass(frozen=True)
 class Split:
-    """One fold: row numbers of the prepared table for each part, and a fingerprint of the three."""
+    """One fold: row numbers of the prepared table for each part, and a fingerprint of it all.
+
+    continuous: the continuous labels of training and validation rows, where a split file gives them.
+    """
 
     training: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    continuous: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(*(part.astype("<i8").tobytes() for part in (self.training, self.validation, self.test)))
+        labels = [part.astype("<f8").tobytes() for part in self.continuous or ()]
+        parts = (self.training, self.validation, self.test)
+        return fingerprint(*(part.astype("<i8").tobytes() for part in parts), *labels)
 
 
 def strata(labels: np.ndarray, grades: bool) -> np.ndarray:
@@ -56,17 +62,22 @@ def split_off_test(rows: pd.DataFrame, grades: bool, seed: int) -> np.ndarray:
 
 
 def cap(rows: pd.DataFrame, settings: DataSettings, grades: bool) -> pd.DataFrame:
-    """At most so many images a grade from each part, drawn from the seed; what is left keeps its order."""
+    """At most so many images a grade from each part, drawn from the seed; what is left keeps its order.
+
+    With `all_images` the others stay as well, as split "extra".
+    """
     if not grades:
         return rows.reset_index(drop=True)
     keep = np.zeros(len(rows), bool)
     for part, most in (("train", settings.max_train_per_grade), ("test", settings.max_test_per_grade)):
         for grade in np.unique(rows["label"]):
             members = np.flatnonzero((rows["split"] == part) & (rows["label"] == grade))
-            if len(members) > most:
+            if most is not None and len(members) > most:
                 rng = np.random.default_rng([settings.seed, int(grade) % 2**32, part == "test"])
                 members = rng.choice(members, most, replace=False)
             keep[members] = True
+    if settings.all_images:
+        return rows.assign(split=rows["split"].where(keep, "extra")).reset_index(drop=True)
     return rows[keep].reset_index(drop=True)
 
 
@@ -80,7 +91,9 @@ def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
 
 
 def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarray:
-    """(N,) int: in which fold a row is validated; -1 for the test part. Stratified by grade, grouped by patient.
+    """(N,) int: in which fold a row is validated; -1 for the test part, -2 for images that no part uses.
+
+    Stratified by grade, grouped by patient.
 
     Raises DataError that names a grade with no image in some fold.
     """
@@ -92,7 +105,7 @@ def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarra
             raise DataError(f"{_class(grades)} {value} has {count} training images, too few for {settings.folds} folds")
     if len(set(groups)) < settings.folds:
         raise DataError(f"{len(set(groups))} training patients are too few for {settings.folds} folds")
-    number = np.full(len(rows), -1)
+    number = np.where(rows["split"] == "test", -1, -2)
     kfold = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=settings.seed)
     for fold, (_, validation) in enumerate(_quietly(kfold, classes, groups)):
         number[part[validation]] = fold
@@ -112,11 +125,10 @@ def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarra
 def split(rows: pd.DataFrame, grades: bool, settings: DataSettings, fold: int) -> Split:
     """The three parts of one fold. Raises DataError for a fold without some grade, or a patient on two sides."""
     number = folds(rows, grades, settings)
-    validation = number == fold
-    test = number == -1
-    side = np.select([test, validation], ["test", "validation"], "training")
-    assert_no_shared_patient(rows.assign(side=side), "side")
-    return Split(*(np.flatnonzero(part) for part in (~test & ~validation, validation, test)))
+    training, validation, test = (number >= 0) & (number != fold), number == fold, number == -1
+    side = np.select([test, validation, training], ["test", "validation", "training"], "none")
+    assert_no_shared_patient(rows.assign(side=side)[side != "none"], "side")
+    return Split(*(np.flatnonzero(part) for part in (training, validation, test)))
 
 
 def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -43,7 +43,7 @@ def train(settings: RunSettings) -> Run:
     with _alone(run):
         resumed = not settings.overwrite and (run / "manifest.json").exists()
         if resumed:
-            _check_same(run, settings.as_dict(), about)
+            check_same(run, settings.as_dict(), about)
             if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists():
                 return run
         trainer = _Trainer(settings, run, data, device)
@@ -71,7 +71,8 @@ def _alone(run: Run) -> Iterator[None]:
         lock.release()
 
 
-def _check_same(run: Run, settings: dict[str, Any], about: dict[str, str]) -> None:
+def check_same(run: Run, settings: dict[str, Any], about: dict[str, str]) -> None:
+    """Raises RunError that names the settings, or the fingerprints of data and split, in which the run differs."""
     manifest = run.manifest
     made = _flat(manifest["settings"]) | _flat({"fingerprint": manifest["data"]})
     asked = _flat(settings) | _flat({"fingerprint": about})
@@ -241,7 +242,7 @@ class _Trainer:
         }
 
     def _project(self, stage: Stage) -> None:
-        result = project(self.network, self.data.training, self.settings.model)
+        result = project(self.network, self.data.training.once(), self.settings.model)
         self.projection = {name: torch.from_numpy(value) for name, value in asdict(result).items()}
         sources = {(p, r, c) for p, r, c in zip(result.positions, result.rows, result.columns, strict=True)}
         images = len(set(result.positions))
@@ -289,7 +290,7 @@ class _Trainer:
 
     def _write_prototypes(self, projection: dict[str, np.ndarray]) -> None:
         labels = self.data.store.scale.to_user(self.network.prototype_labels.cpu().double().numpy())
-        rows = self.data.training.rows[projection["positions"]]
+        rows = self.data.training.once().rows[projection["positions"]]
         runs.write_csv(
             self.run / "prototypes.csv",
             [

@@ -31,7 +31,7 @@ def own_outputs(tmp_path, monkeypatch) -> Path:
 def csv_settings(tmp_path):
     """Makes a csv data set: the text of its table, and its files; returns DataSettings for it.
 
-    files: names (empty files: the catalogue does not look inside), or a dict of names to solid RGB colours or bytes.
+    files: names (the files then hold their name), or a dict of names to solid RGB colours or bytes.
     """
 
     def make(text: str | bytes, files=(), /, *, folder: str = "raw", **settings) -> DataSettings:
@@ -40,7 +40,7 @@ def csv_settings(tmp_path):
         for name in files:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            content = files[name] if isinstance(files, dict) else b""
+            content = files[name] if isinstance(files, dict) else name.encode()
             if isinstance(content, tuple):
                 content = cv2.imencode(".png", np.full((20, 20, 3), content[::-1], np.uint8))[1].tobytes()
             path.write_bytes(content)

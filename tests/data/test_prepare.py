@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from insightr_nb import runs
 from insightr_nb.data import graham, prepare, synthetic
+from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import DataSettings
 
@@ -50,17 +51,18 @@ def colours_table(labels=(0, 1)) -> str:
 
 
 def test_files_of_a_store(store):
-    assert sorted(files(store.path)) == ["images.npy", "meta.json", "rejected.csv", "table.csv"]
+    assert sorted(files(store.path)) == ["duplicates.csv", "images.npy", "meta.json", "rejected.csv", "table.csv"]
     assert store.path.name == "synthetic-32"
     assert (store.images.dtype, store.images.shape) == (np.uint8, (24, 32, 32, 3))
     assert isinstance(store.images, np.memmap)
     assert not store.images.flags.writeable
     assert list(store.table.columns) == ["image_id", "patient_id", "label", "split", "source", "digest"]
-    assert pd.read_csv(store.path / "rejected.csv").columns.tolist() == ["image_id", "reason"]
+    assert pd.read_csv(store.path / "rejected.csv").columns.tolist() == ["image_id", "reason", "source"]
     meta = runs.read_json(store.path / "meta.json")
     assert (meta["images"], meta["rejected"], meta["counts"]) == (24, 0, {"train": 16, "test": 8})
     assert (meta["label_range"], meta["grades"]) == ([0, 4], True)
-    assert store.settings == replace(SETTINGS, preparation="graham")
+    given = {"preparation": "graham", "centre": "disc", "all_images": False}
+    assert store.settings == replace(SETTINGS, **given, max_train_per_grade=2443, max_test_per_grade=1206)
 
 
 def test_every_row_is_its_own_photograph_prepared(store):
@@ -113,6 +115,20 @@ def at_image(monkeypatch, count: int, error: BaseException) -> None:
     monkeypatch.setattr(prepare, "prepared", failing)
 
 
+def at_progress(monkeypatch, count: int, error: BaseException) -> None:
+    """The `count`-th block is written, but not that it is."""
+    original, calls = prepare._append, []
+
+    def failing(partial, size, slots, pixels, lines):
+        calls.append(1)
+        if len(calls) == count:
+            original(partial, size, slots, pixels, [])
+            raise error
+        return original(partial, size, slots, pixels, lines)
+
+    monkeypatch.setattr(prepare, "_append", failing)
+
+
 def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None:
     """Writing a file of that name fails the `count`-th time."""
     original, calls = runs.write_json, []
@@ -130,8 +146,8 @@ def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None
     ("interrupt", "redone"),
     [
         pytest.param(lambda p: at_image(p, 3, KeyboardInterrupt()), 24, id="in the first block"),
-        pytest.param(lambda p: at_image(p, 13, MemoryError()), 14, id="in the second block"),
-        pytest.param(lambda p: at_writing(p, "progress.json", 2, OSError("disk full")), 14, id="saving progress"),
+        pytest.param(lambda p: at_image(p, 13, RuntimeError()), 14, id="in the second block"),
+        pytest.param(lambda p: at_progress(p, 2, OSError("bad disk")), 14, id="saving progress"),
         pytest.param(lambda p: at_writing(p, "meta.json", 1, OSError("disk full")), 0, id="at the very end"),
     ],
 )
@@ -140,7 +156,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(store, own_outputs,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_BLOCK", 10)
         interrupt(patch)
-        with pytest.raises((KeyboardInterrupt, MemoryError, OSError)):
+        with pytest.raises((KeyboardInterrupt, RuntimeError, OSError)):
             prepare.prepare(SETTINGS)
     assert not prepare.store_path(SETTINGS).exists()
     in_process.clear()
@@ -161,7 +177,7 @@ def test_rejected_images_survive_an_interruption(csv_settings, own_outputs, in_p
             prepare.prepare(settings, max_rejected=0.5)
     in_process.clear()
     finished = prepare.prepare(settings, max_rejected=0.5)
-    assert [Path(source).name for source in in_process] == ["4.png", "5.png", "6.png", "7.png", "8.png", "9.png"]
+    assert [Path(source).name for source in in_process] == ["1.png", *(f"{i}.png" for i in range(4, 10))]
     assert files(finished.path) == whole
 
 
@@ -207,8 +223,8 @@ def test_overwrite_makes_the_store_again(copy, in_process):
 
 def test_a_store_stays_when_overwriting_it_fails(copy, in_process, monkeypatch):
     before = files(copy)
-    at_image(monkeypatch, 5, MemoryError())
-    with pytest.raises(MemoryError):
+    at_image(monkeypatch, 5, RuntimeError())
+    with pytest.raises(RuntimeError):
         prepare.prepare(replace(SETTINGS, seed=1), overwrite=True)
     assert files(copy) == before
     assert len(prepare.prepare(SETTINGS).images) == 24
@@ -229,7 +245,7 @@ def test_a_folder_without_meta_is_made_again(copy, store, in_process):
         ({"train_images": 18}, ["train_images = 18", "made with 16", "another name"]),
         ({"preparation": "resize"}, ["preparation = 'resize'", "made with 'graham'"]),
         ({"recipe_size": 540}, ["recipe_size = 540", "made with 512"]),
-        ({"label_max": 5}, ["label_max = 5.0", "made with None"]),
+        ({"max_train_per_grade": 5}, ["max_train_per_grade = 5", "made with 2443"]),
     ],
 )
 def test_other_settings_than_the_stores_are_refused(copy, change, fragments):
@@ -286,10 +302,28 @@ def test_too_many_unusable_images_are_named_and_can_be_mended(csv_settings, own_
     settings = csv_settings(colours_table(), COLOURS | {"3.png": b"not a picture"}, preparation="resize")
     with pytest.raises(DataError) as error:
         prepare.prepare(settings)
-    for fragment in ("1 of 10 images", "more than 1%", "3: ", "raw/3.png", "decoded (13 bytes)", "max_rejected"):
+    for fragment in ("1 of 10 images", "more than 1%", "3: ", "raw/3.png", "decoded (13 bytes", "max_rejected"):
         assert fragment in str(error.value)
-    shutil.copy(tmp_path / "raw" / "2.png", tmp_path / "raw" / "3.png")
-    assert len(prepare.prepare(settings).images) == 10
+    listed = pd.read_csv(prepare.store_path(settings).with_name("mine-32.partial") / "rejected.csv", dtype=str)
+    assert listed["image_id"].tolist() == ["3"]
+    cv2.imwrite(str(tmp_path / "raw" / "3.png"), np.full((20, 20, 3), (5, 30, 200), np.uint8))
+    in_process.clear()
+    mended = prepare.prepare(settings)
+    assert [Path(source).name for source in in_process] == ["3.png"]
+    assert mended.images[:, 16, 16, 1].tolist() == [10 * i for i in range(10)]
+    assert mended.table["image_id"].tolist() == [str(i) for i in range(10)]
+    whole = files(mended.path)
+    shutil.rmtree(mended.path)
+    assert files(prepare.prepare(settings).path) == whole
+
+
+def test_a_higher_limit_uses_what_is_prepared(csv_settings, own_outputs, in_process):
+    settings = csv_settings(colours_table(), COLOURS | {"3.png": b"not a picture"}, preparation="resize")
+    with pytest.raises(DataError, match="more than 1%"):
+        prepare.prepare(settings)
+    in_process.clear()
+    assert len(prepare.prepare(settings, max_rejected=0.1).images) == 9
+    assert [Path(source).name for source in in_process] == ["3.png"]
 
 
 def test_a_few_unusable_images_are_left_out_and_listed(csv_settings, own_outputs, in_process):
@@ -300,7 +334,7 @@ def test_a_few_unusable_images_are_left_out_and_listed(csv_settings, own_outputs
     assert made.images[:, 16, 16, 1].tolist() == [10, 20, 30, 50, 60, 70, 80, 0]
     rejected = pd.read_csv(made.path / "rejected.csv", dtype=str)
     assert rejected["image_id"].tolist() == ["0", "4"]
-    assert rejected["reason"].str.contains(r"/[04]\.png: not an image that can be decoded \(\d+ bytes\)").all()
+    assert rejected["reason"].str.contains(r"/[04]\.png: not an image that can be decoded \(\d+ bytes").all()
     assert made.meta["rejected"] == 2
     assert sum(made.meta["counts"].values()) == 8
 
@@ -323,7 +357,7 @@ def test_a_photograph_without_a_fundus_is_rejected_with_its_reason(csv_settings,
 )
 def test_image_files_are_read_as_rgb(tmp_path, name, image, expect):
     cv2.imwrite(str(tmp_path / name), image)
-    got = prepare.read_image(tmp_path / name)
+    got = read_image(tmp_path / name)
     assert (got.dtype, got.shape) == (np.uint8, (4, 6, 3))
     assert got[2, 3].tolist() == list(expect)
 
@@ -332,9 +366,9 @@ def test_image_files_are_read_as_rgb(tmp_path, name, image, expect):
     ("content", "message"),
     [
         (None, r"x\.jpg: cannot be read \(No such file or directory\)"),
-        (b"", r"x\.jpg: not an image that can be decoded \(0 bytes\)"),
-        (b"<html>404</html>", r"x\.jpg: not an image that can be decoded \(16 bytes\)"),
-        ("cut", r"x\.jpg: not an image that can be decoded \(\d+ bytes\)"),
+        (b"", r"x\.jpg: not an image that can be decoded \(0 bytes"),
+        (b"<html>404</html>", r"x\.jpg: not an image that can be decoded \(16 bytes"),
+        ("cut", r"x\.jpg: not an image that can be decoded \(\d+ bytes"),
     ],
     ids=["missing", "empty", "text", "cut off"],
 )
@@ -346,7 +380,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=message):
-        prepare.read_image(path)
+        read_image(path)
 
 
 # -- a damaged store --------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.loading import Part, network_input
-from insightr_nb.data.prepare import open_store, prepare, store_path
+from insightr_nb.data.prepare import prepare
+from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import ModelError, RunError, SettingsError
 from insightr_nb.model import losses
 from insightr_nb.model.prototypes import squared_distances

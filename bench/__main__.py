@@ -1,0 +1,25 @@
+"""python -m bench: every measurement, to outputs/bench/bench.json and bench.md."""
+
+import os
+from pathlib import Path
+
+from bench import measure, preparation
+from insightr_nb import runs
+from insightr_nb.training import hardware
+
+IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shared" / "data" / "idrid"))
+
+
+def main() -> None:
+    about = hardware.describe(hardware.choose_device())
+    rows = preparation.run(IDRID if IDRID.is_dir() else None)
+    folder = runs.outputs_root() / "bench"
+    runs.write_json(folder / "bench.json", {"hardware": about, "rows": [row.as_dict() for row in rows]})
+    text = measure.markdown(rows, f"{about['processor']}, {about['cores']} cores, device {about['device']}")
+    with runs.atomic(folder / "bench.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Photographs that are in a data set more than once, byte for byte: one patient, one side of every split, one label."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from insightr_nb.errors import DataError
+
+KEPT = "kept, one patient"
+CONFLICT = "left out, grades conflict"
+IN_TEST = "left out, the patient is in the test part"
+
+
+def identical_files(paths: list[str]) -> np.ndarray:
+    """(N,) int: equal numbers for files with the same bytes; -1 for a file without a copy.
+
+    Only files of equal size are read; empty ones are no copies. Raises DataError that names a file that cannot be read.
+    """
+    try:
+        sizes = [Path(path).stat().st_size for path in paths]
+        often = {size for size, count in Counter(sizes).items() if count > 1 and size}
+        keys = [f"{size}/{_digest(path)}" if size in often else path for path, size in zip(paths, sizes, strict=True)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    numbers, _, counts = _unique(keys)
+    group = np.where(counts[numbers] > 1, numbers, -1)
+    copies = {old: new for new, old in enumerate(dict.fromkeys(group[group >= 0]))}
+    return np.array([copies.get(g, -1) for g in group], dtype=int)
+
+
+def resolve(rows: pd.DataFrame, group: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is left of the rows, and a report of all copies and of whatever is left out because of them.
+
+    rows: image_id, patient_id, label, perhaps split. group: as `identical_files` gives it. Whoever shares a photograph
+    is one patient. A group with different labels is left out; a patient whom only a copy brings into both parts
+    leaves the training part. Report: group (-1: no copy itself), image_id, patient_id, label, what happened.
+    """
+    patients = _one_patient(rows["patient_id"], group)
+    happened = np.where(group >= 0, KEPT, "").astype(object)
+    if "split" in rows:
+        given = rows.groupby("patient_id")["split"].transform("nunique")  # more than one is the table's own fault
+        merged = rows.groupby(patients)["split"].transform("nunique")
+        happened[(merged > 1) & (given == 1) & (rows["split"] == "train")] = IN_TEST
+    if (group >= 0).any():
+        labels = rows["label"].groupby(group).transform("nunique")
+        happened[(group >= 0) & (labels > 1)] = CONFLICT
+    report = rows[["image_id", "patient_id", "label"]].assign(happened=happened)
+    report.insert(0, "group", group)
+    report = report[happened != ""].sort_values("group", kind="stable").reset_index(drop=True)
+    kept = rows.assign(patient_id=patients)[(happened == "") | (happened == KEPT)]
+    return kept.reset_index(drop=True), report
+
+
+def _one_patient(patients: pd.Series, group: np.ndarray) -> np.ndarray:
+    """Patients that share a photograph get one id, that of the first of them."""
+    number, names, _ = _unique(list(patients))
+    shared = group >= 0
+    if not shared.any():
+        return patients.to_numpy()
+    size = len(names) + group.max() + 1
+    links = coo_array((np.ones(shared.sum()), (number[shared], len(names) + group[shared])), shape=(size, size))
+    _, component = connected_components(links, directed=False)
+    first: dict[int, str] = {}
+    return np.array([first.setdefault(component[n], name) for n, name in zip(number, patients, strict=True)], object)
+
+
+def _unique(keys: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N,) numbers in the order of first appearance, the names, how often each."""
+    numbers, names = pd.factorize(np.array(keys, dtype=object))
+    return numbers, names, np.bincount(numbers, minlength=len(names))
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

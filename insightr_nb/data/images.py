@@ -1,0 +1,45 @@
+"""Image files to arrays: 8-bit RGB, upright, JPEGs decoded at reduced size where that is enough."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from insightr_nb.errors import DataError
+
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
+    """An image file as (H, W, 3) uint8 RGB, turned as its EXIF orientation says; 16 bits become 8, alpha is dropped.
+
+    shortest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster, as long as its
+    shorter side keeps this many pixels.
+
+    Raises DataError that names a file that is missing, cut off or no image.
+    """
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    flags = cv2.IMREAD_COLOR
+    if shortest and content[:2].tobytes() == b"\xff\xd8":  # JPEG
+        flags = _REDUCED.get(_reduction(path, shortest), flags)
+    try:
+        image = cv2.imdecode(content, flags) if content.size else None
+    except cv2.error as error:  # more pixels than OpenCV accepts
+        raise DataError(f"{path}: cannot be decoded: {error.err}") from None
+    if image is None:
+        raise DataError(f"{path}: not an image that can be decoded ({content.size} bytes; cut off, or another format)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _reduction(path: str | Path, shortest: int) -> int:
+    """The largest of 8, 4, 2, 1 that leaves the shorter side at least `shortest` pixels; only the header is read."""
+    try:
+        with Image.open(path) as header:
+            side = min(header.size)
+    except (OSError, Image.DecompressionBombError):
+        return 1
+    return next((factor for factor in (8, 4, 2) if side // factor >= shortest), 1)

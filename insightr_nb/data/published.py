@@ -1,0 +1,148 @@
+"""The split that the paper's authors published, read as it is: JSON with the rows of every fold.
+
+{"Fold 0": {"train": {"files": [...], "labels": [...], "fussed_labels": [...]}, "val": {...}}, "Fold 1": ...}; the test
+part, in a file of its own: {"files": [...], "labels": [...]}. Names have no suffix; labels are 1 to 5. A file that is
+repeated, because its grade is rare, has several continuous labels ("fussed"), so the row is the unit, not the image.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from insightr_nb import runs
+from insightr_nb.data import tables
+from insightr_nb.data.splits import Split
+from insightr_nb.errors import DataError
+from insightr_nb.settings import DataSettings, LabelScale
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """A split file against the images that are there.
+
+    rows: the images that it names, with its labels in the user's units and split "train" or "test"; folds: for each
+    fold and part ("train", "val") the image ids and their continuous labels, as they stand in the file.
+    """
+
+    rows: pd.DataFrame
+    folds: list[dict[str, dict[str, list]]]
+    notes: list[str]
+
+
+def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> PublishedSplit:
+    """The split of `settings.split_file` and `test_split_file`; without the latter, the data set's own test part.
+
+    Raises DataError that names the file, fold, part and position of what cannot be used.
+    """
+    path = Path(settings.split_file).expanduser()
+    content = _json(path)
+    names = sorted((k for k in content if k.startswith("Fold ")), key=lambda k: int(k[5:]) if k[5:].isdigit() else -1)
+    if names != [f"Fold {i}" for i in range(len(names))] or not names:
+        raise DataError(
+            f"split_file {path}: 'Fold 0', 'Fold 1', ... are expected, found {', '.join(content) or 'nothing'}"
+        )
+    folds, label_of = [], {}
+    for name in names:
+        fold = {}
+        for part in ("train", "val"):
+            ids, labels = _part(content[name], part, f"split_file {path}, {name}", scale, label_of)
+            fold[part] = {"image_ids": ids, **labels}
+        folds.append(fold)
+    trained = dict(label_of)
+    if settings.test_split_file:
+        test_path = Path(settings.test_split_file).expanduser()
+        tested, _ = _part({"test": _json(test_path)}, "test", f"test_split_file {test_path}", scale, label_of)
+    else:
+        if "split" not in rows:
+            raise DataError("split_file: this data set has no test part of its own, so test_split_file is needed")
+        tested = list(rows.loc[rows["split"] == "test", "image_id"])
+    both = set(tested) & set(trained)
+    if both:
+        raise DataError(f"split_file {path}: {len(both)} images are in training and in the test part: "
+                        f"{', '.join(sorted(both)[:5])}")  # fmt: skip
+    known = set(rows["image_id"])
+    missing = [name for name in label_of if name not in known]
+    if missing:
+        raise DataError(f"split_file {path}: {len(missing)} of its images are not in the data set: "
+                        f"{', '.join(missing[:5])}" + (" ..." if len(missing) > 5 else ""))  # fmt: skip
+    side = dict.fromkeys(trained, "train") | dict.fromkeys(tested, "test")
+    used = rows[rows["image_id"].isin(side)]
+    label = used["image_id"].map(label_of).fillna(used["label"])
+    changed = int((label != used["label"]).sum())
+    notes = [f"split file: {len(used)} images in {len(folds)} folds; labels are the file's"
+             + (f", which differ from the data set's for {changed} images" if changed else "")]  # fmt: skip
+    used = used.assign(label=label, split=used["image_id"].map(side)).reset_index(drop=True)
+    return PublishedSplit(used, folds, notes)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"split_file = {str(path)!r}: cannot be read ({error.strerror})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"split_file = {str(path)!r}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"split_file = {str(path)!r}: a JSON object is expected, not {type(content).__name__}")
+    return content
+
+
+def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict[str, float]):
+    """Image ids of a part and their labels in the user's units; enters every image's label into `label_of`."""
+    found = content.get(part) if isinstance(content, dict) else None
+    if not isinstance(found, dict) or not isinstance(found.get("files"), list):
+        raise DataError(f"{where}: {part!r} with the lists 'files' and 'labels' is expected")
+    names, values = found["files"], {}
+    for key in ("labels", "fussed_labels"):
+        if key == "fussed_labels" and key not in found:
+            continue
+        listed = found.get(key)
+        if not isinstance(listed, list) or len(listed) != len(names):
+            count = len(listed) if isinstance(listed, list) else "no"
+            raise DataError(f"{where}, {part}: {len(names)} files but {count} {key}")
+        numbers = pd.to_numeric(pd.Series(listed, dtype=object), errors="coerce").to_numpy(float)
+        low, high = (1, 5) if key == "labels" else (0.5, 5.5)
+        bad = ~((numbers >= low) & (numbers <= high) & ((key != "labels") | (numbers == np.round(numbers))))
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            kind = "an integer grade from 1 to 5" if key == "labels" else "a number from 0.5 to 5.5"
+            raise DataError(f"{where}, {part}: {key}[{i}] = {listed[i]!r} of file {names[i]!r} must be {kind}")
+        values[key] = scale.to_user(numbers)
+    for i, (name, label) in enumerate(zip(names, values["labels"], strict=True)):
+        if not isinstance(name, str):
+            raise DataError(f"{where}, {part}: files[{i}] = {name!r} must be a name")
+        tables.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
+        if label_of.setdefault(name, label) != label:
+            raise DataError(f"{where}, {part}: {name!r} has label {scale.to_model(label):g} here and "
+                            f"{scale.to_model(label_of[name]):g} elsewhere")  # fmt: skip
+    return list(names), {"continuous": list(values["fussed_labels"])} if "fussed_labels" in values else {}
+
+
+def write(path: Path, split: PublishedSplit) -> None:
+    runs.write_json(path, split.folds, indent=None)
+
+
+def split(path: Path, table: pd.DataFrame, fold: int) -> Split:
+    """One fold of a split file that `write` kept in a store; rows of images that preparation rejected are left out."""
+    folds = runs.read_json(path)
+    if fold >= len(folds):
+        raise DataError(f"fold = {fold}: the split file has folds 0 to {len(folds) - 1}")
+    row_of = dict(zip(table["image_id"], range(len(table)), strict=True))
+    rows, labels = {}, {}
+    for part, listed in folds[fold].items():
+        here = [i for i, name in enumerate(listed["image_ids"]) if name in row_of]
+        rows[part] = np.array([row_of[listed["image_ids"][i]] for i in here], dtype=int)
+        if "continuous" in listed:
+            labels[part] = np.array([listed["continuous"][i] for i in here])
+    continuous = (labels["train"], labels["val"]) if len(labels) == 2 else None
+    return Split(rows["train"], rows["val"], np.flatnonzero(table["split"] == "test"), continuous)
+
+
+def shared_patients(table: pd.DataFrame, split: Split) -> int:
+    """How many validation images have a photograph of the same patient in the training part."""
+    patients = table["patient_id"].to_numpy()
+    return int(np.isin(patients[np.unique(split.validation)], patients[split.training]).sum())

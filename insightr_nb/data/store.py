@@ -1,0 +1,112 @@
+"""The prepared store: where it is, how it is opened, and whether it is the one that is asked for."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from insightr_nb import runs
+from insightr_nb.errors import DataError
+from insightr_nb.settings import DataSettings, LabelScale
+
+
+@dataclass(frozen=True)
+class Store:
+    """A prepared store, opened for reading; `images` is memory-mapped."""
+
+    path: Path
+    images: np.ndarray  # (N, size, size, 3) uint8 RGB
+    table: pd.DataFrame  # image_id, patient_id, label, split, source, digest
+    meta: dict
+
+    @property
+    def scale(self) -> LabelScale:
+        return LabelScale(*self.meta["label_range"])
+
+    @property
+    def grades(self) -> bool:
+        return self.meta["grades"]
+
+    @property
+    def fingerprint(self) -> str:
+        return self.meta["fingerprint"]
+
+    @property
+    def settings(self) -> DataSettings:
+        return DataSettings(**self.meta["settings"])
+
+    @property
+    def rejected(self) -> pd.DataFrame:
+        """image_id, reason, source"""
+        return pd.read_csv(self.path / "rejected.csv", dtype=str, keep_default_na=False)
+
+    @property
+    def duplicates(self) -> pd.DataFrame:
+        """group, image_id, patient_id, label, happened"""
+        return pd.read_csv(self.path / "duplicates.csv", dtype={"image_id": str, "patient_id": str})
+
+    def row(self, image_id: str) -> int:
+        """The row of an image. Raises DataError for an id that the store does not have."""
+        rows = np.flatnonzero(self.table["image_id"] == image_id)
+        if not len(rows):
+            example = self.table["image_id"].iloc[0]
+            raise DataError(f"image {image_id!r} is not in {runs.shown(self.path)}; its ids look like {example!r}")
+        return int(rows[0])
+
+
+def store_path(settings: DataSettings) -> Path:
+    return runs.outputs_root() / "data" / f"{settings.store_name}-{settings.size}"
+
+
+def open_store(path: Path) -> Store:
+    """Raises DataError that says what is missing or damaged."""
+    meta = runs.read_json(path / "meta.json")
+    try:
+        images = np.load(path / "images.npy", mmap_mode="r")
+        texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # "NA" and "007" are ids like others
+        table = pd.read_csv(path / "table.csv", dtype=texts, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"prepared store {runs.shown(path)} is damaged: {error}; delete the folder") from error
+    if not len(images) == len(table) == meta["images"]:
+        raise DataError(
+            f"prepared store {runs.shown(path)} is damaged: {len(images)} images, {len(table)} rows, "
+            f"{meta['images']} in meta.json; delete the folder"
+        )
+    return Store(path, images, table, meta)
+
+
+def split_files(settings: DataSettings) -> dict[str, str]:
+    """Digests of the split files that the settings name. Raises DataError for one that cannot be read."""
+    found = {}
+    for name in ("split_file", "test_split_file"):
+        if given := getattr(settings, name):
+            try:
+                found[name] = runs.fingerprint(Path(given).expanduser().read_bytes())
+            except OSError as error:
+                raise DataError(f"{name} = {given!r}: cannot be read ({error.strerror})") from None
+    return found
+
+
+def check_same(settings: DataSettings, store: Store) -> None:
+    """Raises DataError that names a setting in which the store differs; a setting left None is as the store has it."""
+    asked, made = dataclasses.asdict(settings), store.meta["settings"]
+    free = {"folder", "folds", "split_file", "test_split_file"}
+    free |= {"train_images", "test_images"} if settings.dataset != "synthetic" else set()
+    different = [
+        (name, value, made.get(name))
+        for name, value in asked.items()
+        if name not in free and value is not None and value != made.get(name)
+    ]
+    known = store.meta.get("split_files", {})
+    different += [
+        (name, asked[name], "other content" if name in known else None)
+        for name, digest in split_files(settings).items()
+        if digest != known.get(name)
+    ]
+    for name, value, before in different:
+        raise DataError(
+            f"{name} = {value!r}: the prepared store {runs.shown(store.path)} was made with {before!r}. "
+            "Use overwrite=True in notebook 01 to make it again, or another name"
+        )

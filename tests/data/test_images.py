@@ -1,0 +1,66 @@
+"""Image files of every kind that data sets hold."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from insightr_nb.data.images import read_image
+from insightr_nb.errors import DataError
+
+QUARTERS = np.zeros((40, 60, 3), np.uint8)  # red, green / blue, white
+QUARTERS[:20, :30], QUARTERS[:20, 30:], QUARTERS[20:, :30], QUARTERS[20:, 30:] = (
+    (200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 200))  # fmt: skip
+
+
+def test_a_photograph_is_turned_upright_as_exif_says(tmp_path):
+    """Orientation 6: the camera was held so that the file must be turned clockwise by 90 degrees."""
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(QUARTERS).save(tmp_path / "x.jpg", exif=exif, quality=95)
+    got = read_image(tmp_path / "x.jpg")
+    assert got.shape == (60, 40, 3)
+    assert np.abs(got.astype(int) - np.rot90(QUARTERS, -1)).mean() < 5
+    assert read_image(tmp_path / "x.jpg", shortest=10).shape == (15, 10, 3)
+
+
+@pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.jpg"), ("CMYK", "x.tif"), ("P", "x.png"), ("RGBA", "x.png")])
+def test_other_colour_models_become_rgb(tmp_path, mode, name):
+    Image.fromarray(QUARTERS).convert(mode).save(tmp_path / name, **({"quality": 95} if name.endswith("jpg") else {}))
+    got = read_image(tmp_path / name)
+    assert (got.dtype, got.shape) == (np.uint8, (40, 60, 3))
+    for row, column in ((10, 15), (10, 45), (30, 15), (30, 45)):
+        assert np.abs(got[row, column].astype(int) - QUARTERS[row, column]).max() < 60, (row, column, got[row, column])
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_16_bits_become_8(tmp_path, name):
+    cv2.imwrite(str(tmp_path / name), np.full((4, 6), 77 * 256 + 9, np.uint16))
+    assert (read_image(tmp_path / name) == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("shortest", "shape"), [(None, (200, 304)), (200, (200, 304)), (101, (200, 304)), (100, (100, 152)), (50, (50, 76)),
+                            (26, (50, 76)), (25, (25, 38)), (3, (25, 38))]
+)  # fmt: skip
+def test_a_jpeg_is_decoded_no_smaller_than_needed(tmp_path, shortest, shape):
+    cv2.imwrite(str(tmp_path / "x.jpg"), np.full((200, 304, 3), (10, 20, 30), np.uint8))
+    got = read_image(tmp_path / "x.jpg", shortest)
+    assert got.shape == (*shape, 3)
+    assert np.abs(got[5, 5].astype(int) - (30, 20, 10)).max() <= 2
+
+
+def test_other_formats_are_decoded_whole(tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((200, 304, 3), np.uint8))
+    assert read_image(tmp_path / "x.png", 10).shape == (200, 304, 3)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("name", ["x.jpg", "x.png"])
+def test_a_file_that_is_cut_off_is_refused(tmp_path, name, share):
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    content = cv2.imencode(name[1:], image)[1].tobytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    for shortest in (None, 8):
+        with pytest.raises(DataError, match=rf"{name}: not an image that can be decoded .*cut off"):
+            read_image(tmp_path / name, shortest)
