@@ -1,0 +1,128 @@
+# Table 1, the ablations and the figures of the paper: prepare -> backbone -> train -> tables.
+#
+#   snakemake --profile profiles/local                      what `make tables` runs
+#   snakemake --profile profiles/local sweeps               what `make sweeps` runs
+#   snakemake --profile profiles/slurm                      the same on a cluster
+#   snakemake --profile profiles/local --config preset=smoke folds=2 variants=baseline,insightr
+#
+# Every job is a notebook run by papermill. Its executed copy is the log, so it is kept when the job fails; only
+# metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
+
+from insightr_nb import runs
+from insightr_nb.settings import RunSettings
+
+DATASET = config.get("dataset", "synthetic")
+NAME = config.get("name")
+FOLDER = config.get("data_folder")
+PRESET = config.get("preset", "demo")
+
+
+def settings(**given):
+    return RunSettings.from_parameters(dataset=DATASET, name=NAME, preset=PRESET, **given)
+
+
+def listed(key, default):
+    """Names with commas between; "none" for none. Each must be a variant."""
+    names = [v for v in str(config.get(key) or "none" if key in config else default).split(",") if v not in ("", "none")]
+    for name in names:
+        settings(variant=name)
+    return names
+
+
+FOLDS = range(int(config.get("folds", settings().data.folds)))
+VARIANTS = listed("variants", "baseline,insightr,log_similarity,no_psd,no_cluster,no_cluster_no_psd,no_min_k")
+CONTINUOUS = listed("continuous", "baseline,insightr")
+SWEEP = {"prototypes": [10, 25, 50, 100]}
+SWEEP_FOLDS = range(2)
+
+ROOT = str(runs.outputs_root())
+STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
+RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
+TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
+DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {NAME}" if NAME else "")
+FROM = f" -p data_folder '{FOLDER}'" if FOLDER else ""
+GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
+
+TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
+           for labels, variants in (("categorical", VARIANTS), ("continuous", CONTINUOUS)) for variant in variants]
+SWEPT = [f"{RUN}/categorical/insightr/fold{fold}-{parameter}-{value}/metrics.json" for fold in SWEEP_FOLDS
+         for parameter, values in SWEEP.items() for value in values]
+COUNT, ROWS, CONTINUOUS_ROWS = len(FOLDS), ",".join(VARIANTS), ",".join(CONTINUOUS) or "none"
+
+wildcard_constraints:
+    fold=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", parameter="[a-z]+"
+
+localrules: all, sweeps
+
+
+rule all:
+    input: f"{TABLES}/table1.md", f"{TABLES}/findings.md"
+
+
+rule sweeps:
+    input: SWEPT
+
+
+rule prepare:
+    output: STORE
+    log: f"{ROOT}/notebooks/{PRESET}/01_prepare_data.ipynb"
+    retries: 1
+    shell: "papermill notebooks/01_prepare_data.ipynb {log} --no-progress-bar {DATA}{FROM}"
+
+
+rule backbone:
+    input: ancient(STORE)
+    output: RUN + "/{labels}/backbone/fold{fold}/metrics.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{labels}_backbone_fold{fold}.ipynb"
+    retries: 1
+    shell:
+        "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p variant backbone"
+        " -p labels {wildcards.labels} -p fold {wildcards.fold}"
+
+
+rule train:
+    input: RUN + "/{labels}/backbone/fold{fold}/metrics.json"
+    output: RUN + "/{labels}/{variant}/fold{fold}/metrics.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{labels}_{variant}_fold{fold}.ipynb"
+    retries: 1
+    shell:
+        "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p variant {wildcards.variant}"
+        " -p labels {wildcards.labels} -p fold {wildcards.fold}"
+
+
+rule sweep:
+    input: RUN + "/categorical/backbone/fold{fold}/metrics.json"
+    output: RUN + "/categorical/insightr/fold{fold}-{parameter}-{value}/metrics.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{parameter}-{value}_fold{fold}.ipynb"
+    retries: 1
+    params: setting=lambda w: runs_of_sweep(w.parameter)
+    shell:
+        "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p fold {wildcards.fold}"
+        " -p overrides '{{\"{params.setting}\": {wildcards.value}}}' -p tag {wildcards.parameter}-{wildcards.value}"
+
+
+def runs_of_sweep(parameter):
+    from insightr_nb.analysis.tables import SWEEPS
+
+    return SWEEPS[parameter]
+
+
+rule tables:
+    input: TRAINED
+    output: f"{TABLES}/table1.md"
+    log: f"{ROOT}/notebooks/{PRESET}/05_tables.ipynb"
+    retries: 1
+    shell:
+        "papermill notebooks/05_tables.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT}"
+        " -p variants {ROWS} -p continuous {CONTINUOUS_ROWS}"
+
+
+rule ablations:
+    input: TRAINED
+    output: f"{TABLES}/findings.md"
+    log: f"{ROOT}/notebooks/{PRESET}/06_ablations.ipynb"
+    retries: 1
+    shell:
+        "papermill notebooks/06_ablations.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT}"
+        " -p variants {ROWS}"
+

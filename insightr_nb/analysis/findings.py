@@ -1,0 +1,86 @@
+"""Which findings of the paper hold on a data set: computed from the runs, each with its figures."""
+
+import pandas as pd
+
+from insightr_nb.analysis import tables
+from insightr_nb.analysis.tables import Results, TableSettings
+
+HOLDS, NOT, OPEN = "holds", "does not hold", "open: runs are missing"
+
+
+def findings(results: Results) -> pd.DataFrame:
+    """One row a finding of the paper, section 4: finding, verdict, figures."""
+    rows = [_parity(results), _sparser(results)]
+    for loss, variant, expect in (
+        ("PSD loss", "no_psd", {"sparsity": 1, "diversity": -1}),
+        ("cluster loss", "no_cluster", {"diversity": 1}),
+        ("min-k average of the cluster loss", "no_min_k", {"sparsity": -1, "diversity": -1}),
+    ):
+        rows += [_removing(results, loss, variant, metric, direction) for metric, direction in expect.items()]
+    return pd.DataFrame(rows, columns=["finding", "verdict", "figures"])
+
+
+def _parity(results: Results) -> tuple[str, str, str]:
+    """The interval of the difference in MAE lies below 0.05 of a grade, a margin that the paper does not give."""
+    finding = "INSightR-Net is as accurate as the baseline (MAE at most 0.05 above it, 95 % interval)"
+    own, base = (tables.errors(results, v) for v in ("insightr", "baseline"))
+    if own is None or base is None:
+        return finding, OPEN, ""
+    difference, low, high = tables.paired_difference(own, base)
+    figures = (
+        f"MAE {own.mean():.3f} against {base.mean():.3f}; difference {difference:+.3f} ({low:+.3f} to {high:+.3f})"
+    )
+    return finding, HOLDS if high < 0.05 else NOT, figures
+
+
+def _sparser(results: Results) -> tuple[str, str, str]:
+    finding = "The inverse similarity is sparser than the logarithm (Wilcoxon, p < 0.001 in every fold)"
+    tests = tables.sparsity_tests(results)
+    if tests.empty or tests["p"].isna().any():
+        return finding, OPEN, ""
+    figures = (f"{tests['insightr'].mean():.1f} against {tests['log_similarity'].mean():.1f} prototypes; "
+               f"largest p {tests['p'].max():.1g}")  # fmt: skip
+    return finding, HOLDS if (tests["p"] < 0.001).all() else NOT, figures
+
+
+def _removing(results: Results, loss: str, variant: str, metric: str, direction: int) -> tuple[str, str, str]:
+    """Holds where the change has the paper's sign in the mean and in all folds but one at most."""
+    word = {1: "raises", -1: "lowers"}[direction]
+    finding = f"Removing the {loss} {word} {metric}"
+    if not (results.finished(variant) and results.finished("insightr")):
+        return finding, OPEN, ""
+    with_it, without = (results.of(v).sort_values("fold")[metric].to_numpy(float) for v in ("insightr", variant))
+    change = (without - with_it) * direction
+    agree = int((change > 0).sum())
+    holds = change.mean() > 0 and agree >= max(1, len(change) - 1)
+    figures = f"{with_it.mean():.1f} with it, {without.mean():.1f} without; {agree} of {len(change)} folds agree"
+    return finding, HOLDS if holds else NOT, figures
+
+
+def as_text(found: pd.DataFrame, settings: TableSettings) -> str:
+    """The findings in Markdown."""
+    lines = [f"### {settings.title}, {settings.folds} folds", ""]
+    for row in found.itertuples():
+        lines.append(f"- {row.finding}: **{row.verdict}**" + (f". {row.figures}." if row.figures else "."))
+    return "\n".join(lines) + "\n"
+
+
+def sweeps(settings: TableSettings) -> pd.DataFrame:
+    """The finished runs of sweeps: parameter, value, fold and the metrics."""
+    wanted = tables.finished_sweeps(settings)
+    if not wanted:
+        return pd.DataFrame(columns=["parameter", "value", "fold", "mae", "accuracy", "sparsity", "diversity"])
+    frame = tables.collect(wanted).frame
+    split = frame["tag"].str.partition("-")
+    frame = frame.assign(parameter=split[0], value=split[2].astype(float))
+    columns = ["parameter", "value", "fold", "mae", "accuracy", "kappa", "sparsity", "diversity"]
+    return frame[columns].sort_values(columns[:3]).reset_index(drop=True)
+
+
+def statistics(wilcoxon: pd.DataFrame | None, differences: pd.DataFrame) -> dict:
+    """What statistics.json holds; null where runs are missing."""
+
+    def plain(frame: pd.DataFrame | None) -> list[dict]:
+        return [] if frame is None else frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+    return {"sparsity_wilcoxon": plain(wilcoxon), "mae_minus_baseline": plain(differences)}

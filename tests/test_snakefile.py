@@ -1,0 +1,77 @@
+"""The graph of notebook runs: what it makes, that it goes on after `kill -9`, and that it does nothing twice."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+PROFILE = ["--profile", "profiles/local", "--nolock"]
+SMALL = ["--config", "preset=smoke", "folds=1", "variants=baseline", "continuous=none"]
+
+
+def snakemake(outputs: Path, *words: str, **more) -> subprocess.Popen:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"INSIGHTR_OUTPUTS": str(outputs), "PATH": path, "XDG_CACHE_HOME": f"{outputs}/cache"}
+    return subprocess.Popen([sys.executable, "-m", "snakemake", *PROFILE, *words], cwd=ROOT, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)  # fmt: skip
+
+
+def jobs(text: str) -> dict[str, int]:
+    """The table of jobs that a dry run ends with."""
+    return {name: int(count) for name, count in re.findall(r"^([a-z]+) +(\d+)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    ("words", "expect"),
+    [
+        ([], {"prepare": 1, "backbone": 10, "train": 45, "tables": 1, "ablations": 1, "all": 1}),
+        (["sweeps"], {"prepare": 1, "backbone": 2, "sweep": 8, "sweeps": 1}),
+        (
+            ["--config", "preset=smoke"],
+            {"prepare": 1, "backbone": 6, "train": 27, "tables": 1, "ablations": 1, "all": 1},
+        ),
+        (SMALL, {"prepare": 1, "backbone": 1, "train": 1, "tables": 1, "ablations": 1, "all": 1}),
+    ],
+    ids=["tables", "sweeps", "smoke", "one run"],
+)
+def test_what_it_makes(tmp_path, words, expect):
+    text = snakemake(tmp_path, "--dry-run", *words).communicate()[0]
+    assert {k: v for k, v in jobs(text).items() if k != "total"} == expect, text[-2000:]
+
+
+def test_an_unknown_variant_is_named(tmp_path):
+    process = snakemake(tmp_path, "--dry-run", "--config", "preset=smoke", "variants=insight")
+    text = process.communicate()[0]
+    assert process.returncode != 0
+    assert "variant = 'insight': did you mean 'insightr'" in text
+
+
+def test_after_a_kill_the_same_command_finishes_what_is_missing(tmp_path):
+    """Killed, with all its children, in the training of the backbone; then it finishes; then there is nothing to do."""
+    process = snakemake(tmp_path, *SMALL, start_new_session=True)
+    run = tmp_path / "runs/synthetic/smoke/categorical"
+    until = time.monotonic() + 120
+    while not (run / "backbone/fold0/last.ckpt").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (run / "backbone/fold0/metrics.json").exists()
+    begun = (tmp_path / "data/synthetic-64/meta.json").stat().st_mtime_ns
+
+    process = snakemake(tmp_path, *SMALL)
+    text = process.communicate()[0]
+    assert process.returncode == 0, text[-3000:]
+    assert "rule prepare:" not in text
+    assert (tmp_path / "data/synthetic-64/meta.json").stat().st_mtime_ns == begun
+    table = (tmp_path / "tables/synthetic/smoke/table1.md").read_text()
+    assert re.search(r"ResNet-18 baseline +\| \d\.\d{3} ", table)
+    assert "open: runs are missing" in (tmp_path / "tables/synthetic/smoke/findings.md").read_text()
+
+    text = snakemake(tmp_path, *SMALL).communicate()[0]
+    assert "Nothing to be done" in text

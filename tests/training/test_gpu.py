@@ -1,0 +1,65 @@
+"""Local jobs side by side end up on different cards; without cards a command just runs."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from insightr_nb.training import gpu
+
+SHOW = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_without_cards_a_command_just_runs_and_its_exit_code_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert gpu.main([sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
+    assert (tmp_path / "seen").read_text() == "all"
+    assert gpu.main([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+
+
+def test_where_somebody_has_chosen_the_card_it_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert gpu.main([sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
+    assert (tmp_path / "seen").read_text() == "5"
+
+
+def test_three_jobs_on_two_cards(tmp_path, monkeypatch):
+    """Two run side by side on different cards; the third waits for one of them."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    wait = SHOW + "; import time\nwhile not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
+    jobs = []
+    for i in range(3):
+        command = [sys.executable, "-c", wait, str(tmp_path / f"seen{i}"), str(tmp_path / f"go{i}")]
+        jobs.append(threading.Thread(target=gpu.main, args=(command,)))
+        jobs[-1].start()
+        until = time.monotonic() + 20
+        while i < 2 and not (tmp_path / f"seen{i}").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+    assert {(tmp_path / f"seen{i}").read_text() for i in range(2)} == {"0", "1"}
+    time.sleep(0.5)
+    assert not (tmp_path / "seen2").exists()
+    first = (tmp_path / "seen0").read_text()
+    (tmp_path / "go0").touch()
+    (tmp_path / "go2").touch()
+    jobs[2].join(20)
+    assert (tmp_path / "seen2").read_text() == first
+    (tmp_path / "go1").touch()
+    for job in jobs:
+        job.join(20)
+
+
+def test_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "insightr_nb.training.gpu", sys.executable, "-c", "exit(3)"], check=False
+    )
+    assert done.returncode == 3
