@@ -1,4 +1,4 @@
-# make demo | test | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
+# make demo | test | test-browser | tables | sweeps | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -6,11 +6,12 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 PRESET := demo
 LAB :=
+SNAKEMAKE :=
 RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 
-.PHONY: demo test lab lint lock clean
+.PHONY: demo test test-browser test-cluster tables sweeps bench lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
 demo: $(STAMP)
@@ -28,8 +29,35 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
+# Notebook 07 in a real JupyterLab and Chromium, with screenshots under outputs/screenshots/.
+test-browser: $(STAMP)
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
+	  { echo "no Chromium here: install it (Debian: apt-get install chromium) and try again"; exit 1; }
+	$(BIN)/python -m pytest -m browser -s tests/browser
+
+# The profile slurm on a one-node SLURM on loopback; as root on Debian it installs what it needs.
+test-cluster: $(STAMP)
+	@command -v slurmd > /dev/null || test -x /usr/sbin/slurmd || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq slurm-wlm munge > /dev/null; } || \
+	  { echo "no SLURM here: install slurm-wlm and munge and try again"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cluster]'
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
 lab: $(STAMP)
 	$(BIN)/jupyter lab $(LAB) notebooks
+
+# Table 1 and the ablations of preset demo: 7 variants and 2 with continuous labels on 5 folds; goes on where it was.
+tables: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local $(SNAKEMAKE)
+
+# INSightR-Net with 10, 25, 50 and 100 prototypes on 2 folds.
+sweeps: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local sweeps $(SNAKEMAKE)
+
+# Measurements as ratios to something run beside them: outputs/bench/bench.md
+bench: $(STAMP)
+	$(BIN)/python -m bench
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -10,9 +10,9 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from sklearn.decomposition import PCA
 
 from insightr_nb.analysis.explanation import Explanation, LoadedRun
+from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
 from insightr_nb.model.prototypes import similarity
 from insightr_nb.settings import LabelScale, ModelSettings
@@ -254,20 +254,15 @@ def _contributions(axes, e: Explanation, top: np.ndarray) -> None:
 
 def latent_space(run: LoadedRun) -> Figure:
     """PCA of the test patches nearest to a prototype (stars) and of the prototypes (circles), before and after."""
-    patches = run.run.array("nearest_latents.npy")  # (N, 5, C)
-    targets = np.repeat(run.run.table("predictions.csv")["target"].to_numpy(), patches.shape[1])
-    before = run.run.array("prototypes_before_projection.npy")
-    after = run.network.prototype_layer.vectors.detach().numpy()
+    space = LatentMap.of(run)
     labels = run.run.table("prototypes.csv")["label"].to_numpy()
-    pca = PCA(2).fit(np.concatenate([patches.reshape(-1, patches.shape[2]), after]))
-    points = pca.transform(patches.reshape(-1, patches.shape[2]))
     colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
     figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharex=True, sharey=True, layout="constrained")
-    for axes, vectors, name in ((panels[0], before, "before"), (panels[1], after, "after")):
-        axes.scatter(*points.T, c=targets, marker="*", s=22, alpha=0.35, linewidths=0, **colours)
-        shown = axes.scatter(*pca.transform(vectors).T, c=labels, s=60, edgecolors="black", linewidths=0.8, **colours)
-        axes.set(title=f"{name} the projection", xlabel=f"PC 1 ({pca.explained_variance_ratio_[0]:.0%} of variance)")
-    panels[0].set_ylabel(f"PC 2 ({pca.explained_variance_ratio_[1]:.0%})")
+    for axes, points, name in ((panels[0], space.before, "before"), (panels[1], space.prototypes, "after")):
+        axes.scatter(*space.patches.T, c=space.targets, marker="*", s=22, alpha=0.35, linewidths=0, **colours)
+        shown = axes.scatter(*points.T, c=labels, s=60, edgecolors="black", linewidths=0.8, **colours)
+        axes.set(title=f"{name} the projection", xlabel=f"PC 1 ({space.variance[0]:.0%} of variance)")
+    panels[0].set_ylabel(f"PC 2 ({space.variance[1]:.0%})")
     figure.colorbar(shown, ax=panels, label="label of the prototype, or grade of the test image")
     figure.suptitle("Latent space: prototypes (circles) and the five patches of each test image nearest to one (stars)")
     return figure

@@ -10,7 +10,8 @@ import papermill
 import pytest
 from places import IDRID, ROOT
 
-from insightr_nb import settings
+from insightr_nb import explorer, settings
+from insightr_nb.analysis import tables
 from insightr_nb.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -64,6 +65,10 @@ def test_the_parameters_of_the_notebooks_are_those_that_are_checked():
     assert set(papermill.inspect_notebook(str(ROOT / "notebooks/03_train.ipynb"))) == set(settings.RUN_PARAMETERS)
     found = set(papermill.inspect_notebook(str(ROOT / "notebooks/04_projection.ipynb")))
     assert found == {*settings.RESULT_PARAMETERS, "image"}
+    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/05_tables.ipynb"))) == set(tables.TABLE_PARAMETERS)
+    found = set(papermill.inspect_notebook(str(ROOT / "notebooks/06_ablations.ipynb")))
+    assert found == set(tables.ABLATION_PARAMETERS)
+    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/07_explore.ipynb"))) == set(explorer.PARAMETERS)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,32 @@ def fresh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fresh")
     text = succeed("03_train", folder, preset="smoke", fold=2)
     return folder, text
+
+
+def test_05_and_06_show_what_is_missing_and_what_is_there(fresh):
+    folder, _ = fresh
+    text = succeed("05_tables", folder, preset="smoke", folds=3, variants="baseline,insightr", continuous="none")
+    assert "1 of 6 runs are finished" in text
+    command = "papermill notebooks/03_train.ipynb out.ipynb -p preset smoke -p variant baseline -p fold 0"
+    assert f"missing      {command}\n" in text
+    written = folder / "tables/synthetic/smoke"
+    assert "missing (2 of 3 folds)" in (written / "table1.md").read_text()
+    text = succeed("06_ablations", folder, preset="smoke", folds=3, variants="insightr", shown="insightr", fold=2)
+    assert "No sweep is finished" in text
+    assert (written / "figures/figure_3.png").stat().st_size > 20_000
+    assert (written / "findings.md").read_text().count("open: runs are missing") == 7
+    wrong = run("05_tables", folder, preset="smoke", variant="insightr")
+    assert wrong.returncode != 0
+    assert "unknown parameter 'variant': did you mean 'variants'" in wrong.stderr
+
+
+def test_07_shows_static_figures_without_a_browser_and_says_when_there_is_no_run(fresh, tmp_path):
+    folder, _ = fresh
+    succeed("07_explore", folder)
+    cells = nbformat.read(folder / "07_explore.ipynb", as_version=4).cells
+    pictures = [o for c in cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == 3
+    assert "Make one with: papermill notebooks/03_train.ipynb" in succeed("07_explore", tmp_path)
 
 
 def test_03_trains_where_nothing_was_run_before(fresh):
@@ -114,7 +145,7 @@ def test_03_trains_the_other_variants(fresh, variant):
 @pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")
 def test_real_photographs_through_all_notebooks(tmp_path):
     text = succeed("01_prepare_data", tmp_path, preset="smoke", dataset="csv", name="idrid", data_folder=IDRID)
-    assert "413 images of 64 x 64 px, 0 rejected; labels from 0 to 4" in text
+    assert "409 images of 64 x 64 px, 0 rejected; labels from 0 to 4" in text
     succeed("03_train", tmp_path, preset="smoke", dataset="csv", name="idrid")  # found by its name
     text = succeed("04_projection", tmp_path, preset="smoke", dataset="csv", name="idrid")
     assert "10 prototypes from" in text
