@@ -1,4 +1,4 @@
-# make demo | test | test-browser | tables | sweeps | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
+# make demo | test | test-browser | test-faults | tables | sweeps | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -11,7 +11,7 @@ RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 
-.PHONY: demo test test-browser test-cluster tables sweeps bench lab lint lock clean
+.PHONY: demo test test-browser test-faults test-cluster tables sweeps bench lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
 demo: $(STAMP)
@@ -35,6 +35,10 @@ test-browser: $(STAMP)
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium > /dev/null; } || \
 	  { echo "no Chromium here: install it (Debian: apt-get install chromium) and try again"; exit 1; }
 	$(BIN)/python -m pytest -m browser -s tests/browser
+
+# Trainings killed at named and random places, and every write failing once: all go on to the same result.
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -m "faults or not faults" -s tests/faults
 
 # The profile slurm on a one-node SLURM on loopback; as root on Debian it installs what it needs.
 test-cluster: $(STAMP)

@@ -8,7 +8,7 @@
 # Every job is a notebook run by papermill. Its executed copy is the log, so it is kept when the job fails; only
 # metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.settings import RunSettings
 
 DATASET = config.get("dataset", "synthetic")
@@ -35,7 +35,7 @@ CONTINUOUS = listed("continuous", "baseline,insightr")
 SWEEP = {"prototypes": [10, 25, 50, 100]}
 SWEEP_FOLDS = range(2)
 
-ROOT = str(runs.outputs_root())
+ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
 RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from bench import measure, preparation
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.training import hardware
 
 IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shared" / "data" / "idrid"))
@@ -13,10 +13,10 @@ IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shar
 def main() -> None:
     about = hardware.describe(hardware.choose_device())
     rows = preparation.run(IDRID if IDRID.is_dir() else None)
-    folder = runs.outputs_root() / "bench"
-    runs.write_json(folder / "bench.json", {"hardware": about, "rows": [row.as_dict() for row in rows]})
+    folder = files.outputs_root() / "bench"
+    files.write_json(folder / "bench.json", {"hardware": about, "rows": [row.as_dict() for row in rows]})
     text = measure.markdown(rows, f"{about['processor']}, {about['cores']} cores, device {about['device']}")
-    with runs.atomic(folder / "bench.md") as temporary:
+    with files.atomic(folder / "bench.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)
 

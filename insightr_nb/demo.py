@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from insightr_nb import runs
+from insightr_nb import files, runs
 from insightr_nb.data.folds import fold_data
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -28,6 +28,6 @@ def report(preset: str) -> None:
     folders = {v: runs.run_directory(RunSettings.from_parameters(preset=preset, variant=v)) for v in VARIANTS}
     table = pd.DataFrame({v: Run(folder).require_finished().metrics for v, folder in folders.items()}).T
     print(f"\nTest set of the synthetic data, fold 0, preset {preset}\n\n{table.round(3).to_string(na_rep='-')}\n")
-    print(f"Why this grade, prototypes   {runs.shown(folders['insightr'] / 'figures')}")
-    print(f"Executed notebooks           {runs.shown(runs.outputs_root() / 'notebooks')}")
+    print(f"Why this grade, prototypes   {files.shown(folders['insightr'] / 'figures')}")
+    print(f"Executed notebooks           {files.shown(files.outputs_root() / 'notebooks')}")
     print("To open them                 make lab")

@@ -13,7 +13,7 @@ import ipywidgets as w
 import numpy as np
 from matplotlib.colors import Normalize
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.analysis import exploration, pictures
 from insightr_nb.analysis.explanation import Explanation, explain, load
 from insightr_nb.analysis.exploration import Exploration
@@ -46,8 +46,9 @@ def headless() -> bool:
 
 
 def finished_runs() -> list[Run]:
-    """Every finished run with prototypes under outputs/, by path."""
-    found = (Run(path.parent) for path in sorted(runs.outputs_root().glob("runs/*/*/*/*/*/prototypes.csv")))
+    """Every finished run with prototypes under outputs/, those that were loaded from a zip last."""
+    root, pattern = files.outputs_root(), "runs/*/*/*/*/*/prototypes.csv"
+    found = (Run(p.parent) for p in (*sorted(root.glob(pattern)), *sorted(root.glob(f"imported/*/{pattern}"))))
     return [run for run in found if run.state == "finished"]
 
 
@@ -93,11 +94,11 @@ class Explorer(w.VBox):
             self.chooser.options = []
             self.tabs.children = ()
             self.message.value = _message(
-                f"No finished run with prototypes under {runs.shown(runs.outputs_root())} yet. Make one with: {MAKE}"
+                f"No finished run with prototypes under {files.shown(files.outputs_root())} yet. Make one with: {MAKE}"
             )
             return
         chosen = self.chooser.value
-        self.chooser.options = [(runs.shown(run.path), str(run.path)) for run in found]
+        self.chooser.options = [(files.shown(run.path), str(run.path)) for run in found]
         wanted = str(first.path if isinstance(first, Run) else first) if first else chosen
         paths = [str(run.path) for run in found]
         self.chooser.value = wanted if wanted in paths else paths[0]
@@ -115,7 +116,7 @@ class Explorer(w.VBox):
                     MapTab(self.exploration, self)]  # fmt: skip
         except (InsightrError, OSError, ValueError, KeyError) as error:
             self.tabs.children = ()
-            self.message.value = _message(f"{runs.shown(Path(path))} cannot be opened: {error}", "#a00000")
+            self.message.value = _message(f"{files.shown(Path(path))} cannot be opened: {error}", "#a00000")
             return
         self.message.value = ""
         self.tabs.children = tabs
@@ -246,7 +247,7 @@ class ExplainTab(w.VBox):
             self.maps = e.distances[n]
             name, prediction, target = row["image_id"], float(row["prediction"]), float(row["target"])
             baseline = None if e.baseline is None else e.baseline.get(name)
-            self.pixels = self.run.store.images[self.run.store.row(name)]
+            self.pixels = self.run.store.image(self.run.store.row(name))
         self.top = np.argsort(-weights, kind="stable")[: self.count.value]
         shares = weights / weights.sum()
         self.boxes = [self.run.grid.box(*cells[j]) for j in self.top]
@@ -295,7 +296,7 @@ class ExplainTab(w.VBox):
         scale: Normalize = heat_scale(np.concatenate([similar, sources]))
         table = e.prototypes.set_index("prototype")
         for (pair, _), j, box, here, there in zip(self.pairs, self.top, self.boxes, similar, sources, strict=False):
-            source = self.run.store.images[self.run.store.row(table.loc[j, "image_id"])]
+            source = self.run.store.image(self.run.store.row(table.loc[j, "image_id"]))
             own = table.loc[j, ["x0", "y0", "x1", "y1"]].to_numpy(int)
             left = pictures.overlay(self.pixels, heat(self.run, here, scale), self.opacity.value)
             right = pictures.overlay(source, heat(self.run, there, scale), self.opacity.value)
@@ -334,10 +335,10 @@ class BrowseTab(w.VBox):
         e, p, store = self.e, self.e.prototypes.iloc[self.slider.value], self.run.store
         j, row = int(p["prototype"]), store.row(p["image_id"])
         box = p[["x0", "y0", "x1", "y1"]].to_numpy(int)
-        self.source.value = pictures.encode(pictures.boxed(store.images[row], [box], 380))
+        self.source.value = pictures.encode(pictures.boxed(store.image(row), [box], 380))
         near = e.nearest_patches(j)
         reach = int(1.5 * self.run.grid.stride)
-        patches = [pictures.patch(store.images[store.row(r.image_id)], r.box, reach, 182) for r in near.itertuples()]
+        patches = [pictures.patch(store.image(store.row(r.image_id)), r.box, reach, 182) for r in near.itertuples()]
         empty = np.full((182, 182, 3), 255, np.uint8)
         patches += [empty] * (9 - len(patches))
         self.nearest.value = pictures.encode(np.vstack([pictures.row(patches[i : i + 3]) for i in (0, 3, 6)]))

@@ -1,13 +1,18 @@
-"""Where files live, how they are written, and the manifest of a run. Knows paths and files, not models or data sets."""
+"""A run: where its files live, the manifest that says how they were made, whether they are whole, and taking it along.
+
+Knows paths and files, not models or data sets.
+"""
 
 import contextlib
-import csv
-import hashlib
-import json
+import dataclasses
 import os
 import platform
+import shutil
 import subprocess
 import time
+import zipfile
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,91 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from insightr_nb.errors import RunError
-from insightr_nb.settings import CATALOGUED
+from insightr_nb import files
+from insightr_nb.errors import InsightrError, RunError
+from insightr_nb.files import outputs_root, read_json, shown, write_json
+from insightr_nb.settings import CATALOGUED, RunSettings
 
 _PROJECT = Path(__file__).resolve().parents[1]
 
 
-def outputs_root() -> Path:
-    """Where everything is written: $INSIGHTR_OUTPUTS, or `outputs/` of the project, or of the working folder."""
-    if given := os.environ.get("INSIGHTR_OUTPUTS"):
-        return Path(given)
-    return (_PROJECT if (_PROJECT / "notebooks").is_dir() else Path.cwd()) / "outputs"
-
-
-def shown(path: Path) -> str:
-    """A path as a person wants to read it: relative to the working folder or the project where it can be."""
-    for base in (Path.cwd(), outputs_root().resolve().parent):
-        with contextlib.suppress(ValueError):
-            return str(path.resolve().relative_to(base))
-    return str(path)
-
-
-def run_directory(settings) -> Path:
+def run_directory(settings: RunSettings) -> Path:
     """outputs/runs/<dataset>/<preset>/<labels>/<variant>/fold<k>[-<tag>] of a RunSettings."""
     fold = f"fold{settings.fold}" + (f"-{settings.tag}" if settings.tag else "")
     return (
         outputs_root() / "runs" / settings.data.store_name / settings.preset / settings.labels / settings.variant / fold
     )
-
-
-# -- files that are whole or absent -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def atomic(path: Path):
-    """Yields a temporary path beside `path`; on success it is flushed to the disk and takes the place of `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Raises RunError that names the file when it is missing or no JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{shown(Path(path))} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{shown(Path(path))} is damaged: {error}") from None
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, array)
-
-
-def fingerprint(*parts: bytes | str) -> str:
-    """First 16 hexadecimal digits of a SHA-256 over the parts."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else part)
-        digest.update(b"\0")
-    return digest.hexdigest()[:16]
-
-
-# -- a run ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -112,6 +48,11 @@ class Run:
         return self.path / name
 
     @property
+    def root(self) -> Path:
+        """The outputs folder that the run is in: its prepared store is beside `runs/`."""
+        return self.path.resolve().parents[5]
+
+    @property
     def manifest(self) -> dict[str, Any]:
         return read_json(self / "manifest.json")
 
@@ -121,7 +62,7 @@ class Run:
         if not (self / "manifest.json").exists():
             return "missing"
         manifest = self.manifest
-        if manifest["state"] == "running" and manifest["host"] == platform.node() and not _alive(manifest["pid"]):
+        if manifest["state"] == "running" and manifest["host"] == platform.node() and not _alive(manifest):
             return "interrupted"
         return manifest["state"]
 
@@ -146,6 +87,31 @@ class Run:
             raise RunError(f"run {shown(self.path)} is {self.state}{detail}. Make it with: {self.command()}")
         return self
 
+    def require_whole(self, *names: str) -> "Run":
+        """This run, or a RunError that names every file (of `names`, if given) that is not as it was written."""
+        if problems := self.damage(names):
+            raise RunError(f"run {shown(self.path)} is damaged: {'; '.join(problems)}. "
+                           f"Make it again with: {self.command()} -p overwrite True")  # fmt: skip
+        return self
+
+    def damage(self, names: Iterable[str] = ()) -> list[str]:
+        """What is not as the manifest recorded it, by size and SHA-256; empty when every file is whole."""
+        recorded = self.manifest.get("files") or {}
+        if not recorded:
+            return ["the manifest records no files: the run did not get that far, or an older version made it"]
+        problems = []
+        for name in names or recorded:
+            path = self / name
+            if name not in recorded:
+                problems.append(f"{name} is not recorded in the manifest")
+            elif not path.is_file():
+                problems.append(f"{name} is missing")
+            elif path.stat().st_size != recorded[name]["bytes"]:
+                problems.append(f"{name} has {path.stat().st_size} bytes instead of {recorded[name]['bytes']}")
+            elif files.digest(path) != recorded[name]:
+                problems.append(f"{name} has other content than was written")
+        return problems
+
     def command(self) -> str:
         """The papermill command that makes this run, as far as its folder and the prepared stores tell."""
         dataset, preset, labels, variant, fold = self.path.parts[-5:]
@@ -162,53 +128,66 @@ class Run:
 
     # -- writing the manifest
 
-    def start(self, settings: dict, data: dict[str, str], hardware: dict[str, Any], resumed: bool) -> None:
+    def start(self, settings: RunSettings, data: dict[str, str], hardware: dict[str, Any], resumed: bool) -> None:
         """Write the manifest with state 'running'; a resumed run keeps the time it already took."""
         before = self.manifest if resumed and (self / "manifest.json").exists() else {}
         write_json(
             self / "manifest.json",
             {
                 "state": "running",
-                "settings": settings,
+                "settings": settings.as_dict(),
+                "overrides": settings.changes(),
                 "data": data,
                 "versions": {name: version(name) for name in ("insightr_nb", "torch", "torchvision", "numpy")}
                 | {"python": platform.python_version()},
                 "hardware": hardware,
                 "git": _git(),
-                "host": platform.node(),
-                "pid": os.getpid(),
                 "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": before.get("seconds", 0.0),
                 "error": None,
-            },
+            }
+            | _this_process(),
         )
 
     def update(self, **values: Any) -> None:
         write_json(self / "manifest.json", self.manifest | values)
+
+    def record(self) -> None:
+        """Write size and SHA-256 of every file but the manifest and the figures into the manifest."""
+        written = sorted(p for p in self.path.iterdir() if p.is_file() and not p.name.startswith("."))
+        self.update(files={p.name: files.digest(p) for p in written if p.name not in ("manifest.json", "last.ckpt")})
 
     @contextlib.contextmanager
     def working(self):
         """Adds the wall time to the manifest; an exception is written into it as state 'failed' and goes on up."""
         begin = time.monotonic()
         seconds = self.manifest["seconds"]
+        self.update(state="running", **_this_process())
         try:
             yield
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             took = round(seconds + time.monotonic() - begin, 1)
-            self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=took)
+            try:
+                self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=took)
+            except RunError as second:  # the disk may be full; the first error must not be lost
+                error.add_note(f"This could not be written down: {second}")
             raise
         self.update(seconds=round(seconds + time.monotonic() - begin, 1))
 
 
-def _alive(pid: int) -> bool:
+def _this_process() -> dict[str, Any]:
+    return {"host": platform.node(), "pid": os.getpid(), "process_started": psutil.Process().create_time()}
+
+
+def _alive(manifest: dict[str, Any]) -> bool:
+    """Whether the process that wrote the manifest still runs; another with its number does not count."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(manifest["pid"]).create_time() == manifest.get("process_started")
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
 
 
 def _git() -> dict[str, Any]:
@@ -221,3 +200,149 @@ def _git() -> dict[str, Any]:
         return {"commit": commit, "changed": bool(ask("status", "--porcelain")) if commit else None}
     except FileNotFoundError:  # no git on this machine
         return {"commit": None, "changed": None}
+
+
+# -- is it what it claims to be? --------------------------------------------------------------------------------------
+
+
+def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> list[str]:
+    """The settings, and the fingerprints of data and split, in which a run differs from what is asked."""
+    manifest = run.manifest
+    made = _flat(manifest["settings"]) | _flat({"fingerprint": manifest["data"]})
+    asked = _flat(settings) | _flat({"fingerprint": data})
+    return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
+
+
+def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:
+    """Raises RunError that names the `differences`."""
+    if different := differences(run, settings, data):
+        raise RunError(
+            f"run {shown(run.path)} was made with other settings: {'; '.join(different[:5])}. "
+            "Give this run another tag, or use overwrite=True to make it again"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def verify(path: Run | Path | str) -> list[str]:
+    """What is wrong with a run, in sentences: its state, its files, its settings, its data, its split. Empty: nothing.
+
+    Every file is read and compared with the size and SHA-256 that the manifest recorded. Settings are compared with
+    what preset, variant and the recorded overrides mean today; data and split with the prepared store as it is now.
+    """
+    from insightr_nb.data.folds import fold_split  # here only: a run as such does not know its data
+    from insightr_nb.data.store import open_store, store_path
+
+    run = path if isinstance(path, Run) else Run(Path(path))
+    try:
+        if run.state != "finished":
+            return [f"the run is {run.state}"]
+        manifest = run.manifest
+        problems = run.damage()
+        made = manifest["settings"]
+        today = RunSettings.from_parameters(
+            **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
+            dataset=made["data"]["dataset"], name=made["data"]["name"], overrides=manifest["overrides"],
+        )  # fmt: skip
+        problems += differences(run, today.as_dict(), {})
+        store = open_store(store_path(today.data, run.root))
+        store.check()
+        about = {"store": store.fingerprint}
+        if not store.partial:
+            about["split"] = fold_split(store, today.data, today.fold).fingerprint
+        problems += differences(run, {}, about)
+    except (InsightrError, KeyError) as error:
+        problems = [*locals().get("problems", []), str(error)]
+    return problems
+
+
+# -- taking a run along -----------------------------------------------------------------------------------------------
+
+_CONTENTS = "contents.json"
+
+
+def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) -> Path:
+    """Write a finished run into a zip that `load` opens elsewhere: its files, and the images that exploring it needs.
+
+    These are the source images of the prototypes and `test_images` of the test set, evenly spread over its predictions.
+    Raises RunError for a run that is not finished or not whole.
+    """
+    from insightr_nb.data.store import open_store, store_path
+
+    run = path if isinstance(path, Run) else Run(Path(path))
+    run.require_finished().require_whole()
+    settings = run.manifest["settings"]
+    data = RunSettings.from_parameters(dataset=settings["data"]["dataset"], name=settings["data"]["name"],
+                                       preset=settings["preset"]).data  # fmt: skip
+    store = open_store(store_path(dataclasses.replace(data, size=settings["data"]["size"]), run.root))
+    shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
+    chosen = set(shown_images[np.linspace(0, len(shown_images) - 1, min(test_images, len(shown_images))).astype(int)])
+    if (run / "prototypes.csv").exists():
+        chosen |= set(run.table("prototypes.csv")["image_id"])
+    rows = np.flatnonzero(store.table["image_id"].isin(chosen))
+    content = {f"{run.path.resolve().relative_to(run.root).as_posix()}/{name}": run / name
+               for name in ("manifest.json", *run.manifest["files"])}  # fmt: skip
+    archive = Path(archive)
+    with files.atomic(archive) as temporary, store.part(rows) as part:
+        content |= {f"data/{store.path.name}/{file.name}": file for file in sorted(part.iterdir())}
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
+            about = {"run": next(iter(content)).removesuffix("/manifest.json"),
+                     "files": {name: files.digest(file) for name, file in content.items()}}  # fmt: skip
+            bundle.writestr(_CONTENTS, files.json_text(about))
+            for name, file in content.items():
+                bundle.write(file, name)
+    return archive
+
+
+def load(archive: Path | str, folder: Path | str | None = None) -> Run:
+    """The run in a zip that `export` wrote, unpacked into `folder` (default: outputs/imported/<name of the zip>).
+
+    Nothing is unpacked but the files that it lists, each compared with its size and SHA-256. Found again when it is
+    there already. Raises RunError for another file, a damaged one, names that leave the folder, and a folder in use.
+    """
+    archive = Path(archive)
+    folder = Path(folder) if folder else outputs_root() / "imported" / archive.stem
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            about = files.parse_json(bundle.read(_CONTENTS), archive)
+            _check_names(archive, about, bundle)
+            if (folder / _CONTENTS).exists() and read_json(folder / _CONTENTS) == about:
+                return Run(folder / about["run"])
+            if folder.exists() and any(folder.iterdir()):
+                raise RunError(f"{shown(folder)} holds something else; give another place: load(..., folder=...)")
+            with files.whole_folder(folder) as temporary:
+                for name, recorded in about["files"].items():
+                    target = temporary / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with bundle.open(name) as source, open(target, "wb") as file:
+                        shutil.copyfileobj(source, file)
+                    if files.digest(target) != recorded:
+                        raise RunError(f"{shown(archive)} is damaged: {name} has other content than was exported")
+                write_json(temporary / _CONTENTS, about)
+    except FileNotFoundError:
+        raise RunError(f"{shown(archive)} is missing") from None
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
+        raise RunError(f"{shown(archive)} is no whole zip of a run: {error}") from error
+    return Run(folder / about["run"])
+
+
+def _check_names(archive: Path, about: Any, bundle: zipfile.ZipFile) -> None:
+    """Raises RunError unless the zip holds exactly the files that it lists, with safe names and the sizes it says."""
+    sizes = {entry.filename: entry.file_size for entry in bundle.infolist() if entry.filename != _CONTENTS}
+    try:
+        listed = {name: recorded["bytes"] for name, recorded in about["files"].items()}
+        names = [*listed, str(about["run"]) + "/manifest.json"]
+    except (TypeError, KeyError, AttributeError):
+        raise RunError(f"{shown(archive)} was not written by runs.export") from None
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        if parts[0] not in ("runs", "data") or "\\" in name or ":" in name or {"", ".", ".."} & set(parts):
+            raise RunError(f"{shown(archive)}: the name {name!r} would leave its folder; refused")
+    if listed != sizes or names[-1] not in listed:
+        other = sorted(listed.items() ^ sizes.items())[:3]
+        raise RunError(f"{shown(archive)} does not hold what it lists: {other}")

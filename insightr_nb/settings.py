@@ -98,6 +98,7 @@ class ModelSettings(Checked):
 
     group = "model."
     backbone: str = "resnet18"  # any convolutional classification network of torchvision
+    backbone_until: str | None = None  # its last part, e.g. "layer2": a latent cell sees less of the image; None: whole
     weights: str = "imagenet"  # "random", "imagenet", or a file (.safetensors, .pth, a Lightning .ckpt)
     input_values: str = choice("imagenet", "imagenet", "unit")  # ImageNet mean and deviation, or x / 255
     channels: str = choice("rgb", "rgb", "bgr")
@@ -105,6 +106,7 @@ class ModelSettings(Checked):
     block_stride: int = limits(2, 1)
     block_padding: int = limits(1, 0)
     latent_channels: int = limits(128, 1)  # c_z; also d_max, since the latent space is the unit cube
+    skip_ground: bool = False  # latent cells that show mostly the grey ground match no prototype
     prototypes: int = limits(50, 2)  # m
     prototype_label_min: float = limits(0.1, 1e-3)  # in the model's 1 to 5
     prototype_label_max: float = 5.9
@@ -179,6 +181,7 @@ GROUPS = {"data": DataSettings, "model": ModelSettings, "losses": LossSettings, 
 # What the backbone's pre-training depends on: an override of anything else shares the backbone of the preset.
 _BACKBONE_FIELDS = {
     "model.backbone",
+    "model.backbone_until",
     "model.weights",
     "model.input_values",
     "model.channels",
@@ -235,10 +238,8 @@ class RunSettings(Checked):
         if unknown:
             name = next(iter(unknown))
             raise SettingsError(f"unknown parameter {name!r}: {suggest(name, RUN_PARAMETERS)}")
-        if preset not in PRESETS:
-            raise SettingsError(f"preset = {preset!r}: {suggest(preset, PRESETS)}")
-        if variant not in VARIANTS:
-            raise SettingsError(f"variant = {variant!r}: {suggest(variant, VARIANTS)}")
+        _check_known("preset", preset, PRESETS)
+        _check_known("variant", variant, VARIANTS)
         changes = parse_overrides(overrides)
         if batch_size is not None:
             changes["training.batch_size"] = batch_size
@@ -266,16 +267,13 @@ class RunSettings(Checked):
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
         plain = _groups(self.preset, {})
-        own = {}
-        for name in sorted(_BACKBONE_FIELDS):
-            group, field_name = name.split(".")
-            value = getattr(getattr(self, group), field_name)
-            if value != getattr(plain[group], field_name):
-                own[name] = value
+        own = _differences(vars(self), plain, _BACKBONE_FIELDS)
+        of_variant = _differences(_groups(self.preset, VARIANTS[self.variant]), plain, _BACKBONE_FIELDS)
         same_data = dataclasses.replace(
             plain["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
         )
-        tag = self.tag if own or self.seed or self.data != same_data else None
+        shared = own == of_variant and not self.seed and self.data == same_data
+        tag = self.tag if not shared else self.variant if own else None
         groups = _groups(self.preset, own) | {"data": self.data}
         return dataclasses.replace(self, variant="backbone", tag=tag, **groups)
 
@@ -284,6 +282,11 @@ class RunSettings(Checked):
         backbone = self.backbone_run()
         return [self] if backbone is None else [dataclasses.replace(backbone, overwrite=False), self]
 
+    def changes(self) -> dict[str, Any]:
+        """What departs from preset and variant, as `overrides`."""
+        names = {f"{group}.{f.name}" for group, kind in GROUPS.items() for f in fields(kind)} - set(_DATA_PARAMETERS)
+        return _differences(vars(self), _groups(self.preset, VARIANTS[self.variant]), names)
+
     def as_dict(self) -> dict:
         """Nested plain values, for the manifest; without what does not change the result (device, overwrite)."""
         values = dataclasses.asdict(self)
@@ -291,6 +294,18 @@ class RunSettings(Checked):
             values.pop(key)
         values["data"].pop("folder")
         return values
+
+
+def _differences(groups: dict[str, Any], plain: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """Those of the dotted names whose value in `groups` is not that in `plain`, with the value."""
+    pairs = {name: name.split(".") for name in sorted(names)}
+    values = {name: (getattr(groups[g], f), getattr(plain[g], f)) for name, (g, f) in pairs.items()}
+    return {name: value for name, (value, before) in values.items() if value != before}
+
+
+def _check_known(name: str, value: Any, known: dict[str, Any]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise SettingsError(f"{name} = {value!r}: {suggest(value, known)}")
 
 
 _DATA_PARAMETERS = {"data.dataset": "dataset", "data.folder": "data_folder", "data.name": "name"}
@@ -354,10 +369,9 @@ def prepare_parameters(preset: str = "demo", data_folder: str | None = None, **g
 
     `given`: fields of the two. A preparation left None is the preset's. Raises SettingsError like `from_parameters`.
     """
-    if preset not in PRESETS:
-        raise SettingsError(f"preset = {preset!r}: {suggest(preset, PRESETS)}")
+    _check_known("preset", preset, PRESETS)
     options = {f.name: given.pop(f.name) for f in fields(PrepareOptions) if f.name in given}
-    known = [f.name for f in fields(DataSettings)]
+    known = [f.name for f in fields(DataSettings) if f.name != "folder"]
     for name in given:
         if name not in known:
             raise SettingsError(f"unknown parameter {name!r}: {suggest(name, PREPARE_PARAMETERS)}")
@@ -447,4 +461,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_cluster": {"losses.cluster": 0.0},  # (1c)
     "no_cluster_no_psd": {"losses.cluster": 0.0, "losses.psd": 0.0},  # (1d)
     "no_min_k": {"losses.k": 1},  # (1e), the minimum in place of the mean of the k smallest
+    "local": {  # not of the paper: a latent cell depends on 123 px, so maps can point at lesions (notebook 08)
+        "model.backbone_until": "layer2",
+        "model.block_kernel": 4,
+        "model.block_stride": 4,
+        "model.block_padding": 2,
+        "model.skip_ground": True,
+    },
 }

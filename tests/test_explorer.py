@@ -5,14 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
-from insightr_nb import explorer, runs
+from insightr_nb import explorer, files
 from insightr_nb.runs import Run
 
 
 @pytest.fixture
 def copied(smoke_run, tmp_path, monkeypatch):
     """The outputs with one run to damage."""
-    source = runs.outputs_root()
+    source = files.outputs_root()
     for part in ("data/synthetic-64", smoke_run.path.relative_to(source)):
         shutil.copytree(source / part, tmp_path / part)
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))

@@ -5,16 +5,18 @@ import sys
 import numpy as np
 import pytest
 
-from insightr_nb import runs
+from insightr_nb import files, runs
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
+
+TRIAL = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
 
 
 def started(tmp_path) -> Run:
     run = Run(tmp_path / "synthetic" / "demo" / "categorical" / "insightr" / "fold3-trial")
     run.path.mkdir(parents=True)
-    run.start({"seed": 0}, {"store": "a"}, {}, resumed=False)
+    run.start(TRIAL, {"store": "a"}, {}, resumed=False)
     return run
 
 
@@ -29,10 +31,10 @@ def test_the_folder_of_a_run_follows_from_its_settings(outputs):
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.json"
-    runs.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        runs.write_json(path, {"a": object()})
-    assert runs.read_json(path) == {"a": 1}
+        files.write_json(path, {"a": object()})
+    assert files.read_json(path) == {"a": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 
 
@@ -48,7 +50,10 @@ def test_the_states_of_a_run(tmp_path):
     run = started(tmp_path)
     assert run.state == "running"
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    mine = run.manifest
     run.update(pid=int(ended.stdout))
+    assert run.state == "interrupted"
+    run.update(pid=mine["pid"], process_started=mine["process_started"] - 100)  # another process got the number
     assert run.state == "interrupted"
     assert Run(tmp_path).state == "missing"
 
@@ -64,7 +69,8 @@ def test_an_error_is_written_down_and_goes_on_up(tmp_path):
 
 def test_the_manifest_says_how_it_was_made(tmp_path):
     manifest = started(tmp_path).manifest
-    assert manifest["settings"] == {"seed": 0}
+    assert manifest["settings"] == TRIAL.as_dict()
+    assert manifest["overrides"] == {"losses.k": 1}
     assert manifest["data"] == {"store": "a"}
     assert manifest["versions"].keys() >= {"torch", "numpy", "python", "insightr_nb"}
     assert manifest["git"].keys() == {"commit", "changed"}
@@ -72,7 +78,7 @@ def test_the_manifest_says_how_it_was_made(tmp_path):
 
 
 def test_the_command_names_the_data_set():
-    run = Run(runs.outputs_root() / "runs/eyes/demo/categorical/baseline/fold0")
+    run = Run(files.outputs_root() / "runs/eyes/demo/categorical/baseline/fold0")
     assert run.command() == (
         "papermill notebooks/03_train.ipynb out.ipynb -p dataset csv -p name eyes -p variant baseline -p fold 0"
     )
@@ -82,17 +88,17 @@ def test_the_command_for_a_data_set_of_the_catalogue_and_for_a_store_by_another_
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     folder = "demo/categorical/insightr/fold1"
     assert Run(tmp_path / "runs/idrid" / folder).command().endswith("out.ipynb -p dataset idrid -p fold 1")
-    runs.write_json(tmp_path / "data/clinic-256/meta.json", {"settings": {"dataset": "eyepacs"}})
+    files.write_json(tmp_path / "data/clinic-256/meta.json", {"settings": {"dataset": "eyepacs"}})
     assert Run(tmp_path / "runs/clinic" / folder).command().endswith("-p dataset eyepacs -p name clinic -p fold 1")
 
 
 def test_arrays_are_read_memory_mapped(tmp_path):
-    runs.write_array(tmp_path / "weights.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+    files.write_array(tmp_path / "weights.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     array = Run(tmp_path).array("weights.npy")
     assert isinstance(array, np.memmap)
     assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_fingerprints_depend_on_where_parts_end():
-    assert runs.fingerprint("ab", "c") != runs.fingerprint("a", "bc")
-    assert runs.fingerprint("ab", b"c") == "629c2f14f654f026"
+    assert files.fingerprint("ab", "c") != files.fingerprint("a", "bc")
+    assert files.fingerprint("ab", b"c") == "629c2f14f654f026"

@@ -112,6 +112,9 @@ def test_a_run_that_changes_the_pretraining_has_a_backbone_of_its_own():
     assert backbone.tag == "slow"
     assert backbone.training.pretrain_lr == 1e-4
     assert backbone.losses.k == 3  # of the preset: it has no part in the pre-training
+    local = RunSettings.from_parameters(variant="local").backbone_run()  # a variant with a backbone of its own
+    assert (local.tag, local.model.backbone_until) == ("local", "layer2")
+    assert RunSettings.from_parameters(variant="local", overrides={"losses.k": 2}, tag="k2").backbone_run() == local
     assert RunSettings.from_parameters(seed=3, tag="s3").backbone_run().tag == "s3"
     small = RunSettings.from_parameters(overrides={"data.size": 128}, tag="small")
     assert (small.backbone_run().tag, small.backbone_run().data.size) == ("small", 128)

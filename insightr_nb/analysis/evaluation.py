@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.data.folds import FoldData, fold_data
@@ -22,25 +22,33 @@ def evaluate(run: Run, settings: RunSettings) -> dict:
     Writes predictions.csv, metrics.json, and for a network with prototypes weights.npy, distances.npy,
     nearest_latents.npy and the boxes in prototypes.csv. In float32, and in the user's units. Returns the metrics.
     """
-    if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes what it makes again
-        return run.metrics
+    with files.alone(run.path):
+        if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes what it makes again
+            return run.require_whole().metrics
+        _evaluate(run, settings)
+    return run.metrics
+
+
+def _evaluate(run: Run, settings: RunSettings) -> None:
     device = hardware.choose_device(settings.device)
-    with run.working():
+    run.require_whole("model.safetensors")
+    with run.working(), hardware.memory_errors(settings):
         hardware.make_deterministic(device)
         network = checkpoint.load_model(run / "model.safetensors", device)
         data = fold_data(settings)
+        data.store.check()
         predictions, outputs = _predict(network, data, settings, device)
         weights = outputs["weights"] if outputs else None
         targets = data.store.table["label"].to_numpy(float)[data.test.rows]
         _write_predictions(run, data, predictions, targets, weights)
         if outputs:
             for name, array in outputs.items():
-                runs.write_array(run / f"{name}.npy", array)
+                files.write_array(run / f"{name}.npy", array)
             _add_boxes(run, network, data.store.images.shape[1])
         result = metrics.summary(predictions, targets, data.store.scale, data.store.grades, weights)
-        runs.write_json(run / "metrics.json", result)
+        files.write_json(run / "metrics.json", result)
+        run.record()
     run.update(state="finished", error=None)
-    return result
 
 
 @torch.no_grad()
@@ -85,7 +93,7 @@ def _write_predictions(
         for n, row in enumerate(rows):
             for rank, j in enumerate(top[n], start=1):
                 row |= {f"prototype_{rank}": int(j), f"weight_{rank}": float(weights[n, j])}
-    runs.write_csv(run / "predictions.csv", rows)
+    files.write_csv(run / "predictions.csv", rows)
 
 
 def _add_boxes(run: Run, network: INSightRNet, size: int) -> None:
@@ -93,4 +101,4 @@ def _add_boxes(run: Run, network: INSightRNet, size: int) -> None:
     table = run.table("prototypes.csv")
     boxes = [cells.box(row, col) for row, col in zip(table["row"], table["col"], strict=True)]
     table[["x0", "y0", "x1", "y1"]] = boxes
-    runs.write_csv(run / "prototypes.csv", table.to_dict("records"))
+    files.write_csv(run / "prototypes.csv", table.to_dict("records"))

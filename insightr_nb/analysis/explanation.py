@@ -1,5 +1,6 @@
 """Why this grade? The explanation of one image by a finished run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import torch
 
 from insightr_nb.analysis.geometry import Grid, grid
-from insightr_nb.analysis.metrics import top_prototypes
+from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data.loading import network_input
 from insightr_nb.data.prepare import prepared, prepared_file
 from insightr_nb.data.store import Store, open_store, store_path
@@ -44,6 +45,11 @@ class Explanation:
         """(m,) contributions as parts of one."""
         return self.weights / self.weights.sum(dtype=float)
 
+    @property
+    def uncertainty(self) -> float:
+        """Standard deviation of the prototype labels under the contributions, in the user's units."""
+        return float(uncertainty(self.weights[None], self.prototype_labels)[0])
+
     def top(self, count: int = 5) -> np.ndarray:
         """The prototypes with the largest contributions, largest first."""
         return top_prototypes(self.weights[None], count)[0]
@@ -68,16 +74,18 @@ def load(run: Run | str | Path) -> LoadedRun:
     """Opens a finished run with prototypes. Raises RunError that says what is missing and how to make it."""
     run = run if isinstance(run, Run) else Run(Path(run))
     run.require_finished()
-    return _load(run, (run / "model.safetensors").stat().st_mtime_ns)
+    model = run / "model.safetensors"
+    return _load(run, model.stat().st_mtime_ns if model.exists() else 0)
 
 
 @lru_cache(maxsize=4)
 def _load(run: Run, _modified: int) -> LoadedRun:
+    run.require_whole()
     settings = settings_of(run.manifest["settings"])
     network = load_model(run / "model.safetensors")
     if not isinstance(network, INSightRNet):
         raise RunError(f"{run.path} is a run of variant {settings.variant!r}, which has no prototypes to explain with")
-    store = open_store(store_path(settings.data))
+    store = open_store(store_path(settings.data, run.root))
     if store.fingerprint != run.manifest["data"]["store"]:
         raise RunError(f"{run.path} was trained on other data than {store.path} now holds; prepare or train again")
     return LoadedRun(run, settings, store, network, grid(network, store.images.shape[1]))
@@ -113,6 +121,29 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
     )
 
 
+@dataclass(frozen=True)
+class FoldsExplanation:
+    """What several runs, usually the folds, say of one image: the mean of their predictions, and their spread."""
+
+    explanations: list[Explanation]
+
+    @property
+    def prediction(self) -> float:
+        return float(np.mean([e.prediction for e in self.explanations]))
+
+    @property
+    def spread(self) -> float:
+        """With n - 1, in the user's units; 0 for a single run."""
+        return float(np.std([e.prediction for e in self.explanations], ddof=1)) if len(self.explanations) > 1 else 0.0
+
+
+def explain_folds(some_runs: Sequence[Run | str | Path], image: str | Path | np.ndarray) -> FoldsExplanation:
+    """`explain` by several runs, one after the other. Raises RunError for none, and what `explain` raises."""
+    if not some_runs:
+        raise RunError("explain_folds: no run was given")
+    return FoldsExplanation([explain(run, image) for run in some_runs])
+
+
 def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray, float | None]:
     """The prepared image, (size, size, 3) uint8, and its label if it is one of the data set."""
     if isinstance(image, np.ndarray):
@@ -124,7 +155,7 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
                         "number; -r image 007 hands over the text")  # fmt: skip
     if (run.store.table["image_id"] == str(image)).any():
         row = run.store.row(str(image))
-        return np.array(run.store.images[row]), float(run.store.table["label"][row])
+        return run.store.image(row), float(run.store.table["label"][row])
     if not Path(image).is_file():
         example = run.store.table["image_id"].iloc[0]
         raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "

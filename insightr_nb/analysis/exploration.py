@@ -29,6 +29,11 @@ class Exploration:
         return self.loaded.run.table("predictions.csv")
 
     @cached_property
+    def available(self) -> np.ndarray:
+        """(N,) whether the image itself is in the store; with a run from a zip only some came along."""
+        return self.predictions["image_id"].isin(self.loaded.store.table["image_id"]).to_numpy()
+
+    @cached_property
     def prototypes(self) -> pd.DataFrame:
         """prototypes.csv, in the order of the labels: prototype, label, image_id, row, col, ..., x0, y0, x1, y1."""
         return self.loaded.run.table("prototypes.csv").sort_values("label", kind="stable").reset_index(drop=True)
@@ -83,9 +88,10 @@ class Exploration:
         return metrics.summary(changed, targets, store.scale, store.grades, self.weights * active)
 
     def nearest_patches(self, prototype: int, count: int = 9) -> pd.DataFrame:
-        """Test images with the patches nearest to a prototype, nearest first: n, image_id, target, distance, box."""
+        """The available test images nearest to a prototype, nearest first: n, image_id, target, distance, box."""
         distances, cells = self.nearest
-        order = np.argsort(distances[:, prototype], kind="stable")[:count]
+        order = np.argsort(distances[:, prototype], kind="stable")
+        order = order[self.available[order]][:count]
         boxes = [self.loaded.grid.box(*cells[n, prototype]) for n in order]
         rows = self.predictions.iloc[order][["image_id", "target"]].reset_index(drop=True)
         return rows.assign(n=order, distance=distances[order, prototype], box=boxes)
@@ -99,8 +105,8 @@ class Exploration:
         return pd.concat([pd.Series({"all": used.mean()}), shares])
 
     def order(self, by: str, label: float | None = None) -> np.ndarray:
-        """Numbers of test images: `by` "table" (their order) or "error" (largest first); only of one label if given."""
-        chosen = np.arange(len(self.predictions))
+        """Numbers of available test images by "table" (in order) or "error" (largest first); of one label if given."""
+        chosen = np.flatnonzero(self.available)
         if label is not None:
             chosen = chosen[self.predictions["target"].to_numpy() == label]
         if by == "error":
@@ -120,4 +126,4 @@ def baseline_predictions(run: Run) -> pd.Series | None:
     other = Run(run.path.parent.parent / "baseline" / name)
     if other.state != "finished":
         return None
-    return other.table("predictions.csv").set_index("image_id")["prediction"]
+    return other.require_whole("predictions.csv").table("predictions.csv").set_index("image_id")["prediction"]

@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
+from insightr_nb import files
 from insightr_nb.analysis.explanation import Explanation, LoadedRun
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
@@ -180,7 +181,7 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     reach = int(1.5 * run.grid.stride)
     for place, (_, p) in zip(axes.flat, table.iterrows(), strict=False):
         row = run.store.row(p["image_id"])
-        image = np.pad(run.store.images[row], ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
+        image = np.pad(run.store.image(row), ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
         x, y = (p["x0"] + p["x1"]) // 2, (p["y0"] + p["y1"]) // 2  # the box's centre is the window's
         _picture(place, image[y : y + 2 * reach, x : x + 2 * reach], f"#{p['prototype']}  label {p['label']:.1f}")
         place.set_xlabel(f"image of {run.store.table['label'][row]:g}", fontsize=8)
@@ -212,7 +213,7 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
         _picture(axes, overlay(e.image, heat(run, maps[r], scale)), "where the image looks like it" if r == 0 else "")
         _box(axes, e.boxes[j], "cyan")
         axes = figure.add_subplot(grid[r, 2])
-        source = run.store.images[run.store.row(p["image_id"])]
+        source = run.store.image(run.store.row(p["image_id"]))
         _picture(
             axes,
             overlay(source, heat(run, sources[r], scale)),
@@ -233,6 +234,36 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     _contributions(axes, e, top)
     figure.suptitle(title)
     return figure
+
+
+def write_explanation(run: LoadedRun, e: Explanation, folder: Path, name: str, count: int = 5) -> tuple[Path, Path]:
+    """An explanation as `<name>.png` and `<name>.json` in a folder; numbers in the labels' units and in pixels."""
+    sources = e.prototype_sources.set_index("prototype")
+    content = {
+        "note": "Research software, no medical device: nothing here may be used for a diagnosis.",
+        "run": files.shown(run.run.path),
+        "image": name,
+        "prediction": e.prediction,
+        "uncertainty": e.uncertainty,
+        "target": e.target,
+        "prototypes": [
+            {
+                "prototype": int(j),
+                "label": float(e.prototype_labels[j]),
+                "share": float(e.shares[j]),
+                "similarity": float(e.similarities[j]),
+                "squared_distance": float(e.min_distances[j]),
+                "cell": e.cells[j].tolist(),
+                "box": e.boxes[j].tolist(),
+                "source_image": sources.loc[j, "image_id"],
+                "source_box": [int(v) for v in sources.loc[j, ["x0", "y0", "x1", "y1"]]],
+            }
+            for j in e.top(count)
+        ],
+    }
+    files.write_json(folder / f"{name}.json", content)
+    title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"
+    return save(explanation(run, e, title=title), folder / f"{name}.png"), folder / f"{name}.json"
 
 
 def _contributions(axes, e: Explanation, top: np.ndarray) -> None:

@@ -4,6 +4,7 @@ Predictions and targets are in the user's units. Sparsity and diversity are sect
 """
 
 import numpy as np
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from insightr_nb.settings import LabelScale
@@ -55,6 +56,13 @@ def diversity(weights: np.ndarray, top: int = 5, share: float = 0.01) -> int:
     return int((count >= share * len(weights) * (1 - 1e-12)).sum())
 
 
+def uncertainty(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) standard deviation of the prototype labels (m,) under the contributions (N, m), in the labels' units."""
+    shares = np.asarray(weights, float) / np.asarray(weights, float).sum(1, keepdims=True)
+    mean = shares @ labels
+    return np.sqrt(np.maximum(shares @ np.square(labels) - np.square(mean), 0))
+
+
 def summary(
     predictions: np.ndarray, targets: np.ndarray, scale: LabelScale, grades: bool, weights: np.ndarray | None
 ) -> dict[str, float | int | None]:
@@ -70,3 +78,14 @@ def summary(
         "diversity": None if weights is None else diversity(weights),
         "n_test": len(predictions),
     }
+
+
+def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Mean and its 95 % bootstrap interval over images (percentiles of 2000 resamples); NaN is left out."""
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if len(values) < 2 or np.ptp(values) == 0:
+        mean = float(values.mean()) if len(values) else float("nan")
+        return mean, mean, mean
+    found = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=seed).confidence_interval
+    return float(values.mean()), float(found.low), float(found.high)

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from insightr_nb import runs
 from insightr_nb.data import duplicates, published, splits, synthetic, tables
 from insightr_nb.data.published import PublishedSplit
 from insightr_nb.errors import DataError
+from insightr_nb.files import atomic
 from insightr_nb.settings import DataSettings, LabelScale
 
 COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
@@ -287,7 +287,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
         unpacked.mkdir(exist_ok=True)
         for file, image in zip(files, data.imgs, strict=True):
             if not file.exists():
-                with runs.atomic(file) as temporary:
+                with atomic(file) as temporary:
                     temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
         rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
         sources = [str(file) for file in files]

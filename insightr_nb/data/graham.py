@@ -132,9 +132,28 @@ def normalise(image: np.ndarray, size: int = 512, recipe_size: int = 512, disc: 
     Where the photograph ends inside the mask, it is grey. Raises DataError where no fundus is found.
     """
     disc = disc or find_disc(image)
-    scale = FUNDUS_RADIUS * size / recipe_size / disc.radius
     sigma = BLUR_SIGMA * size / recipe_size
     margin = int(np.ceil(3 * sigma)) + 1  # as far as OpenCV's kernel reaches
+    square, kept = _around(image, disc, size, recipe_size, margin, cv2.BORDER_REFLECT_101)
+    result = cv2.addWeighted(square, 4, _blur(square, sigma), -4, GROUND)
+    result = result[margin : margin + size, margin : margin + size]
+    return cv2.copyTo(np.ascontiguousarray(result), kept, np.full((size, size, 3), GROUND, np.uint8))
+
+
+def place(drawn: np.ndarray, disc: Disc, size: int = 512, recipe_size: int = 512) -> np.ndarray:
+    """A mask in the pixels of a photograph, (H, W) bool, through the geometry of `normalise`: (size, size) bool.
+
+    True where at least half of a pixel is. disc: of the photograph, in its pixels.
+    """
+    square, kept = _around(drawn.astype(np.float32), disc, size, recipe_size, 0, cv2.BORDER_CONSTANT)
+    return (square >= 0.5) & (kept == 1)
+
+
+def _around(
+    image: np.ndarray, disc: Disc, size: int, recipe_size: int, margin: int, border: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scaled square around the disc, `margin` px larger on each side; and (size, size) uint8, 1 where it counts."""
+    scale = FUNDUS_RADIUS * size / recipe_size / disc.radius
     side = size + 2 * margin
     x, y = (round(centre * scale) - size // 2 - margin for centre in (disc.x, disc.y))  # in the scaled photograph
     height, width = (round(length * scale) for length in image.shape[:2])
@@ -145,14 +164,11 @@ def normalise(image: np.ndarray, size: int = 512, recipe_size: int = 512, disc: 
     beyond = max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0)
     rows, columns = (slice(max(s, 0) - at, min(s + side, n) - at) for s, at, n in
                      ((y, top_scaled, height), (x, left_scaled, width)))  # fmt: skip
-    square = cv2.copyMakeBorder(small[rows, columns], *beyond, cv2.BORDER_REFLECT_101)
-    result = cv2.addWeighted(square, 4, _blur(square, sigma), -4, GROUND)
-    result = result[margin : margin + size, margin : margin + size]
     kept = mask(size, recipe_size).astype(np.uint8)
-    rows, columns = np.arange(size) + y + margin, np.arange(size) + x + margin
-    kept[(rows < 0) | (rows >= height)] = 0
-    kept[:, (columns < 0) | (columns >= width)] = 0
-    return cv2.copyTo(np.ascontiguousarray(result), kept, np.full((size, size, 3), GROUND, np.uint8))
+    in_rows, in_columns = np.arange(size) + y + margin, np.arange(size) + x + margin
+    kept[(in_rows < 0) | (in_rows >= height)] = 0
+    kept[:, (in_columns < 0) | (in_columns >= width)] = 0
+    return cv2.copyMakeBorder(small[rows, columns], *beyond, border), kept
 
 
 def _meet(start: int, scale: float) -> tuple[int, int]:
@@ -185,12 +201,7 @@ def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink
     channels in the order of OpenCV. Raises DataError where the middle row is dark.
     """
     radius = FUNDUS_RADIUS * size / recipe_size
-    step = max(1, round(max(image.shape[:2]) / 320))
-    _brightness(image[::step, ::step].max(axis=2))
-    row = image[image.shape[0] // 2].sum(axis=1)
-    half = (row > row.mean() / 10).sum() / 2
-    if half < 0.1 * min(image.shape[:2]):
-        raise DataError(f"no fundus found: {2 * half:.0f} px of the middle row of the photograph are not black")
+    half = published_disc(image).radius
     scaled = cv2.resize(image, (0, 0), fx=radius / half, fy=radius / half, interpolation=shrink)
     blurred = cv2.GaussianBlur(scaled, (0, 0), radius * BLUR_SIGMA / FUNDUS_RADIUS)
     result = cv2.addWeighted(scaled, 4, blurred, -4, GROUND)
@@ -210,6 +221,17 @@ def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink
     return result
 
 
+def published_disc(image: np.ndarray) -> Disc:
+    """What the published script takes for the fundus: centred on the image, its radius read off the middle row."""
+    step = max(1, round(max(image.shape[:2]) / 320))
+    _brightness(image[::step, ::step].max(axis=2))
+    row = image[image.shape[0] // 2].sum(axis=1)
+    half = (row > row.mean() / 10).sum() / 2
+    if half < 0.1 * min(image.shape[:2]):
+        raise DataError(f"no fundus found: {2 * half:.0f} px of the middle row of the photograph are not black")
+    return Disc(image.shape[1] / 2, image.shape[0] / 2, half)
+
+
 @lru_cache
 def mask(size: int, recipe_size: int = 512) -> np.ndarray:
     """(size, size) bool: the circle of 270 px (at the recipe's size) around the centre."""
@@ -217,13 +239,13 @@ def mask(size: int, recipe_size: int = 512) -> np.ndarray:
     return offsets[:, None] ** 2 + offsets**2 <= (MASK_RADIUS * size / recipe_size) ** 2
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """For images that are no fundus photographs: the whole image fitted into a grey square, (size, size, 3) uint8."""
+def resize(image: np.ndarray, size: int, ground: int = GROUND) -> np.ndarray:
+    """For images that are no fundus photographs: the whole image, (H, W, ...), fitted into a square of grey."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    square = np.full((size, size, 3), GROUND, np.uint8)
+    square = np.full((size, size, *image.shape[2:]), ground, image.dtype)
     top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
     square[top : top + small.shape[0], left : left + small.shape[1]] = small
     return square

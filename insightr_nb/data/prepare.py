@@ -24,10 +24,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from tqdm.auto import tqdm
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.data import catalog, graham, published, synthetic
 from insightr_nb.data.images import read_image
 from insightr_nb.data.store import Store, check_same, open_store, split_files, store_path
@@ -55,13 +54,14 @@ def prepare(
     """
     path = store_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):  # two trainings may start at the same time
-        if not overwrite and (path / "meta.json").exists():
-            store = open_store(path)
-            check_same(settings, store)
-            return store
-        _make(path, _complete(settings), workers, max_rejected, overwrite)
-    return open_store(path)
+    if overwrite or not (path / "meta.json").exists():
+        with files.alone(path):
+            if overwrite or not (path / "meta.json").exists():  # another may have made it meanwhile
+                _make(path, _complete(settings), workers, max_rejected, overwrite)
+                return open_store(path)
+    store = open_store(path)
+    check_same(settings, store)
+    return store
 
 
 def _complete(settings: DataSettings) -> DataSettings:
@@ -92,7 +92,7 @@ def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected:
             raise DataError(
                 f"{len(rejected)} of {len(rows)} images cannot be used, more than {max_rejected:.0%}: "
                 + "; ".join(f"{r.image_id}: {r.reason}" for r in listed[:5].itertuples())
-                + f". All of them: {runs.shown(partial / 'rejected.csv')}. Mend them, or raise max_rejected, and call "
+                + f". All of them: {files.shown(partial / 'rejected.csv')}. Mend them, or raise max_rejected, and call "
                 "again: the others are kept"
             )
         _finish(partial, table, done[done["reason"] == ""], rejected, settings, recipe)
@@ -134,8 +134,13 @@ def photograph(source: str, size: int) -> np.ndarray:
     """The raw photograph of a row's `source`, (H, W, 3) uint8 RGB; synthetic ones are drawn for prepared `size`."""
     if source.startswith("synthetic:"):
         seed, index = source.removeprefix("synthetic:").split("/")
-        return synthetic.photograph(int(index), int(seed), round(size * _RENDER)).image
+        return synthetic.photograph(int(index), int(seed), render_size(size)).image
     return read_image(source)
+
+
+def render_size(size: int) -> int:
+    """Side of the synthetic photograph that a prepared image of `size` is made from."""
+    return round(size * _RENDER)
 
 
 def prepared(image: np.ndarray, settings: DataSettings) -> np.ndarray:
@@ -206,7 +211,7 @@ def _recipe(settings: DataSettings, table: catalog.ImageTable) -> str:
     )
     listed = table.rows if settings.dataset == "synthetic" else table.rows.drop(columns="source")
     folds = repr(table.split_file.folds if table.split_file else None)
-    return runs.fingerprint(str(_FORMAT), repr(sorted(values.items())), listed.to_csv(index=False), folds)
+    return files.fingerprint(str(_FORMAT), repr(sorted(values.items())), listed.to_csv(index=False), folds)
 
 
 def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFrame:
@@ -215,7 +220,7 @@ def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFr
     One that is made to overwrite a store goes on only from one that was, too: files may have changed since.
     """
     known = partial / "recipe.json"
-    before = runs.read_json(known) if known.exists() else {"recipe": None}
+    before = files.read_json(known) if known.exists() else {"recipe": None}
     if before["recipe"] == recipe and (before["overwrite"] or not overwrite):
         path = partial / "progress.csv"
         if path.exists():  # a line that a kill cut off does not count
@@ -229,7 +234,7 @@ def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFr
         known.unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    runs.write_json(known, {"recipe": recipe, "overwrite": overwrite})
+    files.write_json(known, {"recipe": recipe, "overwrite": overwrite})
     return _progress(partial)
 
 
@@ -275,7 +280,7 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
     if table.split_file:
         published.write(partial / "split.json", table.split_file)
     content = rows[["image_id", "patient_id", "label", "split", "digest"]].to_csv(index=False)
-    runs.write_json(
+    files.write_json(
         partial / "meta.json",
         {
             "settings": dataclasses.asdict(settings),
@@ -290,7 +295,7 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
                 s: int((rows["split"] == s).sum()) for s in ("train", "test", "extra") if s in set(rows["split"])
             },
             "notes": list(table.notes),
-            "fingerprint": runs.fingerprint(content, repr(table.split_file.folds) if table.split_file else ""),
+            "fingerprint": files.fingerprint(content, repr(table.split_file.folds) if table.split_file else ""),
         },
     )
 
@@ -305,7 +310,7 @@ def _in_order(partial: Path, done: pd.DataFrame, size: int) -> None:
     if (np.diff(rows) < 0).any():
         each = size * size * 3
         ordered = partial / "images-sorted.npy"
-        with runs.atomic(ordered) as temporary, open(images, "rb") as old, open(temporary, "wb") as new:
+        with files.atomic(ordered) as temporary, open(images, "rb") as old, open(temporary, "wb") as new:
             new.write(head)
             for slot in np.argsort(rows):
                 old.seek(len(head) + slot * each)
@@ -335,7 +340,7 @@ def _check_space(partial: Path, images: int, size: int) -> None:
     needed, free = images * size * size * 3, shutil.disk_usage(partial).free
     if needed > free:
         raise DataError(
-            f"{images} images of {size} x {size} px need {needed / 1e9:.1f} GB, but {runs.shown(partial)} has "
+            f"{images} images of {size} x {size} px need {needed / 1e9:.1f} GB, but {files.shown(partial)} has "
             f"{free / 1e9:.1f} GB free. Free some, or set INSIGHTR_OUTPUTS to a folder on another disk"
         )
 
@@ -349,6 +354,6 @@ def _disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
             raise
         kept = int((_progress(partial)["reason"] == "").sum())
         raise DataError(
-            f"no space left for {runs.shown(partial)}: {kept} of {images} images are prepared and kept. "
+            f"no space left for {files.shown(partial)}: {kept} of {images} images are prepared and kept. "
             "Free some space and call again; it goes on from there"
         ) from error

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.data import tables
 from insightr_nb.data.splits import Split
 from insightr_nb.errors import DataError
@@ -123,12 +123,12 @@ def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict
 
 
 def write(path: Path, split: PublishedSplit) -> None:
-    runs.write_json(path, split.folds, indent=None)
+    files.write_json(path, split.folds, indent=None)
 
 
 def split(path: Path, table: pd.DataFrame, fold: int) -> Split:
     """One fold of a split file that `write` kept in a store; rows of images that preparation rejected are left out."""
-    folds = runs.read_json(path)
+    folds = files.read_json(path)
     if fold >= len(folds):
         raise DataError(f"fold = {fold}: the split file has folds 0 to {len(folds) - 1}")
     row_of = dict(zip(table["image_id"], range(len(table)), strict=True))

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from insightr_nb.errors import DataError
-from insightr_nb.runs import fingerprint
+from insightr_nb.files import fingerprint
 from insightr_nb.settings import DataSettings
 
 TEST_PARTS = 5  # one of five, 20 % of the patients

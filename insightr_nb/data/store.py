@@ -1,15 +1,21 @@
 """The prepared store: where it is, how it is opened, and whether it is the one that is asked for."""
 
+import contextlib
 import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
+
+_CHECKED: set[tuple] = set()  # stores that this process has compared with their digests: path, time, bytes
 
 
 @dataclass(frozen=True)
@@ -47,31 +53,74 @@ class Store:
         """group, image_id, patient_id, label, happened"""
         return pd.read_csv(self.path / "duplicates.csv", dtype={"image_id": str, "patient_id": str})
 
+    @property
+    def partial(self) -> bool:
+        """Whether only some of its images are there, since it came along with a run (`runs.load`)."""
+        return self.meta.get("partial", False)
+
+    def image(self, row: int) -> np.ndarray:
+        """One image, (size, size, 3) uint8. Raises DataError if it is not as it was prepared."""
+        pixels = np.array(self.images[row])
+        if _digest(pixels) != self.table["digest"].iloc[row]:
+            raise DataError(
+                f"{files.shown(self.path / 'images.npy')} is damaged: image {self.table['image_id'].iloc[row]!r} is "
+                "not as it was prepared. Prepare it again: notebook 01 with overwrite=True"
+            )
+        return pixels
+
+    def check(self) -> None:
+        """Compare every image with the digest in the table. Raises DataError that names the first that differs."""
+        about = (self.path / "images.npy").stat()
+        seen = (self.path, about.st_mtime_ns, about.st_size)
+        if seen not in _CHECKED:
+            for row in range(len(self.images)):
+                self.image(row)
+            _CHECKED.add(seen)
+
+    @contextlib.contextmanager
+    def part(self, rows: np.ndarray) -> Iterator[Path]:
+        """A temporary folder with a store of these rows only."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            shape = (len(rows), *self.images.shape[1:])
+            images = np.lib.format.open_memmap(path / "images.npy", "w+", np.uint8, shape)
+            for n, row in enumerate(rows):
+                images[n] = self.image(row)
+            images.flush()
+            self.table.iloc[rows].to_csv(path / "table.csv", index=False)
+            files.write_json(path / "meta.json", self.meta | {"images": len(rows), "partial": True})
+            yield path
+
     def row(self, image_id: str) -> int:
         """The row of an image. Raises DataError for an id that the store does not have."""
         rows = np.flatnonzero(self.table["image_id"] == image_id)
         if not len(rows):
             example = self.table["image_id"].iloc[0]
-            raise DataError(f"image {image_id!r} is not in {runs.shown(self.path)}; its ids look like {example!r}")
+            raise DataError(f"image {image_id!r} is not in {files.shown(self.path)}; its ids look like {example!r}")
         return int(rows[0])
 
 
-def store_path(settings: DataSettings) -> Path:
-    return runs.outputs_root() / "data" / f"{settings.store_name}-{settings.size}"
+def _digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
+
+
+def store_path(settings: DataSettings, root: Path | None = None) -> Path:
+    """Where the store of these settings is, under outputs/ or another root."""
+    return (root or files.outputs_root()) / "data" / f"{settings.store_name}-{settings.size}"
 
 
 def open_store(path: Path) -> Store:
     """Raises DataError that says what is missing or damaged."""
-    meta = runs.read_json(path / "meta.json")
+    meta = files.read_json(path / "meta.json")
     try:
         images = np.load(path / "images.npy", mmap_mode="r")
         texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # "NA" and "007" are ids like others
         table = pd.read_csv(path / "table.csv", dtype=texts, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"prepared store {runs.shown(path)} is damaged: {error}; delete the folder") from error
+        raise DataError(f"prepared store {files.shown(path)} is damaged: {error}; delete the folder") from error
     if not len(images) == len(table) == meta["images"]:
         raise DataError(
-            f"prepared store {runs.shown(path)} is damaged: {len(images)} images, {len(table)} rows, "
+            f"prepared store {files.shown(path)} is damaged: {len(images)} images, {len(table)} rows, "
             f"{meta['images']} in meta.json; delete the folder"
         )
     return Store(path, images, table, meta)
@@ -83,7 +132,7 @@ def split_files(settings: DataSettings) -> dict[str, str]:
     for name in ("split_file", "test_split_file"):
         if given := getattr(settings, name):
             try:
-                found[name] = runs.fingerprint(Path(given).expanduser().read_bytes())
+                found[name] = files.fingerprint(Path(given).expanduser().read_bytes())
             except OSError as error:
                 raise DataError(f"{name} = {given!r}: cannot be read ({error.strerror})") from None
     return found
@@ -107,6 +156,6 @@ def check_same(settings: DataSettings, store: Store) -> None:
     ]
     for name, value, before in different:
         raise DataError(
-            f"{name} = {value!r}: the prepared store {runs.shown(store.path)} was made with {before!r}. "
+            f"{name} = {value!r}: the prepared store {files.shown(store.path)} was made with {before!r}. "
             "Use overwrite=True in notebook 01 to make it again, or another name"
         )

@@ -20,10 +20,11 @@ _LIGHTNING = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmet
               "argparse.", "pathlib.")  # fmt: skip
 
 
-def build_backbone(name: str = "resnet18", weights: str = "random") -> nn.Sequential:
+def build_backbone(name: str = "resnet18", weights: str = "random", until: str | None = None) -> nn.Sequential:
     """(B, 3, S, S) to a feature map (B, C, h, w): everything before the pooling and classification of the network.
 
-    name: any convolutional classification network of torchvision. weights: "random", "imagenet" (torchvision's default
+    name: any convolutional classification network of torchvision. until: the last of its parts to keep, "layer3" of a
+    ResNet; a latent cell then depends on less of the image. weights: "random", "imagenet" (torchvision's default
     weights, downloaded on first use) or a file with a state dict: .safetensors, .pth, or a Lightning checkpoint such as
     the paper's. Sub-modules keep torchvision's names, so such a file fits.
 
@@ -49,7 +50,12 @@ def build_backbone(name: str = "resnet18", weights: str = "random") -> nn.Sequen
             break
         if not child_name.lower().startswith("aux"):  # auxiliary classifiers of GoogLeNet and Inception
             layers[child_name] = child
-    if name.startswith("densenet"):  # its forward applies the last ReLU as a function
+        if child_name == until:
+            break
+    if until not in (None, *layers):
+        raise ModelError(f"model.backbone_until = {until!r}: {name} has no such part before its head; "
+                         f"its parts are {', '.join(layers)}")  # fmt: skip
+    if name.startswith("densenet") and until is None:  # its forward applies the last ReLU as a function
         layers["relu"] = nn.ReLU()
     backbone = nn.Sequential(layers)
     _feature_shape(backbone, name)

@@ -1,12 +1,17 @@
 """INSightR-Net and the baseline (paper, Fig. 1), in reading order."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from insightr_nb.data.graham import GROUND
+from insightr_nb.data.loading import network_input
 from insightr_nb.model.backbone import build_backbone, out_channels
 from insightr_nb.model.prototypes import PrototypeLayer, WeightedMean
+from insightr_nb.model.receptive_field import follow
 from insightr_nb.settings import ModelSettings
 
 
@@ -28,7 +33,7 @@ class INSightRNet(nn.Module):
         """weights: where the backbone's come from, if not as `settings.weights` says."""
         super().__init__()
         s = settings
-        self.backbone = build_backbone(s.backbone, weights or s.weights)
+        self.backbone = build_backbone(s.backbone, weights or s.weights, s.backbone_until)
         self.block = nn.Sequential(  # Conv + ReLU + Conv + Sigmoid, section 3, "Implementation"
             nn.Conv2d(
                 out_channels(self.backbone), s.latent_channels, s.block_kernel, s.block_stride, s.block_padding,
@@ -41,6 +46,11 @@ class INSightRNet(nn.Module):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
+        self.window = None
+        if s.skip_ground:
+            self.window = follow(self.backbone, self.block)
+            ground = network_input(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8), s)  # (1, 3, 1, 1)
+            self.register_buffer("ground", ground, persistent=False)
         self.last_layer = WeightedMean(torch.linspace(s.prototype_label_min, s.prototype_label_max, s.prototypes))
 
     @property
@@ -53,9 +63,25 @@ class INSightRNet(nn.Module):
         features = self.backbone(images)  # (B, 512, h, w) for ResNet-18
         return torch.sigmoid(self.block(features).float())  # the block's last activation, in float32
 
+    @torch.no_grad()
+    def outside(self, images: torch.Tensor, height: int) -> torch.Tensor | None:
+        """(B, H, W) bool, H = height: cells whose box shows more grey ground than image. None if every cell counts.
+
+        With a receptive field of most of the image, a cell on the ground can carry what the network saw elsewhere, and
+        is steadier than any patch of the retina: prototypes move there unless they are kept away.
+        """
+        if self.window is None:
+            return None
+        stride, offset, _ = self.window
+        ground = ((images - self.ground).abs() < 0.005).all(1, keepdim=True).float()  # (B, 1, S, S), under a grey level
+        before = math.floor(stride / 2 - offset)  # pixels of the first box that lie before the image: all ground
+        after = stride * height - before - images.shape[-1]
+        padded = F.pad(ground, (before, after, before, after), value=1.0)
+        return F.avg_pool2d(padded, stride)[:, 0] > 0.5  # (B, H, W)
+
     def forward(self, images: torch.Tensor) -> Output:
         latent = self.latent(images)  # (B, C, H, W)
-        distances, min_distances, similarities = self.prototype_layer(latent)
+        distances, min_distances, similarities = self.prototype_layer(latent, self.outside(images, latent.shape[2]))
         prediction, weights = self.last_layer(similarities)  # (B,), (B, m)
         return Output(prediction, weights, similarities, min_distances, distances, latent)
 
@@ -65,7 +91,7 @@ class ResNetRegressor(nn.Module):
 
     def __init__(self, settings: ModelSettings, weights: str | None = None):
         super().__init__()
-        self.backbone = build_backbone(settings.backbone, weights or settings.weights)
+        self.backbone = build_backbone(settings.backbone, weights or settings.weights, settings.backbone_until)
         self.last_layer = nn.Linear(out_channels(self.backbone), 1)
         nn.init.constant_(self.last_layer.bias, 3.0)  # the middle of the labels 1 to 5
 

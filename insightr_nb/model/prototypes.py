@@ -60,11 +60,21 @@ class PrototypeLayer(nn.Module):
         self.kind, self.epsilon = kind, epsilon
         self.max_distance = float(channels)  # the squared diagonal of the unit cube
 
-    def forward(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """latent: (B, C, H, W). Returns distances (B, m, H, W), min_distances (B, m), similarities (B, m)."""
-        distances = squared_distances(latent, self.vectors)  # (B, m, H, W)
+    def forward(
+        self, latent: torch.Tensor, outside: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """latent: (B, C, H, W). Returns distances (B, m, H, W), min_distances (B, m), similarities (B, m).
+
+        outside: (B, H, W) bool, cells that match nothing: their distance is the largest possible.
+        """
+        distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
         min_distances = distances.flatten(2).amin(2)  # (B, m)
         return distances, min_distances, self.similarity(min_distances)
+
+    def distances(self, latent: torch.Tensor, vectors: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
+        """Squared distances (B, m, H, W) of `vectors` (m, C), the largest possible one in cells that are `outside`."""
+        distances = squared_distances(latent, vectors)
+        return distances if outside is None else distances.masked_fill(outside[:, None], self.max_distance)
 
     def similarity(self, distance: torch.Tensor) -> torch.Tensor:
         return similarity(distance, self.max_distance, self.kind, self.epsilon)

@@ -1,7 +1,9 @@
 """Model files: safetensors with the settings as metadata. Resume files: tensors and plain values, nothing pickled."""
 
+import io
 import json
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.errors import ModelError, RunError
 from insightr_nb.model.network import INSightRNet, ResNetRegressor
 from insightr_nb.settings import GROUPS, RunSettings
@@ -25,8 +27,9 @@ def build_network(settings: RunSettings, weights: str | None = None) -> INSightR
 def save_model(path: Path, network: nn.Module, settings: dict[str, Any]) -> None:
     """`settings`: RunSettings.as_dict(), kept as metadata so that the file alone is enough to build the network."""
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    with runs.atomic(path) as temporary:
-        safetensors.torch.save_file(state, temporary, {"insightr_nb": json.dumps(settings)})
+    content = safetensors.torch.save(state, {"insightr_nb": json.dumps(settings)})
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> INSightRNet | ResNetRegressor:
@@ -39,17 +42,17 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> INSightRNet | 
             metadata = file.metadata() or {}
         state = safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise RunError(f"{runs.shown(path)} is missing") from None
+        raise RunError(f"{files.shown(path)} is missing") from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise RunError(f"{runs.shown(path)} is damaged: {error}") from error
+        raise RunError(f"{files.shown(path)} is damaged: {error}") from error
     if "insightr_nb" not in metadata:
-        raise ModelError(f"{runs.shown(path)} was not written by this package: no settings in its metadata")
+        raise ModelError(f"{files.shown(path)} was not written by this package: no settings in its metadata")
     network = build_network(settings_of(json.loads(metadata["insightr_nb"])), "random")
     own = network.state_dict()
     wrong = sorted(k for k in own.keys() | state.keys()
                    if k not in own or k not in state or own[k].shape != state[k].shape)  # fmt: skip
     if wrong:
-        raise ModelError(f"{runs.shown(path)}: {len(wrong)} tensors differ from the network: {', '.join(wrong[:5])}")
+        raise ModelError(f"{files.shown(path)}: {len(wrong)} tensors differ from the network: {', '.join(wrong[:5])}")
     network.load_state_dict(state)
     return network.to(device, memory_format=torch.channels_last).eval()
 
@@ -61,15 +64,20 @@ def settings_of(values: dict[str, Any]) -> RunSettings:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    with runs.atomic(path) as temporary:
-        torch.save(state, temporary)
+    content = io.BytesIO()  # so that a full disk is an OSError like everywhere
+    torch.save(state, content)
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Raises RunError that names a file that is damaged."""
+    """Raises RunError that names a file that is damaged; nothing pickled in it is executed."""
     try:
+        with zipfile.ZipFile(path) as content:  # torch.load does not look at the checksums
+            if broken := content.testzip():
+                raise zipfile.BadZipFile(f"{broken} has another checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
         raise RunError(
-            f"{runs.shown(path)} is damaged ({str(error).splitlines()[0]}); overwrite=True starts the run again"
+            f"{files.shown(path)} is damaged ({str(error).splitlines()[0]}); overwrite=True starts the run again"
         ) from error

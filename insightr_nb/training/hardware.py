@@ -3,10 +3,12 @@
 import contextlib
 import os
 import platform
+from collections.abc import Iterator
 
 import torch
 
-from insightr_nb.errors import SettingsError
+from insightr_nb.errors import RunError, SettingsError
+from insightr_nb.settings import RunSettings
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -37,6 +39,21 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     """The precision of training: "auto" is bfloat16 where the device has units for it. Tests are float32."""
     bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+
+
+@contextlib.contextmanager
+def memory_errors(settings: RunSettings) -> Iterator[None]:
+    """Turns PyTorch's several ways to be out of memory into one RunError that says what helps."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise RunError(
+            f"out of memory with batches of {settings.training.batch_size} images of {settings.data.size} px "
+            f"({str(error).splitlines()[0]}). Finished epochs are kept. A smaller batch needs less, and is another "
+            f"run: -p batch_size {max(1, settings.training.batch_size // 2)} -p tag smaller_batch"
+        ) from error
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -7,7 +7,6 @@ import torch
 
 from insightr_nb.data.loading import InOrder, Part, batches, network_input
 from insightr_nb.model.network import INSightRNet
-from insightr_nb.model.prototypes import squared_distances
 from insightr_nb.settings import ModelSettings
 
 
@@ -45,9 +44,11 @@ def project(network: INSightRNet, part: Part, settings: ModelSettings, batch_siz
     patch, maps = before.clone(), None
     start = 0
     for images, _ in batches(InOrder(part), batch_size, device):
-        latent = network.latent(network_input(images, settings))  # (B, C, H, W)
+        inputs = network_input(images, settings)
+        latent = network.latent(inputs)  # (B, C, H, W)
         b, _, height, width = latent.shape
-        distances = squared_distances(latent, before)  # (B, m, H, W)
+        outside = network.outside(inputs, height)
+        distances = layer.distances(latent, before, outside)  # (B, m, H, W)
         flat = distances.transpose(0, 1).flatten(1)  # (m, B * H * W), in the order image, row, column
         distance = flat.amin(1)
         cell = (flat == distance[:, None]).int().argmax(1)  # the first of equals
@@ -59,7 +60,8 @@ def project(network: INSightRNet, part: Part, settings: ModelSettings, batch_siz
         if maps is None:
             maps = torch.zeros(m, height, width, device=device)
         for j in closer.nonzero()[:, 0].tolist():
-            maps[j] = squared_distances(latent[image[j]][None], patch[j][None])[0, 0]
+            only = slice(image[j], image[j] + 1)
+            maps[j] = layer.distances(latent[only], patch[j][None], None if outside is None else outside[only])[0, 0]
         start += b
     layer.vectors.copy_(patch)
     positions, rows, columns = place.cpu().numpy().T

@@ -1,20 +1,17 @@
 """The training loop: runs the stages of the protocol, keeps the best state, can be interrupted after any epoch."""
 
-import contextlib
 import math
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
-from insightr_nb import runs
+from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input
 from insightr_nb.errors import RunError
@@ -25,6 +22,8 @@ from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 from insightr_nb.training.projection import project
 from insightr_nb.training.stages import Stage, protocol, training_only
+
+MODEL = "model.safetensors"
 
 
 def train(settings: RunSettings) -> Run:
@@ -40,55 +39,25 @@ def train(settings: RunSettings) -> Run:
     device = hardware.choose_device(settings.device)
     data = fold_data(settings)
     about = {"store": data.store.fingerprint, "split": data.split.fingerprint}
-    with _alone(run):
+    with files.alone(run.path):
         resumed = not settings.overwrite and (run / "manifest.json").exists()
         if resumed:
-            check_same(run, settings.as_dict(), about)
-            if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists():
-                return run
+            runs.check_same(run, settings.as_dict(), about)
+            if _is_trained(run):
+                return run.require_whole(MODEL)
+        data.store.check()
         trainer = _Trainer(settings, run, data, device)
         if not resumed:  # only now: what can fail early has not
             shutil.rmtree(run.path, ignore_errors=True)
-        run.start(settings.as_dict(), about, hardware.describe(device), resumed)
-        with run.working():
+        run.start(settings, about, hardware.describe(device), resumed)
+        with run.working(), hardware.memory_errors(settings):
             trainer.train()
     return run
 
 
-@contextlib.contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """One process trains a run; another that needs it too, say the backbone that they share, waits."""
-    run.path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.path.with_name(f".{run.path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting: another process trains {runs.shown(run.path)}", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def check_same(run: Run, settings: dict[str, Any], about: dict[str, str]) -> None:
-    """Raises RunError that names the settings, or the fingerprints of data and split, in which the run differs."""
-    manifest = run.manifest
-    made = _flat(manifest["settings"]) | _flat({"fingerprint": manifest["data"]})
-    asked = _flat(settings) | _flat({"fingerprint": about})
-    different = [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
-    if different:
-        raise RunError(
-            f"run {runs.shown(run.path)} was made with other settings: {'; '.join(different[:5])}. "
-            "Give this run another tag, or use overwrite=True to make it again"
-        )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def _is_trained(run: Run) -> bool:
+    """The model is written, and recorded, before the state to go on from is removed."""
+    return not (run / "last.ckpt").exists() and MODEL in (run.manifest.get("files") or {})
 
 
 class _Trainer:
@@ -112,10 +81,10 @@ class _Trainer:
         if backbone is None:
             return None
         run = Run(runs.run_directory(backbone))
-        if not (run / "model.safetensors").exists():
+        if not (run / "manifest.json").exists() or not _is_trained(run):
             how = f"with: {run.command()}" + (", with the seed and overrides of this run" if backbone.tag else "")
-            raise RunError(f"the backbone {runs.shown(run.path)} is missing. Make it {how}")
-        return str(run / "model.safetensors")
+            raise RunError(f"the backbone {files.shown(run.path)} is missing or not trained. Make it {how}")
+        return str(run.require_whole(MODEL) / MODEL)
 
     def train(self) -> None:
         if (self.run / "last.ckpt").exists():
@@ -270,7 +239,7 @@ class _Trainer:
             },
         )
         if self.history:
-            runs.write_csv(self.run / "history.csv", self.history)
+            files.write_csv(self.run / "history.csv", self.history)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
@@ -285,13 +254,14 @@ class _Trainer:
         if projection := self.best["projection"]:
             self._write_prototypes({name: tensor.numpy() for name, tensor in projection.items()})
         self.run.update(selected_epoch=self.best["epoch"], validation_loss=self.best["loss"])
-        checkpoint.save_model(self.run / "model.safetensors", self.network, self.settings.as_dict())
+        checkpoint.save_model(self.run / MODEL, self.network, self.settings.as_dict())
+        self.run.record()
         (self.run / "last.ckpt").unlink(missing_ok=True)
 
     def _write_prototypes(self, projection: dict[str, np.ndarray]) -> None:
         labels = self.data.store.scale.to_user(self.network.prototype_labels.cpu().double().numpy())
         rows = self.data.training.once().rows[projection["positions"]]
-        runs.write_csv(
+        files.write_csv(
             self.run / "prototypes.csv",
             [
                 {
@@ -305,5 +275,5 @@ class _Trainer:
                 for j in range(len(labels))
             ],
         )
-        runs.write_array(self.run / "prototype_maps.npy", projection["maps"])
-        runs.write_array(self.run / "prototypes_before_projection.npy", projection["before"])
+        files.write_array(self.run / "prototype_maps.npy", projection["maps"])
+        files.write_array(self.run / "prototypes_before_projection.npy", projection["before"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from insightr_nb import runs
+from insightr_nb import files
 from insightr_nb.analysis import metrics
 
 pytestmark = pytest.mark.browser
@@ -207,6 +207,6 @@ def test_the_run_chooser(explorer, run):
     page = explorer
     chooser = page.locator(".widget-dropdown:visible", has_text="run").first.locator("select")
     listed = chooser.locator("option").all_inner_texts()
-    assert any(runs.shown(run.path).split("/")[-2] in text for text in listed)
+    assert any(files.shown(run.path).split("/")[-2] in text for text in listed)
     button(page, "look again").click()
     expect(page.locator(".insightr-headline")).to_contain_text("prediction")

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from insightr_nb import runs
 from insightr_nb.data import graham, prepare, synthetic
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError, RunError
+from insightr_nb.files import read_json, write_json
 from insightr_nb.settings import DataSettings
 
 SETTINGS = DataSettings(size=32, train_images=16, test_images=8, folds=2)
@@ -58,7 +58,7 @@ def test_files_of_a_store(store):
     assert not store.images.flags.writeable
     assert list(store.table.columns) == ["image_id", "patient_id", "label", "split", "source", "digest"]
     assert pd.read_csv(store.path / "rejected.csv").columns.tolist() == ["image_id", "reason", "source"]
-    meta = runs.read_json(store.path / "meta.json")
+    meta = read_json(store.path / "meta.json")
     assert (meta["images"], meta["rejected"], meta["counts"]) == (24, 0, {"train": 16, "test": 8})
     assert (meta["label_range"], meta["grades"]) == ([0, 4], True)
     given = {"preparation": "graham", "centre": "disc", "all_images": False}
@@ -131,7 +131,7 @@ def at_progress(monkeypatch, count: int, error: BaseException) -> None:
 
 def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None:
     """Writing a file of that name fails the `count`-th time."""
-    original, calls = runs.write_json, []
+    original, calls = write_json, []
 
     def failing(path, content):
         calls.extend([1] * (Path(path).name == name))
@@ -139,7 +139,7 @@ def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None
             raise error
         original(path, content)
 
-    monkeypatch.setattr(runs, "write_json", failing)
+    monkeypatch.setattr("insightr_nb.files.write_json", failing)
 
 
 @pytest.mark.parametrize(

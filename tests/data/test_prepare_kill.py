@@ -121,7 +121,7 @@ def mended(csv_settings, tmp_path):
 
 KILLS = {
     "before the images are in order": (prepare, "_in_order"),
-    "before meta.json": (prepare.runs, "write_json"),
+    "before meta.json": (prepare.files, "write_json"),
     "before it gets its name": (prepare, "_publish"),
     "while the images change places": (prepare.os, "replace"),
     "while the folder changes its name": (Path, "rename"),

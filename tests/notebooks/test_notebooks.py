@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 from places import IDRID, ROOT
 
 from insightr_nb import explorer, settings
-from insightr_nb.analysis import tables
+from insightr_nb.analysis import tables, trust
 from insightr_nb.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -69,6 +70,7 @@ def test_the_parameters_of_the_notebooks_are_those_that_are_checked():
     found = set(papermill.inspect_notebook(str(ROOT / "notebooks/06_ablations.ipynb")))
     assert found == set(tables.ABLATION_PARAMETERS)
     assert set(papermill.inspect_notebook(str(ROOT / "notebooks/07_explore.ipynb"))) == set(explorer.PARAMETERS)
+    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/08_trust.ipynb"))) == set(trust.PARAMETERS)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,45 @@ def test_04_shows_the_finished_run(fresh):
     figures = {p.name for p in (folder / "runs/synthetic/smoke/categorical/insightr/fold2/figures").iterdir()}
     assert {"prototypes.png", "latent_space.png"} < figures
     assert sum(name.startswith("explanation_") for name in figures) == 3
+
+
+def test_08_puts_the_run_to_the_test(fresh):
+    folder, _ = fresh
+    text = succeed("08_trust", folder, preset="smoke", fold=2, images=6)
+    assert "no Grad-CAM: the baseline is missing" in text
+    assert "completeness: the largest difference is" in text
+    succeed("03_train", folder, preset="smoke", fold=2, variant="baseline")
+    text = succeed("08_trust", folder, preset="smoke", fold=2, images=6, image="p00000_left")
+    assert "no Grad-CAM" not in text
+    written = folder / "runs/synthetic/smoke/categorical/insightr/fold2/trust"
+    assert "Grad-CAM of the baseline" in (written / "lesions.csv").read_text()
+    assert json.loads((written / "p00000_left.json").read_text())["prototypes"][0]["share"] > 0
+    pictures = {p.stem for p in written.glob("*.png")}
+    assert {"pointing", "mass_ratio", "deletion", "stability", "audit", "referral", "prototype_drift"} <= pictures
+    assert Run(written.parent).damage() == []
+
+
+@pytest.mark.parametrize(("name", "extra"), [("04_projection", {}), ("05_tables", {"folds": 1}), ("06_ablations",
+    {"folds": 1, "shown": "insightr"}), ("07_explore", {}), ("08_trust", {})])  # fmt: skip
+def test_a_damaged_run_is_refused_with_the_reason(fresh, tmp_path, name, extra):
+    folder, _ = fresh
+    for part in ("data/synthetic-64", "runs/synthetic/smoke/categorical/insightr/fold2"):
+        shutil.copytree(folder / part, tmp_path / part.replace("fold2", "fold0"))
+    path = tmp_path / "runs/synthetic/smoke/categorical/insightr/fold0"
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["settings"]["fold"] = 0
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "weights.npy").write_bytes((path / "weights.npy").read_bytes()[:-4])
+    variants = {"variants": "insightr"} if "folds" in extra else {}
+    preset = {} if name == "07_explore" else {"preset": "smoke"}
+    done = run(name, tmp_path, **preset, **extra, **variants)
+    text = done.stderr
+    if name == "07_explore":  # shows it in place of the pictures
+        cells = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4).cells
+        text += "".join(str(o) for c in cells if c.cell_type == "code" for o in c.outputs)
+    else:
+        assert done.returncode != 0
+    assert "weights.npy has" in text
 
 
 def test_01_and_02(fresh):

@@ -1,0 +1,165 @@
+"""Does an explanation look at lesions? Maps over cells against masks, (size, size) bool, of where lesions are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from captum.attr import LayerGradCam
+
+from insightr_nb.analysis.explanation import LoadedRun
+from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.metrics import interval, top_prototypes
+from insightr_nb.data.graham import GROUND
+from insightr_nb.data.loading import network_input
+from insightr_nb.data.masks import lesion_masks
+from insightr_nb.errors import DataError
+from insightr_nb.model.network import ResNetRegressor
+from insightr_nb.model.receptive_field import follow
+
+
+def pointing(values: np.ndarray, centres: np.ndarray, lesion: np.ndarray) -> float:
+    """1 if the centre of the cell with the largest value lies on a lesion, else 0; without tolerance.
+
+    values: (H, W) map over cells; centres: (H,) pixel coordinates of the cells along either axis; lesion: (size, size)
+    bool. Where several cells share the largest value: the share of them that hit (Zhang et al., "Top-down neural
+    attention by excitation backprop", 2018, without their tolerance of 15 px).
+    """
+    hits = at_centres(centres, lesion)
+    return float(hits[values == values.max()].mean())
+
+
+def at_centres(centres: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """(H, W) values of a (size, size) picture at the centres of the cells; a centre outside takes the nearest pixel."""
+    nearest = np.clip(np.rint(centres).astype(int), 0, len(picture) - 1)
+    return picture[nearest[:, None], nearest]
+
+
+def mass_ratio(heat: np.ndarray, lesion: np.ndarray, disc: np.ndarray) -> float:
+    """Share of the activation mass that lies on lesions, divided by the lesions' share of the disc; 1 is chance.
+
+    heat: (size, size), not negative; lesion, disc: (size, size) bool. NaN without a lesion, or without activation.
+    """
+    area = lesion[disc].mean()
+    total = heat[disc].sum(dtype=float)
+    if not area or not total:
+        return float("nan")
+    return float(heat[lesion & disc].sum(dtype=float) / total / area)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that gives every image maps over cells: values (n, H, W), not negative, and where the cells are."""
+
+    name: str
+    maps: Callable[[int], np.ndarray]  # row of predictions.csv -> (n, H, W)
+    grid: Grid
+
+
+def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> list[Method]:
+    """INSightR-Net's largest contribution alone and its `top` ones, Grad-CAM on the baseline, and a random map."""
+    weights, distances = run.run.array("weights.npy"), run.run.array("distances.npy")
+    ordered = top_prototypes(weights, top)
+    ids = run.run.table("predictions.csv")["image_id"]
+
+    def similar(n: int, count: int) -> np.ndarray:
+        return run.similarity(distances[n, ordered[n, :count]])
+
+    def noise(n: int) -> np.ndarray:
+        return np.random.default_rng([7, n]).random((1, run.grid.cells, run.grid.cells))
+
+    found = [
+        Method("INSightR-Net, top 1", lambda n: similar(n, 1), run.grid),
+        Method(f"INSightR-Net, top {top}", lambda n: similar(n, top), run.grid),
+        Method("random map", noise, run.grid),
+    ]
+    if baseline is not None:
+        stride, offset, field = follow(baseline.backbone)
+        layer = LayerGradCam(lambda x: baseline(x), baseline.backbone)
+
+        def grad_cam(n: int) -> np.ndarray:
+            image = run.store.image(run.store.row(ids[n]))
+            inputs = network_input(torch.from_numpy(image)[None], run.settings.model)
+            return layer.attribute(inputs, relu_attributions=True).detach().numpy()[0]  # (1, h, w)
+
+        size = run.grid.size
+        with torch.no_grad():
+            cells = baseline.backbone(torch.zeros(1, 3, size, size)).shape[-1]
+        found.insert(2, Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)))
+    return found
+
+
+def lesion_report(
+    run: LoadedRun, baseline: ResNetRegressor | None = None, folder: str | None = None, limit: int | None = None
+) -> pd.DataFrame:
+    """How often maps point at lesions: a row an image (with lesions), method and kind of lesion ("any" for all).
+
+    Columns: method, image_id, target, lesion, pointing, mass_ratio, chance (share of the cells inside the disc whose
+    centre is on a lesion: what a cell drawn at random hits). folder: of masks; limit: at most so many test images,
+    evenly spread over the table.
+    """
+    table = run.run.table("predictions.csv")
+    chosen = np.arange(len(table)) if limit is None else np.linspace(0, len(table) - 1, limit).astype(int)
+    every = methods(run, baseline)
+    rows = []
+    for n in np.unique(chosen):
+        image_id, target = table["image_id"][n], table["target"][n]
+        masks = lesion_masks(run.store, image_id, folder)
+        disc = (run.store.image(run.store.row(image_id)) != GROUND).any(axis=2)
+        kinds = {"any": np.any(list(masks.values()), axis=0)} | masks
+        for method in every:
+            maps = method.maps(n)
+            centres = method.grid.centre(np.arange(method.grid.cells))
+            within = at_centres(centres, disc)
+            heats = [method.grid.upsample(m) for m in maps]
+            for kind, lesion in kinds.items():
+                if not lesion.any():
+                    continue
+                rows.append({
+                    "method": method.name, "image_id": image_id, "target": target, "lesion": kind,
+                    "pointing": np.mean([pointing(m, centres, lesion) for m in maps]),
+                    "mass_ratio": np.mean([mass_ratio(h, lesion, disc) for h in heats]),
+                    "chance": at_centres(centres, lesion)[within].mean() if within.any() else np.nan,
+                })  # fmt: skip
+    if not rows:
+        raise DataError("no image with a lesion: there is nothing that a map could point at")
+    return pd.DataFrame(rows)
+
+
+def lesion_table(report: pd.DataFrame, mild: float = 2.0) -> pd.DataFrame:
+    """`lesion_report` as means with 95 % intervals: a row a method and chance, for all images and the mild ones.
+
+    mild: images with a label of at most this and at least one lesion; chance is low there.
+    """
+    rows = {}
+    for group, part in (("all", report), (f"mild (label up to {mild:g})", report[report["target"] <= mild])):
+        part = part[part["lesion"] == "any"]
+        for name, own in part.groupby("method", sort=False):
+            for measure in ("pointing", "mass_ratio"):
+                rows.setdefault((group, name), {})[measure] = interval(own[measure])
+            rows[group, name]["images"] = len(own)
+        own = part[part["method"] == part["method"].iloc[0]] if len(part) else part
+        if len(own):
+            rows[group, "chance"] = {"pointing": interval(own["chance"]), "mass_ratio": (1.0, 1.0, 1.0),
+                                     "images": len(own)}  # fmt: skip
+    flat = {
+        key: {"images": row["images"]} | {f"{m}{end}": v for m in ("pointing", "mass_ratio")
+                                           for end, v in zip(("", " low", " high"), row[m], strict=True)}
+        for key, row in rows.items()
+    }  # fmt: skip
+    return pd.DataFrame(flat).T.astype({"images": int})
+
+
+def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
+    """The same of the prototypes: prototype, label, lesion area in the box, and whether its centre is on a lesion."""
+    rows = []
+    for p in run.run.table("prototypes.csv").itertuples():
+        lesion = np.any(list(lesion_masks(run.store, p.image_id, folder).values()), axis=0)
+        inside = lesion[p.y0 : p.y1, p.x0 : p.x1]
+        centres = run.grid.centre(np.array([p.row, p.col]))
+        row, col = np.clip(np.rint(centres).astype(int), 0, len(lesion) - 1)
+        rows.append({"prototype": p.prototype, "label": p.label, "image has lesions": bool(lesion.any()),
+                     "centre on a lesion": bool(lesion[row, col]), "lesion share of the box": inside.mean(),
+                     "lesion share of the image": lesion.mean()})  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,245 @@
+"""Can the explanation be trusted? Whether it is faithful, stable and sure, and how good the prototypes are.
+
+Where it looks is in `lesions`.
+"""
+
+import copy
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from insightr_nb.analysis.explanation import LoadedRun
+from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
+from insightr_nb.data.graham import GROUND
+from insightr_nb.data.loading import network_input
+from insightr_nb.settings import RESULT_PARAMETERS
+
+PARAMETERS = (*RESULT_PARAMETERS, "masks", "image", "images")  # of notebook 08
+
+# -- is it faithful? --------------------------------------------------------------------------------------------------
+
+
+def completeness(run: LoadedRun) -> float:
+    """Largest difference between a prediction and the mean of prototype labels under its stored contributions."""
+    weights = np.array(run.run.array("weights.npy"), float)
+    labels = run.run.table("prototypes.csv")["label"].to_numpy(float)
+    made = (weights * labels).sum(1) / weights.sum(1)
+    return float(np.abs(made - run.run.table("predictions.csv")["prediction"]).max())
+
+
+def evidence(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """(H, W): of one image, the contributions of all prototypes, each at the cell where it found its match.
+
+    weights: (m,); distances: (m, H, W). Sums to the sum of the weights.
+    """
+    cells = distances.reshape(len(distances), -1).argmin(1)
+    sums = np.bincount(cells, weights=np.asarray(weights, float), minlength=distances[0].size)
+    return sums.reshape(distances.shape[1:])
+
+
+def removed(image: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
+    """A copy of an image (size, size, 3) with these boxes replaced by the grey ground."""
+    copy = image.copy()
+    for x0, y0, x1, y1 in boxes:
+        copy[y0:y1, x0:x1] = GROUND
+    return copy
+
+
+@torch.no_grad()
+def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
+    """(N,) predictions in the user's units of prepared images (N, size, size, 3) uint8."""
+    parts = [
+        run.network(network_input(torch.from_numpy(images[i : i + batch]), run.settings.model)).prediction
+        for i in range(0, len(images), batch)
+    ]
+    return run.store.scale.to_user(torch.cat(parts).double()).numpy()
+
+
+def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) -> pd.DataFrame:
+    """Remove patches step by step, largest contribution first, and in random order among the same kind of cells.
+
+    rows: of predictions.csv. Columns: image_id, order ("contribution" or "random"), removed (patches), change
+    (|prediction - that of the whole image|). A faithful explanation changes the prediction sooner than chance.
+    """
+    table = run.run.table("predictions.csv")
+    weights, distances = run.run.array("weights.npy"), run.run.array("distances.npy")
+    rng = np.random.default_rng(seed)
+    found = []
+    for n in rows:
+        image = run.store.image(run.store.row(table["image_id"][n]))
+        sums = evidence(weights[n], distances[n])
+        boxes = [run.grid.box(*cell) for cell in np.ndindex(*sums.shape)]
+        shown = [i for i, (x0, y0, x1, y1) in enumerate(boxes) if (image[y0:y1, x0:x1] != GROUND).mean() > 0.5]
+        best = sorted(shown, key=lambda i: -sums.flat[i])
+        for order, cells in (("contribution", best), ("random", list(rng.permutation(shown)))):
+            counts = np.arange(min(steps, len(cells)) + 1)
+            changed = predict(run, np.stack([removed(image, [boxes[i] for i in cells[:k]]) for k in counts]))
+            found += [{"image_id": table["image_id"][n], "order": order, "removed": int(k),
+                       "change": abs(p - changed[0])}
+                      for k, p in zip(counts, changed, strict=True)]  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def area_between(curves: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean gap between the two deletion curves of an image, over the steps, with its interval; above 0 is faithful."""
+    wide = curves[curves["removed"] > 0].pivot_table(index="image_id", columns="order", values="change")
+    return interval((wide["contribution"] - wide["random"]).to_numpy())
+
+
+# -- is it stable? ----------------------------------------------------------------------------------------------------
+
+
+def _shift(image: np.ndarray, by: float = 0.015) -> np.ndarray:
+    pixels = by * len(image)
+    return _warp(image, np.array([[1, 0, pixels], [0, 1, pixels]], np.float64))
+
+
+def _rotate(image: np.ndarray, degrees: float = 5) -> np.ndarray:
+    centre = (len(image) - 1) / 2
+    return _warp(image, cv2.getRotationMatrix2D((centre, centre), degrees, 1))
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return cv2.warpAffine(image, matrix, image.shape[:2], flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
+
+
+def _jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+def _brighter(image: np.ndarray, by: float = 1.15) -> np.ndarray:
+    ground = (image == GROUND).all(axis=2, keepdims=True)
+    return np.where(ground, image, np.clip(image * by, 0, 255).astype(np.uint8))
+
+
+CHANGES = {"JPEG quality 50": _jpeg, "shift by 1.5 %": _shift, "rotation by 5°": _rotate, "15 % brighter": _brighter}
+
+
+@torch.no_grad()
+def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
+    """What small changes of the image do: change, image_id, overlap of the top 5 (0 to 1), move of the prediction."""
+    table = run.run.table("predictions.csv")
+    found = []
+    for n in rows:
+        image = run.store.image(run.store.row(table["image_id"][n]))
+        batch = np.stack([image, *(change(image) for change in CHANGES.values())])
+        output = run.network(network_input(torch.from_numpy(batch), run.settings.model))
+        predictions = run.store.scale.to_user(output.prediction.double()).numpy()
+        top = top_prototypes(output.weights.numpy())
+        for i, name in enumerate(CHANGES, start=1):
+            found.append({"change": name, "image_id": table["image_id"][n],
+                          "overlap": len(set(top[0]) & set(top[i])) / top.shape[1],
+                          "moved": abs(predictions[i] - predictions[0])})  # fmt: skip
+    return pd.DataFrame(found)
+
+
+# -- are the prototypes good? -----------------------------------------------------------------------------------------
+
+
+def audit(run: LoadedRun, near: float = 0.01) -> pd.DataFrame:
+    """A row a prototype: label, image_id, source_label, gap, twins, background, used, in the order of labels.
+
+    gap: |label - label of the source image|. twins: other prototypes from the same patch, or nearer than `near` times
+    the median distance between prototypes. background: share of the box that is grey ground. used: share of the test
+    images with it in the top 5.
+    """
+    table = run.run.table("prototypes.csv")
+    vectors = run.network.prototype_layer.vectors.detach().double()
+    between = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    limit = near * np.median(between[np.triu_indices(len(between), 1)])
+    same = (between <= limit).sum(1) - 1
+    top = top_prototypes(run.run.array("weights.npy"))
+    rows = [run.store.row(i) for i in table["image_id"]]
+    sources = run.store.table["label"].to_numpy(float)[rows]
+    ground = [(run.store.image(row)[p.y0 : p.y1, p.x0 : p.x1] == GROUND).all(axis=2).mean()
+              for row, p in zip(rows, table.itertuples(), strict=True)]  # fmt: skip
+    return table[["prototype", "label", "image_id"]].assign(
+        source_label=sources,
+        gap=np.abs(table["label"] - sources),
+        twins=same,
+        background=ground,
+        used=[(top == j).any(axis=1).mean() for j in table["prototype"]],
+    )
+
+
+def warnings(table: pd.DataFrame, unit: float = 1.0) -> list[str]:
+    """What an `audit` shows, in plain words; empty if nothing. unit: what one grade is in the units of the labels."""
+    found = []
+
+    def add(rows: pd.DataFrame, text: str) -> None:
+        if len(rows):
+            listed = ", ".join(f"#{p}" for p in rows["prototype"][:8]) + (" ..." if len(rows) > 8 else "")
+            found.append(f"{len(rows)} of {len(table)} prototypes {text}: {listed}")
+
+    add(table[table["twins"] > 0], "have a twin: they show the same patch, so the explanation repeats itself")
+    add(table[table["gap"] > 1.5 * unit], "carry a label more than 1.5 grades away from their source image")
+    add(table[table["background"] > 0.5], "lie mostly outside the disc: they cannot show a lesion")
+    add(table[table["used"] == 0], "are never among the top 5 of a test image")
+    return found
+
+
+# -- how sure is it? --------------------------------------------------------------------------------------------------
+
+
+def referral(errors: np.ndarray, unsure: np.ndarray) -> pd.DataFrame:
+    """MAE of those that stay when the least certain are referred to a human: referred (share), by uncertainty, chance
+    (the MAE of all) and the best possible order.
+
+    errors: (N,) absolute; unsure: (N,), larger is less certain.
+    """
+    by_uncertainty = np.asarray(errors, float)[np.argsort(unsure, kind="stable")]
+    best = np.sort(errors)
+    kept = np.arange(len(errors), 0, -1)
+    return pd.DataFrame({
+        "referred": 1 - kept / len(errors),
+        "by uncertainty": (by_uncertainty.cumsum() / np.arange(1, len(errors) + 1))[::-1],
+        "best possible": (best.cumsum() / np.arange(1, len(errors) + 1))[::-1],
+        "chance": np.mean(errors),
+    })  # fmt: skip
+
+
+def certainty(run: LoadedRun) -> dict[str, float]:
+    """Spearman's correlation of uncertainty and error with its p value, and MAE when the least certain 20 % leave."""
+    table = run.run.table("predictions.csv")
+    labels = run.run.table("prototypes.csv")["label"].to_numpy(float)
+    unsure = uncertainty(run.run.array("weights.npy"), labels)
+    errors = (table["prediction"] - table["target"]).abs().to_numpy()
+    rank = stats.spearmanr(unsure, errors)
+    curve = referral(errors, unsure)
+    kept = curve.iloc[int(0.2 * len(curve))]
+    return {"correlation": float(rank.statistic), "p": float(rank.pvalue), "MAE of all": float(errors.mean()),
+            "MAE without the least certain fifth": float(kept["by uncertainty"])}  # fmt: skip
+
+
+# -- why frozen BatchNorm matters -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def drift_of_prototypes(run: LoadedRun, images: np.ndarray, epochs: int, moving: bool) -> list[float]:
+    """Mean squared distance of the prototypes to their own patches after each of `epochs` passes over `images`.
+
+    moving: BatchNorm's statistics follow the batches, as in the published code's last-layer stage; else they are
+    frozen, as here. images: (N, size, size, 3) uint8. The run itself is not changed.
+    """
+    network = copy.deepcopy(run.network).eval()
+    if moving:
+        network.backbone.train()
+    table = run.run.table("prototypes.csv")
+    sources = np.stack([run.store.image(run.store.row(i)) for i in table["image_id"]])
+    found = []
+    for epoch in range(epochs + 1):
+        if epoch:
+            for start in range(0, len(images), 30):
+                network.backbone(network_input(torch.from_numpy(images[start : start + 30]), run.settings.model))
+        was = network.backbone.training
+        network.eval()
+        latent = torch.cat([network.latent(network_input(torch.from_numpy(sources[i : i + 10]), run.settings.model))
+                            for i in range(0, len(sources), 10)])  # fmt: skip
+        rows, columns = torch.tensor(table["row"].tolist()), torch.tensor(table["col"].tolist())
+        patches = latent[torch.arange(len(table)), :, rows, columns]  # (m, C)
+        found.append(float((patches - network.prototype_layer.vectors).square().sum(1).mean()))
+        network.backbone.train(was)
+    return found

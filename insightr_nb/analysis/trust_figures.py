@@ -1,0 +1,102 @@
+"""The figures of notebook 08."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from insightr_nb.analysis.explanation import Explanation, LoadedRun
+
+
+def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
+    """What a box is and what the cell behind it can see, on one image."""
+    figure, axes = plt.subplots(figsize=(5, 5.4), layout="constrained")
+    axes.imshow(e.image)
+    j = e.top(1)[0]
+    row, col = run.grid.centre(e.cells[j])
+    side = run.grid.receptive_field
+    axes.add_patch(Rectangle((col - side / 2, row - side / 2), side, side, fill=False, ec="orange", ls="--", lw=2))
+    x0, y0, x1, y1 = e.boxes[j]
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=2))
+    reach = max(side - run.grid.size, 0) / 2 + 4
+    axes.set(xlim=(-reach, run.grid.size + reach), ylim=(run.grid.size + reach, -reach), xticks=[], yticks=[])
+    axes.set_facecolor("white")
+    axes.set_title(f"cyan: the box of a cell, {run.grid.stride} px\norange: all that it can depend on, {side} px of "
+                   f"{run.grid.size}", fontsize=10)  # fmt: skip
+    return figure
+
+
+def lesion_bars(table: pd.DataFrame, measure: str = "pointing") -> Figure:
+    """A `lesion_table` as bars with 95 % intervals."""
+    groups = list(dict.fromkeys(key[0] for key in table.index))
+    titles = {"pointing": "Peak cell's centre on a lesion", "mass_ratio": "Activation on lesions / their share of area"}
+    figure, every = plt.subplots(1, len(groups), figsize=(5.5 * len(groups), 3.2), layout="constrained", sharex=True)
+    for axes, group in zip(np.atleast_1d(every), groups, strict=True):
+        part = table.loc[group]
+        spread = [part[measure] - part[f"{measure} low"], part[f"{measure} high"] - part[measure]]
+        colours = ["#b8b8b8" if name in ("chance", "random map") else "#2a6f97" for name in part.index]
+        axes.barh(part.index, part[measure], xerr=spread, color=colours, capsize=3)
+        axes.invert_yaxis()
+        axes.set(title=f"{group}: {part['images'].iloc[0]} images with lesions", xlabel=titles[measure])
+    sns.despine(figure)
+    return figure
+
+
+def deletion_curves(curves: pd.DataFrame) -> Figure:
+    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+    sns.lineplot(curves, x="removed", y="change", hue="order", errorbar=("ci", 95), n_boot=500, seed=0, ax=axes)
+    axes.set(xlabel="patches replaced by grey ground", ylabel="change of the prediction", title="Deletion")
+    sns.despine(figure)
+    return figure
+
+
+def stability_boxes(table: pd.DataFrame) -> Figure:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharey=True)
+    sns.barplot(table, x="overlap", y="change", ax=left, errorbar=("ci", 95), n_boot=500, seed=0, color="#2a6f97")
+    left.set(xlim=(0, 1), xlabel="share of the top 5 that stays", ylabel="")
+    sns.boxplot(table, x="moved", y="change", ax=right, color="#a9d6e5", fliersize=2)
+    right.set(xlabel="move of the prediction", ylabel="")
+    sns.despine(figure)
+    return figure
+
+
+def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figure:
+    """The prototypes that a reader should doubt first: background, twins, a label far from the source's."""
+    doubt = audit.assign(score=audit["background"] + (audit["twins"] > 0) + audit["gap"] / max(audit["gap"].max(), 1))
+    chosen = doubt.sort_values("score", ascending=False, kind="stable").head(count)
+    boxes = run.run.table("prototypes.csv").set_index("prototype")
+    figure, every = plt.subplots(2, -(-len(chosen) // 2), figsize=(1.9 * -(-len(chosen) // 2), 4.6),
+                                 layout="constrained")  # fmt: skip
+    for axes in every.flat:
+        axes.axis("off")
+    for axes, p in zip(every.flat, chosen.itertuples(), strict=False):
+        axes.imshow(run.store.image(run.store.row(p.image_id)))
+        b = boxes.loc[p.prototype]
+        axes.add_patch(Rectangle((b.x0, b.y0), b.x1 - b.x0, b.y1 - b.y0, fill=False, ec="cyan", lw=1.5))
+        axes.set_title(f"#{p.prototype} label {p.label:.1f}\nimage of {p.source_label:g}, twins {p.twins}\n"
+                       f"background {p.background:.0%}", fontsize=8)  # fmt: skip
+    figure.suptitle("The prototypes to doubt first")
+    return figure
+
+
+def referral_curve(curve: pd.DataFrame, title: str = "") -> Figure:
+    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+    for name, style in (("by uncertainty", "-"), ("chance", ":"), ("best possible", "--")):
+        axes.plot(curve["referred"], curve[name], style, label=name)
+    axes.set(xlabel="share referred to a human", ylabel="MAE of the rest", title=title, xlim=(0, 1), ylim=(0, None))
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def prototype_drift(moving: list[float], frozen: list[float]) -> Figure:
+    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+    axes.plot(moving, "o-", label="BatchNorm moves (published code)", color="#c1121f")
+    axes.plot(frozen, "o-", label="frozen (here)", color="#2a6f97")
+    axes.set(xlabel="last-layer epochs after the projection", ylabel="mean squared distance",
+             title="Distance of the prototypes to their own patches")  # fmt: skip
+    axes.legend(frameon=False)
+    sns.despine(figure)
+    return figure

@@ -1,0 +1,56 @@
+"""Where lesions are: masks that come with the synthetic data, or a user's folder of them, as the network sees them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from insightr_nb.data import graham, synthetic
+from insightr_nb.data.images import read_image
+from insightr_nb.data.prepare import fundus, render_size
+from insightr_nb.data.store import Store
+from insightr_nb.errors import DataError
+
+
+def has_masks(store: Store, folder: str | Path | None) -> bool:
+    return folder is not None or store.settings.dataset == "synthetic"
+
+
+def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) -> dict[str, np.ndarray]:
+    """{lesion: (size, size) bool} of an image, in the pixels of the prepared image; every mask that there is.
+
+    folder: of the files `<image_id>_<lesion>.png`, in the pixels of the original photograph; not needed for synthetic
+    images. Raises DataError for a data set without masks, an image without any, and a mask of another shape.
+    """
+    settings, source = store.settings, store.table["source"].iloc[store.row(image_id)]
+    if not has_masks(store, folder):
+        raise DataError(f"{settings.store_name} has no lesion masks; give a folder of <image_id>_<lesion>.png")
+    if source.startswith("synthetic:"):
+        seed, index = source.removeprefix("synthetic:").split("/")
+        drawn = synthetic.photograph(int(index), int(seed), render_size(settings.size))
+        image, masks = drawn.image, drawn.masks
+    else:
+        image, masks = None, _read(Path(folder), image_id)
+    if settings.preparation == "resize":
+        return {name: graham.resize(mask.astype(np.float32), settings.size, 0) >= 0.5 for name, mask in masks.items()}
+    if image is None:
+        image, disc = fundus(source, graham.FUNDUS_RADIUS * settings.size / settings.recipe_size)
+    if settings.centre == "image":
+        disc = graham.published_disc(image)
+    elif source.startswith("synthetic:"):
+        disc = graham.find_disc(image)
+    placed = {}
+    for name, mask in masks.items():
+        factor = mask.shape[0] / image.shape[0]  # the photograph may have been decoded at a reduced size
+        if abs(mask.shape[1] / image.shape[1] / factor - 1) > 0.01:
+            raise DataError(f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, "
+                            f"another shape than its photograph {source}")  # fmt: skip
+        own = graham.Disc(disc.x * factor, disc.y * factor, disc.radius * factor)
+        placed[name] = graham.place(mask, own, settings.size, settings.recipe_size)
+    return placed
+
+
+def _read(folder: Path, image_id: str) -> dict[str, np.ndarray]:
+    paths = sorted(folder.glob(f"{image_id}_*.png"))
+    if not paths:
+        raise DataError(f"{folder}: no mask {image_id}_<lesion>.png; an image without lesions needs an empty one")
+    return {p.stem.removeprefix(f"{image_id}_"): read_image(p).any(axis=2) for p in paths}

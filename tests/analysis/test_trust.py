@@ -1,0 +1,193 @@
+"""Measures of trust by hand-made cases, and on the smoke run."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from insightr_nb.analysis import figures, lesions, metrics, trust
+from insightr_nb.analysis.explanation import explain, explain_folds, load
+from insightr_nb.data.masks import lesion_masks
+from insightr_nb.errors import RunError
+
+CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
+LESION = np.zeros((6, 6), bool)
+LESION[3, 5] = True  # under the centre of cell (1, 2)
+
+
+def heat(*cells) -> np.ndarray:
+    values = np.zeros((3, 3))
+    for cell in cells:
+        values[cell] = 1
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "lesion", "expect"),
+    [
+        (heat((1, 2)), LESION, 1),  # right
+        (heat((2, 1)), LESION, 0),  # wrong, though rows and columns exchanged it would be right
+        (heat((1, 2), (0, 0)), LESION, 0.5),  # a tie
+        (heat(), LESION, 1 / 9),  # nine-fold tie: as a random cell
+        (heat((1, 2)), np.zeros((6, 6), bool), 0),  # empty mask
+        (heat((1, 2)), np.roll(LESION, 1, axis=0), 0),  # no tolerance: one pixel beside
+    ],
+    ids=["right", "wrong", "tie", "flat", "no lesion", "one pixel off"],
+)
+def test_pointing(values, lesion, expect):
+    assert lesions.pointing(values, CENTRES, lesion) == pytest.approx(expect)
+
+
+def test_a_centre_outside_the_image_takes_the_nearest_pixel():
+    lesion = np.zeros((6, 6), bool)
+    lesion[0, 0] = True
+    assert lesions.pointing(heat((0, 0)), np.array([-4.0, 2, 8]), lesion) == 1
+
+
+def test_mass_ratio():
+    disc = np.ones((4, 4), bool)
+    lesion = np.zeros((4, 4), bool)
+    lesion[0] = True  # a quarter of the disc
+    assert lesions.mass_ratio(np.ones((4, 4)), lesion, disc) == pytest.approx(1)  # flat: chance
+    assert lesions.mass_ratio(lesion.astype(float), lesion, disc) == pytest.approx(4)  # all of it: 1 / (1 / 4)
+    assert lesions.mass_ratio((~lesion).astype(float), lesion, disc) == 0
+    assert np.isnan(lesions.mass_ratio(np.ones((4, 4)), np.zeros((4, 4), bool), disc))
+    assert np.isnan(lesions.mass_ratio(np.zeros((4, 4)), lesion, disc))
+    half = disc.copy()
+    half[2:] = False  # what lies outside the disc does not count
+    assert lesions.mass_ratio(np.ones((4, 4)), lesion, half) == pytest.approx(1)
+
+
+def test_interval():
+    mean, low, high = metrics.interval(np.array([0, 1, 1, 1, np.nan]))
+    assert mean == 0.75
+    assert 0 <= low < 0.75 < high <= 1
+    assert metrics.interval(np.ones(5)) == (1, 1, 1)
+    assert np.isnan(metrics.interval(np.array([]))).all()
+
+
+def test_evidence_puts_every_contribution_at_its_match():
+    distances = np.ones((2, 2, 2))
+    distances[0, 1, 0] = distances[1, 1, 0] = 0
+    np.testing.assert_array_equal(trust.evidence(np.array([2.0, 3]), distances), [[0, 0], [5, 0]])
+
+
+def test_removed_boxes_are_ground_and_the_image_stays():
+    image = np.zeros((4, 4, 3), np.uint8)
+    changed = trust.removed(image, [(1, 0, 3, 2)])
+    assert (changed[:2, 1:3] == 128).all()
+    assert changed.sum() == 4 * 3 * 128
+    assert image.sum() == 0
+
+
+def test_uncertainty():
+    """Labels 0 and 4 with equal shares: mean 2, standard deviation 2; one alone: 0."""
+    labels = np.array([0.0, 4])
+    assert trust.uncertainty(np.array([[1, 1], [5, 0], [3, 1]]), labels) == pytest.approx([2, 0, np.sqrt(3)])
+
+
+def test_referral():
+    curve = trust.referral(np.array([1.0, 0, 3, 0]), np.array([0.2, 0.1, 0.9, 0.3]))
+    assert curve["referred"].tolist() == [0, 0.25, 0.5, 0.75]
+    assert curve["by uncertainty"].tolist() == pytest.approx([1, 1 / 3, 0.5, 0])  # 3 leaves, then 0, then 1
+    assert curve["best possible"].tolist() == pytest.approx([1, 1 / 3, 0, 0])
+    assert curve["chance"].tolist() == [1] * 4
+
+
+def test_area_between_deletion_curves():
+    rows = [("a", "contribution", 1, 0.5), ("a", "random", 1, 0.1), ("a", "contribution", 0, 9), ("a", "random", 0, 0),
+            ("b", "contribution", 1, 0.3), ("b", "random", 1, 0.1)]  # fmt: skip
+    curves = pd.DataFrame(rows, columns=["image_id", "order", "removed", "change"])
+    mean, low, high = trust.area_between(curves)
+    assert mean == pytest.approx(0.3)
+    assert low >= 0.2 - 1e-9
+    assert high <= 0.4 + 1e-9
+
+
+def test_warnings_in_words():
+    table = pd.DataFrame({"prototype": [0, 1, 2], "gap": [0, 2, 0], "twins": [1, 1, 0], "background": [0, 0, 0.9],
+                          "used": [0.1, 0, 0.2]})  # fmt: skip
+    found = trust.warnings(table)
+    assert [w.split(":")[0] for w in found] == [
+        "2 of 3 prototypes have a twin", "1 of 3 prototypes carry a label more than 1.5 grades away from their source "
+        "image", "1 of 3 prototypes lie mostly outside the disc", "1 of 3 prototypes are never among the top 5 of a "
+        "test image"]  # fmt: skip
+    assert found[2].endswith("#2")
+    assert trust.warnings(table.iloc[:0]) == []
+
+
+# -- on a run ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def loaded(smoke_run):
+    return load(smoke_run)
+
+
+def test_the_lesion_report_of_a_run(loaded):
+    report = lesions.lesion_report(loaded, limit=12)
+    assert set(report["method"]) == {"INSightR-Net, top 1", "INSightR-Net, top 3", "random map"}
+    table = loaded.run.table("predictions.csv").set_index("image_id")
+    one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
+    e = explain(loaded, one["image_id"])
+    masks = lesion_masks(loaded.store, one["image_id"])
+    lesion = np.any(list(masks.values()), axis=0)
+    row, col = np.clip(np.rint(loaded.grid.centre(e.cells[e.top(1)[0]])).astype(int), 0, 63)
+    assert one["pointing"] == lesion[row, col]
+    assert one["target"] == table.loc[one["image_id"], "target"]
+    assert "any" not in masks
+    summary = lesions.lesion_table(report)
+    assert ("all", "chance") in summary.index
+    assert (summary["pointing low"] <= summary["pointing"]).all()
+    sources = lesions.source_report(loaded)
+    assert len(sources) == 10
+
+
+def test_contributions_are_complete(loaded):
+    assert trust.completeness(loaded) < 1e-5
+
+
+def test_deletion_stability_audit_and_certainty(loaded):
+    curves = trust.deletion(loaded, np.array([0, 5]), steps=3)
+    whole = curves[curves["removed"] == 0]
+    assert (whole["change"] == 0).all()
+    assert set(curves["order"]) == {"contribution", "random"}
+    moved = trust.stability(loaded, np.array([0, 5]))
+    assert set(moved["change"]) == set(trust.CHANGES)
+    assert moved["overlap"].between(0, 1).all()
+    audit = trust.audit(loaded)
+    assert audit["gap"].tolist() == pytest.approx((audit["label"] - audit["source_label"]).abs().tolist())
+    same = loaded.run.table("prototypes.csv")[["image_id", "row", "col"]].duplicated(keep=False)
+    assert (audit.loc[same.to_numpy(), "twins"] > 0).all()
+    assert set(trust.certainty(loaded)) >= {"correlation", "p", "MAE of all"}
+
+
+def test_prototypes_drift_only_where_batchnorm_moves(loaded):
+    """The first fault of the published code (design.md, section 4)."""
+    images = np.stack([loaded.store.image(row) for row in range(60)])
+    before = {k: v.clone() for k, v in loaded.network.state_dict().items()}
+    moving = trust.drift_of_prototypes(loaded, images, epochs=2, moving=True)
+    frozen = trust.drift_of_prototypes(loaded, images, epochs=2, moving=False)
+    assert max(frozen) <= 1e-6
+    assert moving[0] <= 1e-6
+    assert moving[2] > 1e-4
+    assert all((before[k] == v).all() for k, v in loaded.network.state_dict().items())
+
+
+def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
+    name = loaded.run.table("predictions.csv")["image_id"][0]
+    e = explain(loaded, name)
+    squares = (e.prototype_labels - e.prediction) ** 2
+    assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))
+    picture, text = figures.write_explanation(loaded, e, tmp_path, name)
+    assert picture.stat().st_size > 10_000
+    content = json.loads(text.read_text())
+    assert content["prediction"] == pytest.approx(e.prediction)
+    assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
+    assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
+    folds = explain_folds([loaded, loaded], name)
+    assert folds.prediction == pytest.approx(e.prediction)
+    assert folds.spread == pytest.approx(0)
+    with pytest.raises(RunError, match="no run was given"):
+        explain_folds([], name)

@@ -1,0 +1,201 @@
+"""Is a run what it claims to be, and taking it along: runs.verify, runs.export, runs.load."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from insightr_nb import files, runs
+from insightr_nb.analysis.evaluation import evaluate
+from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.analysis.exploration import Exploration
+from insightr_nb.errors import DataError, RunError
+from insightr_nb.explorer import finished_runs
+from insightr_nb.runs import Run
+from insightr_nb.training.trainer import train
+
+
+@pytest.fixture
+def copied(smoke_run, tmp_path, monkeypatch) -> Run:
+    """A copy of the outputs with a finished run to damage."""
+    for part in ("data/synthetic-64", "runs/synthetic/smoke/categorical/backbone/fold0",
+                 smoke_run.path.relative_to(smoke_run.root)):  # fmt: skip
+        shutil.copytree(smoke_run.root / part, tmp_path / part)
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    return Run(tmp_path / smoke_run.path.relative_to(smoke_run.root))
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    """One bit in the middle of the file turns over; size and time stay."""
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_finished_run_is_what_it_claims(smoke_run):
+    assert runs.verify(smoke_run.path) == []
+    assert runs.verify(smoke_run) == []
+    recorded = smoke_run.manifest["files"]
+    assert recorded.keys() == {p.name for p in smoke_run.path.iterdir() if p.is_file()} - {"manifest.json"}
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink], ids=["flipped", "truncated", "missing"])
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.json", "distances.npy", "prototypes.csv"])
+def test_a_damaged_file_is_named_and_never_used(copied, name, damage):
+    damage(copied / name)
+    assert [p for p in runs.verify(copied) if p.startswith(name)]
+    for use in (load, lambda run: runs.export(run, run.root / "out.zip")):
+        with pytest.raises(RunError, match=rf"is damaged: {name}.*overwrite True"):
+            use(copied)
+    assert not (copied.root / "out.zip").exists()
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_a_damaged_model_is_not_evaluated_and_a_damaged_backbone_not_trained_from(copied, smoke_settings, damage):
+    copied.update(state="running")
+    damage(copied / "model.safetensors")
+    with pytest.raises(RunError, match=r"damaged: model\.safetensors"):
+        evaluate(copied, smoke_settings)
+    with pytest.raises(RunError, match=r"damaged: model\.safetensors"):
+        train(smoke_settings)
+    shutil.rmtree(copied.path)
+    damage(copied.root / "runs/synthetic/smoke/categorical/backbone/fold0/model.safetensors")
+    with pytest.raises(RunError, match=r"backbone/fold0 is damaged: model\.safetensors.*-p variant backbone"):
+        train(smoke_settings)
+
+
+def test_a_damaged_image_is_named_and_not_trained_on(copied, smoke_settings):
+    flip(copied.root / "data/synthetic-64/images.npy")
+    assert "images.npy is damaged: image 'p" in runs.verify(copied)[0]
+    shutil.rmtree(copied.path)
+    with pytest.raises(DataError, match=r"images\.npy is damaged: image 'p\d+_(left|right)'"):
+        train(smoke_settings)
+
+
+def test_what_the_current_settings_data_and_split_differ_in_is_named(copied):
+    manifest = copied.manifest
+    manifest["settings"]["losses"]["k"] = 9
+    manifest["data"] |= {"split": "other"}
+    files.write_json(copied / "manifest.json", manifest)
+    assert runs.verify(copied) == [
+        "losses.k is 9 there, 3 now",
+        f"fingerprint.split is 'other' there, {_split()!r} now",
+    ]
+    manifest["overrides"], manifest["settings"]["tag"] = {"losses.k": 9}, "k9"  # then it is what was asked for
+    files.write_json(copied / "manifest.json", manifest | {"data": manifest["data"] | {"split": _split()}})
+    assert runs.verify(copied) == []
+
+
+def _split() -> str:
+    from insightr_nb.data.folds import fold_data
+    from insightr_nb.settings import RunSettings
+
+    return fold_data(RunSettings.from_parameters(preset="smoke")).split.fingerprint
+
+
+def test_an_unfinished_run_says_so(copied, tmp_path):
+    copied.update(state="failed", error="x")
+    assert runs.verify(copied) == ["the run is failed"]
+    assert runs.verify(tmp_path / "a/b/c/d/e/f") == ["the run is missing"]
+    with pytest.raises(RunError, match="is failed: x"):
+        runs.export(copied, tmp_path / "run.zip")
+
+
+# -- the zip ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(copied, tmp_path) -> Path:
+    return runs.export(copied, tmp_path / "colleague.zip", test_images=12)
+
+
+def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(archive, smoke_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
+    run = runs.load(archive)
+    assert run.path.is_relative_to(tmp_path / "elsewhere/imported/colleague")
+    assert runs.verify(run) == []
+    assert run.manifest["files"] == smoke_run.manifest["files"]
+    assert [r.path for r in finished_runs()] == [run.path]
+    loaded = load(run)
+    sources = set(run.table("prototypes.csv")["image_id"])
+    tested = set(run.table("predictions.csv")["image_id"]) & set(loaded.store.table["image_id"])
+    assert len(tested) == 12
+    assert sources <= set(loaded.store.table["image_id"])
+    name = sorted(tested)[0]
+    here, there = explain(loaded, name), explain(smoke_run, name)
+    np.testing.assert_array_equal(here.weights, there.weights)
+    exploration = Exploration(loaded)
+    assert len(exploration.order("error")) == 12
+    assert set(exploration.nearest_patches(0)["image_id"]) <= tested
+    assert runs.load(archive) == run  # found, not unpacked again
+
+
+def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(archive, tmp_path):
+    for name, damage in (("cut", cut), ("flipped", flip)):
+        other = shutil.copy(archive, tmp_path / f"{name}.zip")
+        damage(Path(other))
+        with pytest.raises(RunError, match=f"{name}.zip"):
+            runs.load(other)
+        assert not (tmp_path / f"imported/{name}").exists()
+    (tmp_path / "text.zip").write_text("hello")
+    with pytest.raises(RunError, match=r"text\.zip is no whole zip"):
+        runs.load(tmp_path / "text.zip")
+    with pytest.raises(RunError, match=r"nowhere\.zip is missing"):
+        runs.load(tmp_path / "nowhere.zip")
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt", "runs\\..\\evil.txt",
+                                  "C:/evil.txt", "data//evil.txt"])  # fmt: skip
+def test_names_in_a_zip_never_leave_their_folder(archive, tmp_path, name):
+    evil = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(evil, "w") as new:
+        about = json.loads(old.read("contents.json"))
+        about["files"][name] = {"bytes": 4, "sha256": "0" * 64}
+        for entry in old.namelist():
+            new.writestr(entry, json.dumps(about) if entry == "contents.json" else old.read(entry))
+        new.writestr(name, "evil")
+    with pytest.raises(RunError, match="would leave its folder; refused"):
+        runs.load(evil)
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_a_zip_with_more_or_other_than_it_lists_is_refused(archive, tmp_path):
+    more = Path(shutil.copy(archive, tmp_path / "more.zip"))
+    with zipfile.ZipFile(more, "a") as bundle:
+        bundle.writestr("runs/extra.pkl", "x")
+    with pytest.raises(RunError, match=r"does not hold what it lists: \[\('runs/extra.pkl', 1\)\]"):
+        runs.load(more)
+    (tmp_path / "imported/busy").mkdir(parents=True)
+    (tmp_path / "imported/busy/mine.txt").write_text("x")
+    with pytest.raises(RunError, match="holds something else"):
+        runs.load(Path(shutil.copy(archive, tmp_path / "busy.zip")))
+    assert (tmp_path / "imported/busy/mine.txt").read_text() == "x"
+
+
+# -- one writer -------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(files, "WAIT", 0.3)
+    code = ("import sys, pathlib; from insightr_nb import files\n"
+            "with files.alone(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()")  # fmt: skip
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "fold0")], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert other.stdout.readline() == "in\n"
+    with pytest.raises(RunError, match=rf"fold0 is in use by process {other.pid} on .* since 20"), \
+            files.alone(tmp_path / "fold0"):  # fmt: skip
+        pytest.fail("both are in")
+    assert "waiting 0.3 s" in capfd.readouterr().out
+    other.kill()
+    other.communicate()
+    with files.alone(tmp_path / "fold0"):  # whoever held it has died
+        pass
