@@ -67,12 +67,12 @@ def _free(path: Path) -> str:
 def alone(path: Path) -> Iterator[None]:
     """One process at a time works on the folder `path`. Another waits for a moment, then gives up.
 
-    Raises RunError that says which process holds the folder.
+    Raises RunError that says which process holds the folder, or why nothing can be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     holder = path.with_name(f".{path.name}.holder.json")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         print(f"{shown(path)} is in use by another process; waiting {WAIT} s for its end", flush=True)
@@ -84,6 +84,9 @@ def alone(path: Path) -> Iterator[None]:
                 f"{shown(path)} is in use by process {who.get('pid', '(unknown)')} on {who.get('host', '(unknown)')} "
                 f"since {who.get('since', '(unknown)')}. When it has ended, the same command goes on or finds it done"
             ) from None
+    except OSError as error:
+        raise RunError(f"{shown(path)} cannot be written to: {error.strerror or error}. Mend it, or set "
+                       "INSIGHTR_OUTPUTS to another folder") from error  # fmt: skip
     try:
         for left in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # of a writer that was killed
             left.unlink()

@@ -199,3 +199,10 @@ def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkey
     other.communicate()
     with files.alone(tmp_path / "fold0"):  # whoever held it has died
         pass
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "outputs").write_text("a file where a folder should be")
+    with pytest.raises(RunError, match=r"outputs/runs/fold0 cannot be written to: .*INSIGHTR_OUTPUTS"), \
+            files.alone(tmp_path / "outputs/runs/fold0"):  # fmt: skip
+        pytest.fail("it can")

@@ -51,8 +51,9 @@ def memory_errors(settings: RunSettings) -> Iterator[None]:
             raise
         raise RunError(
             f"out of memory with batches of {settings.training.batch_size} images of {settings.data.size} px "
-            f"({str(error).splitlines()[0]}). Finished epochs are kept. A smaller batch needs less, and is another "
-            f"run: -p batch_size {max(1, settings.training.batch_size // 2)} -p tag smaller_batch"
+            f"({str(error).partition(chr(10))[0] or type(error).__name__}). Finished epochs are kept. A smaller batch "
+            "needs less, and is another run: "
+            f"-p batch_size {max(1, settings.training.batch_size // 2)} -p tag smaller_batch"
         ) from error
 
 

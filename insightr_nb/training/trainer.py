@@ -89,6 +89,7 @@ class _Trainer:
     def train(self) -> None:
         if (self.run / "last.ckpt").exists():
             self._restore(checkpoint.load_state(self.run / "last.ckpt"))
+            self._write_history()  # a kill between the two files left it an epoch behind
             print(f"resumed after epoch {len(self.history)}")
         done = len(self.history)  # epochs
         for index, stage in enumerate(self.stages):
@@ -127,6 +128,7 @@ class _Trainer:
             self._select(stage, row)
             self.optimizer_state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
             self._save()
+            self._write_history()
             total = sum(s.epochs for s in self.stages)
             print(
                 f"epoch {row['epoch']:3d}/{total} {stage.name:<10} cycle {stage.cycle}  "
@@ -238,8 +240,9 @@ class _Trainer:
                 "history": self.history,
             },
         )
-        if self.history:
-            files.write_csv(self.run / "history.csv", self.history)
+
+    def _write_history(self) -> None:
+        files.write_csv(self.run / "history.csv", self.history)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])

@@ -16,7 +16,8 @@ from places import ROOT
 from insightr_nb.runs import Run
 
 CHILD = Path(__file__).with_name("child.py")
-SHORT = ("in the second joint epoch", "between the projection and its saving", "between two files of the evaluation")
+SHORT = ("between the last state and its history", "between the projection and its saving",
+         "between two files of the evaluation")  # fmt: skip
 MOMENTS = 20
 
 

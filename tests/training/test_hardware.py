@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from insightr_nb.errors import SettingsError
+from insightr_nb.errors import RunError, SettingsError
+from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
 
 
@@ -31,3 +32,20 @@ def test_bfloat16_is_used_where_the_processor_has_units_for_it(monkeypatch, unit
         assert torch.is_autocast_enabled("cpu")
     with hardware.autocast(cpu, "float32"):
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:"
+     "117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")],
+)  # fmt: skip
+def test_out_of_memory_says_what_helps(error):
+    settings = RunSettings.from_parameters()
+    message = "out of memory with batches of 30 images of 256 px .*-p batch_size 15 -p tag smaller_batch"
+    with pytest.raises(RunError, match=message), hardware.memory_errors(settings):
+        raise error
+
+
+def test_other_errors_pass_unchanged():
+    with pytest.raises(RuntimeError, match="^shapes$"), hardware.memory_errors(RunSettings.from_parameters()):
+        raise RuntimeError("shapes")
