@@ -4,12 +4,21 @@
 #   snakemake --profile profiles/local sweeps               what `make sweeps` runs
 #   snakemake --profile profiles/slurm                      the same on a cluster
 #   snakemake --profile profiles/local --config preset=smoke folds=2 variants=baseline,insightr
+#   snakemake --profile profiles/local sweeps --config sweep=k:1,2,3 sweep_folds=5
 #
 # Every job is a notebook run by papermill. Its executed copy is the log, so it is kept when the job fails; only
 # metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
 
 from insightr_nb import files
+from insightr_nb.analysis import tables
+from insightr_nb.checked import suggest
+from insightr_nb.errors import SettingsError
 from insightr_nb.settings import RunSettings
+
+KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds")
+for key in config:
+    if key not in KNOWN:
+        raise SettingsError(f"--config {key}: {suggest(key, KNOWN)}")
 
 DATASET = config.get("dataset", "synthetic")
 NAME = config.get("name")
@@ -29,11 +38,20 @@ def listed(key, default):
     return names
 
 
-FOLDS = range(int(config.get("folds", settings().data.folds)))
+def folds(key, default):
+    """The folds to make, counted from 0."""
+    count = int(config.get(key, default))
+    settings(fold=count - 1)  # an error that says how many there are
+    return range(count)
+
+
+FOLDS = folds("folds", settings().data.folds)
 VARIANTS = listed("variants", "baseline,insightr,log_similarity,no_psd,no_cluster,no_cluster_no_psd,no_min_k")
 CONTINUOUS = listed("continuous", "baseline,insightr")
-SWEEP = {"prototypes": [10, 25, 50, 100]}
-SWEEP_FOLDS = range(2)
+PARAMETER, _, VALUES = str(config.get("sweep", "prototypes:10,25,50,100")).partition(":")
+SWEEP_FOLDS = folds("sweep_folds", 2)
+SWEEP = tables.sweep(tables.TableSettings(dataset=DATASET, name=NAME, preset=PRESET), PARAMETER,
+                     [float(v) for v in VALUES.split(",")], SWEEP_FOLDS)
 
 ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
@@ -45,12 +63,11 @@ GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local 
 
 TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
            for labels, variants in (("categorical", VARIANTS), ("continuous", CONTINUOUS)) for variant in variants]
-SWEPT = [f"{RUN}/categorical/insightr/fold{fold}-{parameter}-{value}/metrics.json" for fold in SWEEP_FOLDS
-         for parameter, values in SWEEP.items() for value in values]
+SWEPT = [f"{RUN}/categorical/insightr/fold{run.fold}-{run.tag}/metrics.json" for run in SWEEP]
 COUNT, ROWS, CONTINUOUS_ROWS = len(FOLDS), ",".join(VARIANTS), ",".join(CONTINUOUS) or "none"
 
 wildcard_constraints:
-    fold=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", parameter="[a-z]+"
+    fold=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", parameter="[a-z]+", value=r"[\d.e+-]+"
 
 localrules: all, sweeps
 
@@ -60,7 +77,7 @@ rule all:
 
 
 rule sweeps:
-    input: SWEPT
+    input: f"{TABLES}/sweeps.csv"
 
 
 rule prepare:
@@ -95,16 +112,10 @@ rule sweep:
     output: RUN + "/categorical/insightr/fold{fold}-{parameter}-{value}/metrics.json"
     log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{parameter}-{value}_fold{fold}.ipynb"
     retries: 1
-    params: setting=lambda w: runs_of_sweep(w.parameter)
+    params: setting=tables.SWEEPS.get(PARAMETER)
     shell:
         "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p fold {wildcards.fold}"
         " -p overrides '{{\"{params.setting}\": {wildcards.value}}}' -p tag {wildcards.parameter}-{wildcards.value}"
-
-
-def runs_of_sweep(parameter):
-    from insightr_nb.analysis.tables import SWEEPS
-
-    return SWEEPS[parameter]
 
 
 rule tables:
@@ -115,6 +126,14 @@ rule tables:
     shell:
         "papermill notebooks/05_tables.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT}"
         " -p variants {ROWS} -p continuous {CONTINUOUS_ROWS}"
+
+
+rule curves:
+    input: SWEPT
+    output: f"{TABLES}/sweeps.csv"
+    log: f"{ROOT}/notebooks/{PRESET}/06_ablations_sweeps.ipynb"
+    retries: 1
+    shell: "papermill notebooks/06_ablations.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT} -p variants {ROWS}"
 
 
 rule ablations:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from bench import measure, preparation
+from bench import measure, network, preparation, runs
 from insightr_nb import files
 from insightr_nb.training import hardware
 
@@ -11,8 +11,9 @@ IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shar
 
 
 def main() -> None:
-    about = hardware.describe(hardware.choose_device())
-    rows = preparation.run(IDRID if IDRID.is_dir() else None)
+    device = hardware.choose_device()
+    about = hardware.describe(device)
+    rows = network.run(device) + runs.run() + preparation.run(IDRID if IDRID.is_dir() else None)
     folder = files.outputs_root() / "bench"
     files.write_json(folder / "bench.json", {"hardware": about, "rows": [row.as_dict() for row in rows]})
     text = measure.markdown(rows, f"{about['processor']}, {about['cores']} cores, device {about['device']}")

@@ -26,17 +26,21 @@ class Row:
 def compare(what: str, against: str, ours: Callable, theirs: Callable, items: int, pairs: int = 7) -> Row:
     """How many times as many items a second `ours` does, from alternating runs after one of each to warm up."""
     ours(), theirs()
-    seconds: dict[Callable, list[float]] = {ours: [], theirs: []}
+    taken: dict[Callable, list[float]] = {ours: [], theirs: []}
     for pair in range(pairs):
         for function in (ours, theirs) if pair % 2 else (theirs, ours):
-            begin = time.perf_counter()
-            function()
-            seconds[function].append(time.perf_counter() - begin)
-    ratios = np.array(seconds[theirs]) / np.array(seconds[ours])
+            taken[function].append(seconds(function))
+    ratios = np.array(taken[theirs]) / np.array(taken[ours])
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    rates = [items / np.median(seconds[f]) for f in (ours, theirs)]
+    rates = [items / np.median(taken[f]) for f in (ours, theirs)]
     detail = f"{rates[0]:.1f} against {rates[1]:.1f} a second, {pairs} pairs"
     return Row(what, against, float(middle), float(low), float(high), "x", detail)
+
+
+def seconds(function: Callable) -> float:
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
 
 
 def value(what: str, numbers, unit: str, against: str = "", detail: str = "") -> Row:

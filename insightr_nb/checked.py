@@ -28,7 +28,7 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
             raise SettingsError(f"{name} = {value!r}: must be a number, not {type(value).__name__}")
         try:
             number = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise SettingsError(f"{name} = {value!r}: must be a number") from None
         if not math.isfinite(number):
             raise SettingsError(f"{name} = {value!r}: must be a finite number")

@@ -30,8 +30,8 @@ _DOT = " &nbsp;·&nbsp; "
 MAKE = "papermill notebooks/03_train.ipynb out.ipynb"
 PARAMETERS = ("run", "static")  # of notebook 07
 _NO_DISC = (
-    "No disc found: the image is bright into its corners, so it may be no fundus photograph, or one that was cropped "
-    "inside the fundus. Do not trust this prediction."
+    "No disc found: no circle fits what is bright in the image, so it may be no fundus photograph, or one that was "
+    "cropped inside the fundus. Do not trust this prediction."
 )
 _NEEDED = (
     "model.safetensors", "prototypes.csv", "prototype_maps.npy", "prototypes_before_projection.npy", "predictions.csv",
@@ -45,11 +45,18 @@ def headless() -> bool:
     return "JPY_SESSION_NAME" not in os.environ
 
 
-def finished_runs() -> list[Run]:
-    """Every finished run with prototypes under outputs/, those that were loaded from a zip last."""
+def finished_runs() -> tuple[list[Run], list[str]]:
+    """Every finished run with prototypes under outputs/, those that were loaded from a zip last; and what is wrong
+    with the runs whose manifest cannot be read."""
     root, pattern = files.outputs_root(), "runs/*/*/*/*/*/prototypes.csv"
-    found = (Run(p.parent) for p in (*sorted(root.glob(pattern)), *sorted(root.glob(f"imported/*/{pattern}"))))
-    return [run for run in found if run.state == "finished"]
+    found, problems = [], []
+    for path in (*sorted(root.glob(pattern)), *sorted(root.glob(f"imported/*/{pattern}"))):
+        try:
+            if Run(path.parent).state == "finished":
+                found.append(Run(path.parent))
+        except RunError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def _text(content: str, **layout) -> w.HTML:
@@ -76,7 +83,8 @@ class Explorer(w.VBox):
     """The application: a run chooser over four tabs."""
 
     def __init__(self, run: Run | str | Path | None = None):
-        self.message = _text("")
+        self._listing = False  # the chooser is being filled: nothing to open
+        self.message, self.notice = _text(""), ""
         self.chooser = w.Dropdown(description="run", layout=w.Layout(width="620px"))
         self.again = w.Button(description="look again", tooltip="list the finished runs again", icon="refresh")
         self.tabs = w.Tab()
@@ -88,23 +96,45 @@ class Explorer(w.VBox):
         self.list_runs(run)
 
     def list_runs(self, first: Run | str | Path | None = None) -> None:
-        """Fill the chooser; open the first run, or `first`."""
-        found = finished_runs()
-        if not found:
-            self.chooser.options = []
+        """Fill the chooser; open `first`, else stay at the run that is open, else open the first of the list."""
+        found, problems = finished_runs()
+        paths = [str(run.path.resolve()) for run in found]
+        now = self.chooser.value
+        self._listing = True
+        self.chooser.options = [(files.shown(run.path), path) for run, path in zip(found, paths, strict=True)]
+        self.chooser.value = now if first is None and now in paths else None
+        self._listing = False
+        if first is not None:
+            run = first if isinstance(first, Run) else Run(Path(first))
+            if str(run.path.resolve()) not in paths:
+                self._refuse(run, problems)
+                return
+            self.chooser.value = str(run.path.resolve())
+        elif found and now not in paths:
+            self.chooser.value = paths[0]
+        elif not found:
             self.tabs.children = ()
-            self.message.value = _message(
-                f"No finished run with prototypes under {files.shown(files.outputs_root())} yet. Make one with: {MAKE}"
-            )
-            return
-        chosen = self.chooser.value
-        self.chooser.options = [(files.shown(run.path), str(run.path)) for run in found]
-        wanted = str(first.path if isinstance(first, Run) else first) if first else chosen
-        paths = [str(run.path) for run in found]
-        self.chooser.value = wanted if wanted in paths else paths[0]
+            problems.insert(0, f"No finished run with prototypes under {files.shown(files.outputs_root())} yet. "
+                               f"Make one with: {MAKE}")  # fmt: skip
+        if problems:
+            self._say(". ".join(problems))
+
+    def _refuse(self, run: Run, problems: list[str]) -> None:
+        """Say why a run that was asked for is not among those that can be shown."""
+        self.tabs.children = ()
+        try:
+            run.require_finished()
+            why = f"{files.shown(run.path)} has no prototypes, or is not under {files.shown(files.outputs_root())}"
+        except RunError as error:
+            why = str(error)
+        self._say(". ".join([why, *(p for p in problems if p != why)]), "#a00000")
+
+    def _say(self, text: str, colour: str = "#8a4b00") -> None:
+        self.notice = text  # as plain text, for a notebook without a browser
+        self.message.value = _message(text, colour)
 
     def _open(self, path: str | None) -> None:
-        if path is None:
+        if path is None or self._listing:
             return
         try:
             run = Run(Path(path))
@@ -116,9 +146,9 @@ class Explorer(w.VBox):
                     MapTab(self.exploration, self)]  # fmt: skip
         except (InsightrError, OSError, ValueError, KeyError) as error:
             self.tabs.children = ()
-            self.message.value = _message(f"{files.shown(Path(path))} cannot be opened: {error}", "#a00000")
+            self._say(f"{files.shown(Path(path))} cannot be opened: {error}", "#a00000")
             return
-        self.message.value = ""
+        self._say("")
         self.tabs.children = tabs
         self.tabs.titles = ("Explain an image", "Browse prototypes", "What if", "Latent map")
         self.tabs.selected_index = 0
@@ -139,14 +169,16 @@ class ExplainTab(w.VBox):
 
     def __init__(self, e: Exploration):
         self.e, self.run = e, e.loaded
-        self.own: Explanation | None = None  # of an own image
+        self.own: Explanation | None = None  # of an own image; then own_name, own_warning and raw are there as well
+        self.order = e.order("table")  # numbers of the test images that the slider goes through
         self.by = w.Dropdown(
             options=[("in their order", "table"), ("largest error first", "error")], description="images"
         )
         grades = sorted(e.predictions["target"].unique())
+        grades = [g for g in grades if len(e.order("table", g))]
         labels = [("all", "all")] + ([(f"{g:g}", g) for g in grades] if len(grades) <= 11 else [])
         self.label = w.Dropdown(options=labels, description="label")
-        self.index = w.IntSlider(min=0, max=len(e.predictions) - 1, description="image", continuous_update=False,
+        self.index = w.IntSlider(min=0, max=len(self.order) - 1, description="image", continuous_update=False,
                                  layout=w.Layout(width="420px"))  # fmt: skip
         self.count = w.IntSlider(
             3, min=1, max=min(_MOST, len(e.labels)), description="prototypes", continuous_update=False
@@ -183,14 +215,13 @@ class ExplainTab(w.VBox):
         self.rows = rows
         for control in (self.by, self.label):
             control.observe(lambda _: self._reorder(), "value")
-        self.index.observe(lambda _: self.show(), "value")
+        self.index.observe(lambda _: self._to_test_set(), "value")
         self.count.observe(lambda _: self.show(), "value")
         self.opacity.observe(lambda _: self._show_pictures(), "value")
         self.view.observe(lambda _: self._show_photograph(), "value")
         self.explain_file.on_click(lambda _: self.explain_own(self.path.value))
         self.upload.observe(lambda change: self._uploaded(change["new"]), "value")
         self.back.on_click(lambda _: self._to_test_set())
-        self.order = e.order("table")
 
     @property
     def n(self) -> int:
@@ -211,16 +242,17 @@ class ExplainTab(w.VBox):
 
     def explain_own(self, path: str | Path, name: str = "") -> None:
         """Prepare the file as the data set was, and explain it; a message says what is wrong with it."""
+        path = Path(str(path).strip().strip("'\"")).expanduser()
         try:
-            self.raw = read_image(path)
-            self.own = explain(self.run, Path(path))
+            raw = read_image(path)
+            own = explain(self.run, path)
         except InsightrError as error:
             self.message.value = _message(str(error).replace(str(path), name or str(path)), "#a00000")
             return
-        self.own_name = name or Path(path).name
-        warn = self.run.store.settings.preparation != "resize" and graham.find_disc(self.raw).cropped
-        self.message.value = _message(_NO_DISC if warn else "")
-        self.show(keep_message=True)
+        self.raw, self.own, self.own_name = raw, own, name or path.name
+        graham_used = self.run.store.settings.preparation != "resize"
+        self.own_warning = _NO_DISC if graham_used and not graham.find_disc(raw).fitted else ""
+        self.show()
 
     def _uploaded(self, files) -> None:
         for file in files:
@@ -229,23 +261,29 @@ class ExplainTab(w.VBox):
                 path = Path(folder) / ("upload" + Path(name).suffix)
                 path.write_bytes(bytes(file["content"]))
                 self.explain_own(path, name)
+        if files:
+            self.upload.value = ()  # so that the same file can be given again
 
-    def show(self, keep_message: bool = False) -> None:
-        if not keep_message:
-            self.message.value = ""
+    def shown(self) -> tuple[str, np.ndarray, float, float | None]:
+        """Of the image that is shown: its name, contributions (m,), prediction, and label if known."""
+        if self.own is not None:
+            return self.own_name, self.own.weights.astype(float), self.own.prediction, None
+        row = self.e.predictions.iloc[self.n]
+        return row["image_id"], self.e.weights[self.n], float(row["prediction"]), float(row["target"])
+
+    def show(self) -> None:
+        self.message.value = _message(self.own_warning if self.own is not None else "")
         self.back.disabled = self.own is None
         e, n = self.e, self.n
+        name, weights, prediction, target = self.shown()
         if self.own is not None:
-            weights, similarities, distances = self.own.weights, self.own.similarities, self.own.min_distances
+            similarities, distances, baseline = self.own.similarities, self.own.min_distances, None
             self.maps, cells, self.pixels = self.own.maps, self.own.cells, self.own.image
-            prediction, target, name, baseline = self.own.prediction, None, self.own_name, None
         else:
-            row = e.predictions.iloc[n]
             nearest, every = e.nearest
-            weights, distances, cells = e.weights[n], nearest[n], every[n]
+            distances, cells = nearest[n], every[n]
             similarities = self.run.similarity(distances)
             self.maps = e.distances[n]
-            name, prediction, target = row["image_id"], float(row["prediction"]), float(row["target"])
             baseline = None if e.baseline is None else e.baseline.get(name)
             self.pixels = self.run.store.image(self.run.store.row(name))
         self.top = np.argsort(-weights, kind="stable")[: self.count.value]
@@ -362,7 +400,7 @@ class WhatIfTab(w.VBox):
         self.off = w.SelectMultiple(options=options, rows=14, layout=w.Layout(width="200px"))
         self.prototype = w.Dropdown(options=options, description="prototype")
         low, high = e.labels.min(), e.labels.max()
-        self.label = w.BoundedFloatText(min=float(low), max=float(high), step=0.1, description="label")
+        self.label = w.FloatText(step=0.1, description="label")
         self.set_label = w.Button(description="set its label")
         self.all_off, self.reset = w.Button(description="all off"), w.Button(description="reset", icon="undo")
         self.message, self.table, self.chart, self.changes = _text(""), _text(""), _text(""), _text("")
@@ -390,7 +428,13 @@ class WhatIfTab(w.VBox):
         self.label.value = round(float(self.labels[self.prototype.value]), 2)
 
     def _set(self) -> None:
-        self.labels[self.prototype.value] = self.label.value
+        low, high = self.e.labels.min(), self.e.labels.max()
+        if not low - 0.005 <= self.label.value <= high + 0.005:
+            why = f"label {self.label.value:g}: must be from {low:.2f} to {high:.2f}"
+            self.message.value = _message(why, "#a00000")
+            return
+        if self.label.value != round(float(self.labels[self.prototype.value]), 2):  # as it is shown
+            self.labels[self.prototype.value] = np.clip(self.label.value, low, high)
         self.show()
 
     def _reset(self) -> None:
@@ -400,7 +444,8 @@ class WhatIfTab(w.VBox):
         self.show()
 
     def show(self) -> None:
-        e, n = self.e, self.app.tabs.children[0].n
+        e = self.e
+        name, weights, trained, target = self.app.tabs.children[0].shown()
         active = np.ones(len(self.labels), bool)
         active[list(self.off.value)] = False
         moved = np.flatnonzero(self.labels != e.labels)
@@ -408,14 +453,16 @@ class WhatIfTab(w.VBox):
             f"<small>prototype {j}: {e.labels[j]:.2f} → {self.labels[j]:.2f}</small>" for j in moved
         )
         try:
-            prediction = e.predict(active, self.labels)[n]
             changed = e.summary(active, self.labels)
         except InsightrError as error:
             self.message.value, self.table.value, self.chart.value = _message(str(error), "#a00000"), "", ""
             return
         self.message.value = ""
-        row = e.predictions.iloc[n]
-        lines = [(f"image {escape(row['image_id'])} (label {row['target']:g})", row["prediction"], prediction, 2)]
+        weights = weights * active
+        shares = weights / weights.sum()
+        prediction = float(shares @ self.labels)
+        label = "" if target is None else f" (label {target:g})"
+        lines = [(f"image {escape(str(name))}{label}", trained, prediction, 2)]
         names = {
             "mae": ("MAE", 3),
             "accuracy": ("accuracy", 3),
@@ -431,11 +478,9 @@ class WhatIfTab(w.VBox):
             for text, a, b, d in lines
         )
         self.table.value = f"<table cellpadding=6><tr><th></th><th>as trained</th><th>what if</th></tr>{cells}</table>"
-        weights = e.weights[n] * active
-        shares = weights / weights.sum()
         shown = {
             f"what if {prediction:.2f}": (prediction, "#b00020"),
-            f"as trained {row['prediction']:.2f}": (row["prediction"], "black"),
+            f"as trained {trained:.2f}": (trained, "black"),
         }
         self.chart.value = pictures.contributions(self.labels, shares, set(np.argsort(-shares)[:3]), shown)
 

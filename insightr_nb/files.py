@@ -54,7 +54,8 @@ def atomic(path: Path) -> Iterator[Path]:
         raise RunError(f"{shown(path)} could not be written: {error.strerror or error}{_free(path)}. What was there "
                        "before is whole; mend it and give the same command again") from error  # fmt: skip
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _free(path: Path) -> str:
@@ -98,6 +99,16 @@ def alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def held(path: Path) -> bool:
+    """Whether some process works on the folder `path` (within `alone`), as far as can be told."""
+    name = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(name, timeout=0) if name.exists() else contextlib.nullcontext():
+            return False
+    except (Timeout, OSError):
+        return True
+
+
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `folder`, which takes its name on success and is removed on failure."""
@@ -124,11 +135,13 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises RunError that names the file when it is missing or no JSON."""
+    """Raises RunError that names the file when it is missing, cannot be read, or is no JSON."""
     try:
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise RunError(f"{shown(Path(path))} is missing") from None
+    except OSError as error:
+        raise RunError(f"{shown(Path(path))} cannot be read: {error.strerror}") from error
 
 
 def parse_json(content: bytes, path: Path) -> Any:

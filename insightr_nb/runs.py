@@ -5,8 +5,10 @@ Knows paths and files, not models or data sets.
 
 import contextlib
 import dataclasses
+import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import time
@@ -25,7 +27,7 @@ import psutil
 from insightr_nb import files
 from insightr_nb.errors import InsightrError, RunError
 from insightr_nb.files import outputs_root, read_json, shown, write_json
-from insightr_nb.settings import CATALOGUED, RunSettings
+from insightr_nb.settings import CATALOGUED, PRESETS, VARIANTS, RunSettings
 
 _PROJECT = Path(__file__).resolve().parents[1]
 
@@ -58,13 +60,20 @@ class Run:
 
     @property
     def state(self) -> str:
-        """'finished', 'failed', 'running', 'interrupted' (says running, but its process is gone) or 'missing'."""
+        """'finished', 'failed', 'running', 'interrupted' (says running, but its process is gone) or 'missing'.
+
+        Raises RunError for a manifest that cannot be read.
+        """
         if not (self / "manifest.json").exists():
             return "missing"
         manifest = self.manifest
-        if manifest["state"] == "running" and manifest["host"] == platform.node() and not _alive(manifest):
-            return "interrupted"
-        return manifest["state"]
+        try:
+            if manifest["state"] == "running":
+                here = manifest["host"] == platform.node()
+                return "running" if (_alive(manifest) if here else files.held(self.path)) else "interrupted"
+            return manifest["state"]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{shown(self / 'manifest.json')} is of another version: {error} is not there") from None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -113,8 +122,11 @@ class Run:
         return problems
 
     def command(self) -> str:
-        """The papermill command that makes this run, as far as its folder and the prepared stores tell."""
-        dataset, preset, labels, variant, fold = self.path.parts[-5:]
+        """The papermill command that makes this run, as its folder, its manifest and the prepared stores tell."""
+        parts = self.path.resolve().parts[-5:]
+        if len(parts) < 5 or parts[1] not in PRESETS or parts[3] not in VARIANTS or not parts[4].startswith("fold"):
+            return "papermill notebooks/03_train.ipynb out.ipynb"  # no run's folder
+        dataset, preset, labels, variant, fold = parts
         number, _, tag = fold.removeprefix("fold").partition("-")
         given = {"dataset": dataset, "preset": preset, "labels": labels, "variant": variant, "fold": number, "tag": tag}
         usual = {"dataset": "synthetic", "preset": "demo", "labels": "categorical", "variant": "insightr", "tag": ""}
@@ -123,8 +135,18 @@ class Run:
         kind = read_json(stores[0])["settings"]["dataset"] if stores else dataset if catalogued else "csv"
         if kind != dataset:
             given = {"dataset": kind, "name": dataset} | {k: v for k, v in given.items() if k != "dataset"}
+        with contextlib.suppress(RunError, KeyError, TypeError):  # without a manifest, folder and tag have to do
+            manifest = self.manifest
+            given |= {"seed": manifest["settings"]["seed"]} if manifest["settings"]["seed"] else {}
+            given |= {"overrides": shlex.quote(json.dumps(manifest["overrides"]))} if manifest["overrides"] else {}
         options = " ".join(f"-p {k} {v}" for k, v in given.items() if usual.get(k) != v)
         return f"papermill notebooks/03_train.ipynb out.ipynb {options}"
+
+    def folds(self) -> "list[Run]":
+        """The finished runs that differ from this one in the fold only, this one among them, in their order."""
+        tag = self.path.name.partition("-")[2]
+        there = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
+        return [run for run in there if run.path.name.partition("-")[2] == tag and run.state == "finished"]
 
     # -- writing the manifest
 
@@ -270,7 +292,7 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     """Write a finished run into a zip that `load` opens elsewhere: its files, and the images that exploring it needs.
 
     These are the source images of the prototypes and `test_images` of the test set, evenly spread over its predictions.
-    Raises RunError for a run that is not finished or not whole.
+    Raises RunError for a run that is not finished or not whole, and for data that were prepared anew since.
     """
     from insightr_nb.data.store import open_store, store_path
 
@@ -280,6 +302,8 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     data = RunSettings.from_parameters(dataset=settings["data"]["dataset"], name=settings["data"]["name"],
                                        preset=settings["preset"]).data  # fmt: skip
     store = open_store(store_path(dataclasses.replace(data, size=settings["data"]["size"]), run.root))
+    if changed := differences(run, {}, {"store": store.fingerprint}):
+        raise RunError(f"run {shown(run.path)} was trained on other data than {shown(store.path)} holds: {changed[0]}")
     shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
     chosen = set(shown_images[np.linspace(0, len(shown_images) - 1, min(test_images, len(shown_images))).astype(int)])
     if (run / "prototypes.csv").exists():
@@ -324,9 +348,9 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
                     if files.digest(target) != recorded:
                         raise RunError(f"{shown(archive)} is damaged: {name} has other content than was exported")
                 write_json(temporary / _CONTENTS, about)
-    except FileNotFoundError:
-        raise RunError(f"{shown(archive)} is missing") from None
-    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
+    except OSError as error:
+        raise RunError(f"{shown(archive)} cannot be read or unpacked: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # the last: it is encrypted
         raise RunError(f"{shown(archive)} is no whole zip of a run: {error}") from error
     return Run(folder / about["run"])
 
@@ -335,9 +359,11 @@ def _check_names(archive: Path, about: Any, bundle: zipfile.ZipFile) -> None:
     """Raises RunError unless the zip holds exactly the files that it lists, with safe names and the sizes it says."""
     sizes = {entry.filename: entry.file_size for entry in bundle.infolist() if entry.filename != _CONTENTS}
     try:
-        listed = {name: recorded["bytes"] for name, recorded in about["files"].items()}
+        listed = {name: int(recorded["bytes"]) for name, recorded in about["files"].items()}
         names = [*listed, str(about["run"]) + "/manifest.json"]
-    except (TypeError, KeyError, AttributeError):
+        if len(names[-1].split("/")) != 7:
+            raise ValueError(about["run"])
+    except (TypeError, KeyError, AttributeError, ValueError):
         raise RunError(f"{shown(archive)} was not written by runs.export") from None
     for name in names:
         parts = name.replace("\\", "/").split("/")

@@ -201,7 +201,7 @@ class RunSettings(Checked):
     variant: str
     labels: str = choice("categorical", "categorical", "continuous")
     fold: int = limits(0, 0)
-    seed: int = limits(0, 0)
+    seed: int = limits(0, 0, 2**32 - 1)
     tag: str | None = None
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
     data: DataSettings = DataSettings()
@@ -417,18 +417,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data.size": 256,
         "model.weights": "random",
         "model.block_stride": 1,
-        "training.warm_up_epochs": 3,
-        "training.joint_epochs": 5,
-        "training.last_layer_epochs": 2,
-        "training.lr_backbone": 2e-4,
-        "training.lr_prototypes": 3e-3,
+        "training.warm_up_epochs": 1,
+        "training.joint_epochs": 3,
+        "training.last_layer_epochs": 1,
+        "training.lr_backbone": 5e-5,
+        "training.lr_prototypes": 6e-3,
         "training.lr_last_layer": 1e-2,
         "training.joint_halve_every": 2,
-        "training.pretrain_epochs": 12,
+        "training.pretrain_epochs": 8,
         "training.pretrain_lr": 1e-3,
-        "training.pretrain_halve_every": 4,
-        "training.baseline_epochs": 3,
+        "training.pretrain_halve_every": 3,
+        "training.baseline_epochs": 2,
         "training.baseline_halve_every": 1,
+        "training.batch_size": 10,
         "training.batchnorm_images": 300,
         "training.batchnorm_frozen": True,
     },

@@ -2,10 +2,12 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
-from insightr_nb import explorer, files
+from insightr_nb import explorer, files, runs
+from insightr_nb.data import synthetic
 from insightr_nb.runs import Run
 
 
@@ -52,7 +54,7 @@ def test_a_run_on_other_data_than_the_store_now_holds(copied, tmp_path):
 
 def test_an_unfinished_run_is_not_offered(copied):
     copied.update(state="failed", error="x")
-    assert explorer.finished_runs() == []
+    assert explorer.finished_runs() == ([], [])
 
 
 def test_nothing_is_computed_again_that_did_not_change(copied, monkeypatch):
@@ -81,8 +83,13 @@ def test_what_if_and_back(copied):
     tab.set_label.click()
     assert tab.table.value != before
     assert "→ 4.00" in tab.changes.value
-    tab.label.value = 99.0  # outside the range: the widget keeps to its limit
-    assert tab.label.value == pytest.approx(tab.e.labels.max())
+    tab.reset.click()
+    tab.set_label.click()  # as it is shown, rounded: no change
+    assert (tab.table.value, tab.changes.value) == (before, "")
+    tab.label.value = 99.0
+    tab.set_label.click()
+    assert "label 99: must be from -0.90 to 4.90" in tab.message.value
+    assert tab.table.value == before
 
 
 def test_the_map_leads_to_a_prototype(copied):
@@ -118,3 +125,112 @@ def test_boxes_and_maps_are_those_of_explain(copied):
     assert tab.top.tolist() == e.top(3).tolist()
     assert np.array_equal(tab.boxes, e.boxes[e.top(3)])
     assert np.asarray(tab.maps) == pytest.approx(e.maps, abs=1e-4)
+
+
+# -- own images -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(copied, tmp_path):
+    """The app, and files: a fundus, a bright rectangle on black, one that is nearly black."""
+    cv2.imwrite(str(tmp_path / "eye.png"), synthetic.photograph(3, 5, 200).image[..., ::-1])
+    scan = np.zeros((200, 300, 3), np.uint8)
+    scan[60:120, 20:280] = 180
+    cv2.imwrite(str(tmp_path / "scan.png"), scan)
+    cv2.imwrite(str(tmp_path / "black.png"), np.full((200, 200, 3), 3, np.uint8))
+    app = explorer.Explorer()
+    return app, app.tabs.children[0]
+
+
+def test_the_warning_stays_as_long_as_the_image_is_shown(own, tmp_path):
+    app, tab = own
+    tab.explain_own(tmp_path / "eye.png")
+    assert tab.message.value == ""
+    tab.explain_own(f' "{tmp_path / "scan.png"}" ')  # as people paste it
+    assert "No disc found" in tab.message.value
+    tab.count.value = 5
+    app.tabs.selected_index = 1
+    app.tabs.selected_index = 0
+    assert "No disc found" in tab.message.value
+    assert "scan.png" in tab.headline.value
+    tab.back.click()
+    assert tab.message.value == ""
+
+
+def test_a_file_that_fails_changes_nothing(own, tmp_path):
+    _, tab = own
+    tab.explain_own(tmp_path / "eye.png")
+    tab.view.value = "original"
+    picture, headline = tab.picture.value, tab.headline.value
+    tab.explain_own(tmp_path / "black.png")
+    assert "nearly black" in tab.message.value
+    tab.view.value = "normalised"
+    tab.view.value = "original"
+    assert (tab.picture.value, tab.headline.value) == (picture, headline)
+
+
+def test_the_slider_leaves_an_own_image_and_what_if_is_about_the_image_shown(own, tmp_path):
+    app, tab = own
+    tab.explain_own(tmp_path / "eye.png")
+    app.tabs.selected_index = 2
+    what_if = app.tabs.children[2]
+    assert "image eye.png" in what_if.table.value
+    assert f"{tab.own.prediction:.2f}" in what_if.table.value
+    what_if.off.value = tuple(range(5))
+    weights = tab.own.weights.astype(float)
+    weights[:5] = 0
+    assert f"what if {weights @ what_if.e.labels / weights.sum():.2f}" in what_if.chart.value
+    app.tabs.selected_index = 0
+    tab.index.value = 7
+    assert tab.e.predictions["image_id"][7] in tab.headline.value
+    app.tabs.selected_index = 2
+    assert tab.e.predictions["image_id"][7] in what_if.table.value
+
+
+# -- which run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_asked_for_in_another_spelling(copied, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    app = explorer.Explorer(f"{copied.path.relative_to(tmp_path)}/")
+    assert app.chooser.value == str(copied.path.resolve())
+    assert len(app.tabs.children) == 4
+
+
+def test_a_run_that_is_asked_for_and_not_there_is_named(copied):
+    missing = copied.path.with_name("fold2")
+    app = explorer.Explorer(missing)
+    assert f"{files.shown(missing)} is missing. Make it with: papermill" in app.notice
+    assert app.tabs.children == ()
+    app.chooser.value = str(copied.path.resolve())  # the others are still offered
+    assert len(app.tabs.children) == 4
+
+
+@pytest.mark.parametrize("content", ['{"state": ', "{}"])
+def test_one_damaged_manifest_leaves_the_other_runs(copied, content):
+    other = copied.path.with_name("fold1")
+    shutil.copytree(copied.path, other)
+    (other / "manifest.json").write_text(content)
+    app = explorer.Explorer()
+    assert len(app.tabs.children) == 4
+    assert "fold1/manifest.json" in app.notice
+
+
+def test_look_again_keeps_what_is_open(copied):
+    shutil.copytree(copied.path, copied.path.with_name("fold1"))
+    app = explorer.Explorer()
+    tabs = app.tabs.children
+    tabs[0].index.value = 4
+    app.again.click()
+    assert app.tabs.children is tabs
+    assert tabs[0].index.value == 4
+
+
+def test_a_run_from_a_zip_shows_the_images_that_came_along(copied, tmp_path, monkeypatch):
+    archive = runs.export(copied, tmp_path / "run.zip", test_images=6)
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
+    runs.load(archive)
+    tab = explorer.Explorer().tabs.children[0]
+    assert tab.index.max == len(tab.order) - 1 < len(tab.e.predictions) - 1
+    tab.index.value = tab.index.max
+    assert tab.e.predictions["image_id"][tab.order[-1]] in tab.headline.value

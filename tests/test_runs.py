@@ -63,7 +63,8 @@ def test_an_error_is_written_down_and_goes_on_up(tmp_path):
     with pytest.raises(ValueError, match="boom"), run.working():
         raise ValueError("boom")
     assert run.state == "failed"
-    with pytest.raises(RunError, match=r"failed: ValueError: boom.*-p fold 3 -p tag trial"):
+    message = "failed: ValueError: boom.*-p fold 3 -p tag trial -p overrides '{.losses.k.: 1}'"
+    with pytest.raises(RunError, match=message):
         run.require_finished()
 
 

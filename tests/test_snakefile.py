@@ -31,25 +31,36 @@ def jobs(text: str) -> dict[str, int]:
     ("words", "expect"),
     [
         ([], {"prepare": 1, "backbone": 10, "train": 45, "tables": 1, "ablations": 1, "all": 1}),
-        (["sweeps"], {"prepare": 1, "backbone": 2, "sweep": 8, "sweeps": 1}),
+        (["sweeps", "--config", "sweep=epsilon:1e-5,1e-3", "sweep_folds=1"],
+         {"prepare": 1, "backbone": 1, "sweep": 2, "curves": 1, "sweeps": 1}),
+        (["sweeps"], {"prepare": 1, "backbone": 2, "sweep": 8, "curves": 1, "sweeps": 1}),
         (
             ["--config", "preset=smoke"],
             {"prepare": 1, "backbone": 6, "train": 27, "tables": 1, "ablations": 1, "all": 1},
         ),
         (SMALL, {"prepare": 1, "backbone": 1, "train": 1, "tables": 1, "ablations": 1, "all": 1}),
     ],
-    ids=["tables", "sweeps", "smoke", "one run"],
+    ids=["tables", "another sweep", "sweeps", "smoke", "one run"],
 )
 def test_what_it_makes(tmp_path, words, expect):
     text = snakemake(tmp_path, "--dry-run", *words).communicate()[0]
     assert {k: v for k, v in jobs(text).items() if k != "total"} == expect, text[-2000:]
 
 
-def test_an_unknown_variant_is_named(tmp_path):
-    process = snakemake(tmp_path, "--dry-run", "--config", "preset=smoke", "variants=insight")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("variants=insight", "variant = 'insight': did you mean 'insightr'"),
+        ("varients=insightr", "--config varients: did you mean 'variants'"),
+        ("folds=5", "fold = 4: folds count from 0 to 2"),
+        ("sweep=foo:1,2", "sweep over 'foo': .*Known: prototypes"),
+    ],
+)
+def test_what_is_unknown_is_named(tmp_path, given, message):
+    process = snakemake(tmp_path, "--dry-run", "--config", "preset=smoke", given)
     text = process.communicate()[0]
     assert process.returncode != 0
-    assert "variant = 'insight': did you mean 'insightr'" in text
+    assert re.search(message, text), text[-2000:]
 
 
 def test_after_a_kill_the_same_command_finishes_what_is_missing(tmp_path):

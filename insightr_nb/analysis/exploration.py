@@ -100,7 +100,7 @@ class Exploration:
         """Share of the test images with the prototype in the top 5: "all", then by label (or by its quintile)."""
         used = (self.top5 == prototype).any(axis=1)
         targets = self.predictions["target"]
-        by_label = targets if targets.nunique() <= 11 else pd.qcut(targets, 5)
+        by_label = targets if targets.nunique() <= 11 else pd.qcut(targets, 5, duplicates="drop")
         shares = pd.Series(used).groupby(by_label.to_numpy()).mean()
         return pd.concat([pd.Series({"all": used.mean()}), shares])
 
@@ -108,7 +108,7 @@ class Exploration:
         """Numbers of available test images by "table" (in order) or "error" (largest first); of one label if given."""
         chosen = np.flatnonzero(self.available)
         if label is not None:
-            chosen = chosen[self.predictions["target"].to_numpy() == label]
+            chosen = chosen[self.predictions["target"].to_numpy()[chosen] == label]
         if by == "error":
             error = (self.predictions["prediction"] - self.predictions["target"]).abs().to_numpy()[chosen]
             chosen = chosen[np.argsort(-error, kind="stable")]

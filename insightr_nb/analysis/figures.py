@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from insightr_nb import files
-from insightr_nb.analysis.explanation import Explanation, LoadedRun
+from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, LoadedRun
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
 from insightr_nb.model.prototypes import similarity
@@ -25,8 +25,8 @@ _STAGE_COLOURS = {"regression": "0.93", "warm-up": "#fdf1d8", "joint": "#e8f0fa"
 
 def save(figure: Figure, path: Path) -> Path:
     """PNG at 130 dots an inch, folders made as needed. Returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    with files.atomic(path) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png")
     return path
 
 
@@ -236,8 +236,13 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     return figure
 
 
-def write_explanation(run: LoadedRun, e: Explanation, folder: Path, name: str, count: int = 5) -> tuple[Path, Path]:
-    """An explanation as `<name>.png` and `<name>.json` in a folder; numbers in the labels' units and in pixels."""
+def write_explanation(
+    run: LoadedRun, e: Explanation, folder: Path, name: str, count: int = 5, folds: FoldsExplanation | None = None
+) -> tuple[Path, Path]:
+    """An explanation as `<name>.png` and `<name>.json` in a folder; numbers in the labels' units and in pixels.
+
+    folds: what several runs say of the same image; mean and spread of their predictions are written as well.
+    """
     sources = e.prototype_sources.set_index("prototype")
     content = {
         "note": "Research software, no medical device: nothing here may be used for a diagnosis.",
@@ -261,6 +266,9 @@ def write_explanation(run: LoadedRun, e: Explanation, folder: Path, name: str, c
             for j in e.top(count)
         ],
     }
+    if folds is not None:
+        predictions = [other.prediction for other in folds.explanations]
+        content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
     files.write_json(folder / f"{name}.json", content)
     title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"
     return save(explanation(run, e, title=title), folder / f"{name}.png"), folder / f"{name}.json"

@@ -71,8 +71,8 @@ def sweeps(settings: TableSettings) -> pd.DataFrame:
     if not wanted:
         return pd.DataFrame(columns=["parameter", "value", "fold", "mae", "accuracy", "sparsity", "diversity"])
     frame = tables.collect(wanted).frame
-    split = frame["tag"].str.partition("-")
-    frame = frame.assign(parameter=split[0], value=split[2].astype(float))
+    values = [float(value) for run in wanted for value in run.changes().values()]  # one override each
+    frame = frame.assign(parameter=frame["tag"].str.partition("-")[0], value=values)
     columns = ["parameter", "value", "fold", "mae", "accuracy", "kappa", "sparsity", "diversity"]
     return frame[columns].sort_values(columns[:3]).reset_index(drop=True)
 

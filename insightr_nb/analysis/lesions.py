@@ -13,7 +13,7 @@ from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.metrics import interval, top_prototypes
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import network_input
-from insightr_nb.data.masks import lesion_masks
+from insightr_nb.data.masks import lesion_masks, masked
 from insightr_nb.errors import DataError
 from insightr_nb.model.network import ResNetRegressor
 from insightr_nb.model.receptive_field import follow
@@ -96,11 +96,15 @@ def lesion_report(
     """How often maps point at lesions: a row an image (with lesions), method and kind of lesion ("any" for all).
 
     Columns: method, image_id, target, lesion, pointing, mass_ratio, chance (share of the cells inside the disc whose
-    centre is on a lesion: what a cell drawn at random hits). folder: of masks; limit: at most so many test images,
-    evenly spread over the table.
+    centre is on a lesion: what a cell drawn at random hits). folder: of masks; test images without any are left out;
+    limit: at most so many of the others, evenly spread over the table.
+
+    Raises DataError where no test image has masks, or none has a lesion.
     """
     table = run.run.table("predictions.csv")
-    chosen = np.arange(len(table)) if limit is None else np.linspace(0, len(table) - 1, limit).astype(int)
+    chosen = np.flatnonzero(table["image_id"].isin(masked(run.store, table["image_id"], folder)))
+    if limit is not None:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, min(limit, len(chosen))).astype(int)]
     every = methods(run, baseline)
     rows = []
     for n in np.unique(chosen):
@@ -152,14 +156,35 @@ def lesion_table(report: pd.DataFrame, mild: float = 2.0) -> pd.DataFrame:
 
 
 def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
-    """The same of the prototypes: prototype, label, lesion area in the box, and whether its centre is on a lesion."""
-    rows = []
-    for p in run.run.table("prototypes.csv").itertuples():
+    """The same of the prototypes on their source images, those that have masks: prototype, label, pointing (whether the
+    centre of its cell is on a lesion), chance, mass_ratio of its map, shares of lesions in its box and in the disc.
+
+    NaN where the source image has no lesion: there is nothing to point at.
+    """
+    rows, maps = [], run.similarity(run.run.array("prototype_maps.npy"))  # (m, H, W)
+    table = run.run.table("prototypes.csv")
+    centres = run.grid.centre(np.arange(run.grid.cells))
+    for p in table[table["image_id"].isin(masked(run.store, table["image_id"], folder))].itertuples():
         lesion = np.any(list(lesion_masks(run.store, p.image_id, folder).values()), axis=0)
-        inside = lesion[p.y0 : p.y1, p.x0 : p.x1]
-        centres = run.grid.centre(np.array([p.row, p.col]))
-        row, col = np.clip(np.rint(centres).astype(int), 0, len(lesion) - 1)
-        rows.append({"prototype": p.prototype, "label": p.label, "image has lesions": bool(lesion.any()),
-                     "centre on a lesion": bool(lesion[row, col]), "lesion share of the box": inside.mean(),
-                     "lesion share of the image": lesion.mean()})  # fmt: skip
+        disc = (run.store.image(run.store.row(p.image_id)) != GROUND).any(axis=2)
+        hits, within = at_centres(centres, lesion), at_centres(centres, disc)
+        some = bool(lesion.any())
+        rows.append({
+            "prototype": p.prototype, "label": p.label,
+            "pointing": float(hits[p.row, p.col]) if some else np.nan,
+            "chance": hits[within].mean() if some and within.any() else np.nan,
+            "mass_ratio": mass_ratio(run.grid.upsample(maps[p.prototype]), lesion, disc),
+            "lesions in its box": lesion[p.y0 : p.y1, p.x0 : p.x1].mean(), "lesions in the disc": lesion[disc].mean(),
+        })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def by_kind(report: pd.DataFrame) -> pd.DataFrame:
+    """`lesion_report` by kind of lesion and method: images, and means with 95 % intervals."""
+    rows = {}
+    for key, own in report[report["lesion"] != "any"].groupby(["lesion", "method"], sort=False):
+        measures = {m: interval(own[m]) for m in ("pointing", "mass_ratio")}
+        rows[key] = {"images": len(own), "chance": own["chance"].mean()} | {
+            f"{m}{end}": v for m, found in measures.items() for end, v in zip(("", " low", " high"), found, strict=True)
+        }
+    return pd.DataFrame(rows).T.astype({"images": int}).rename_axis(["lesion", "method"])

@@ -52,7 +52,9 @@ def top_prototypes(weights: np.ndarray, top: int = 5) -> np.ndarray:
 def diversity(weights: np.ndarray, top: int = 5, share: float = 0.01) -> int:
     """How many prototypes are among the `top` contributions of at least `share` of the images. weights: (N, m)."""
     weights = np.asarray(weights, float)
-    count = np.bincount(top_prototypes(weights, top).ravel(), minlength=weights.shape[1])
+    best = top_prototypes(weights, top)  # (N, top)
+    contributes = np.take_along_axis(weights, best, axis=1) > 0  # with few switched on, others fill the top
+    count = np.bincount(best[contributes], minlength=weights.shape[1])
     return int((count >= share * len(weights) * (1 - 1e-12)).sum())
 
 
@@ -81,11 +83,15 @@ def summary(
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and its 95 % bootstrap interval over images (percentiles of 2000 resamples); NaN is left out."""
+    """Mean and its 95 % bootstrap interval over images (percentiles of 2000 resamples); NaN is left out.
+
+    A single value has no interval: NaN.
+    """
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
-    if len(values) < 2 or np.ptp(values) == 0:
-        mean = float(values.mean()) if len(values) else float("nan")
-        return mean, mean, mean
+    if len(values) < 2:
+        return float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan")
+    if np.ptp(values) == 0:
+        return (float(values.mean()),) * 3
     found = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=seed).confidence_interval
     return float(values.mean()), float(found.low), float(found.high)

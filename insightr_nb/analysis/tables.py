@@ -68,7 +68,11 @@ class TableSettings(Checked):
     def __post_init__(self):
         super().__post_init__()
         for field in ("variants", "continuous", "shown"):
-            for name in self.names(field):
+            names = self.names(field)
+            if len(set(names)) < len(names) or (field == "variants" and not names):
+                raise SettingsError(f"{field} = {getattr(self, field)!r}: names each once"
+                                    + ", and at least one" * (field == "variants"))  # fmt: skip
+            for name in names:
                 if name not in NAMES:
                     raise SettingsError(f"{field} = {getattr(self, field)!r}: unknown variant {name!r}; "
                                         f"{suggest(name, [v for v in VARIANTS if v in NAMES])}")  # fmt: skip
@@ -110,6 +114,11 @@ class Results:
         return self.frame.loc[
             self.frame["state"] != "finished", ["variant", "labels", "fold", "tag", "state", "command"]
         ]
+
+    @property
+    def grades(self) -> bool:
+        """Whether the labels are grades, so that they can be confused."""
+        return bool(self.frame["accuracy"].notna().any())
 
     @property
     def scale(self) -> LabelScale:
@@ -225,7 +234,7 @@ def table1(results: Results, variants: Iterable[str], labels: str = "categorical
                 text = f"{mean:.{digits[name]}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits[name]}f}")
             row[f"{title} {arrow}"] = text
         for name in PAPER.columns if paper else ():
-            value = PAPER.loc[variant, name]
+            value = PAPER.loc[variant, name] if variant in PAPER.index else None
             title = METRICS[name.removesuffix("_paper")][0]
             row[f"{title}, paper (EyePACS)"] = f"{value[0]:g} ± {value[1]:g}" if value else "-"
         rows[NAMES[variant]] = row
@@ -240,7 +249,7 @@ def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
     texts = {
         ".csv": plain.to_csv(index=False),
         ".md": plain.to_markdown(index=False, disable_numparse=True) + f"\n\n{caption}\n",
-        ".tex": latex.style.hide(axis="index").format(escape=None).to_latex(hrules=True, caption=caption),
+        ".tex": latex.style.hide(axis="index").format(escape=None).to_latex(hrules=True, caption=_latex(caption)),
     }
     written = []
     for suffix, text in texts.items():
@@ -248,6 +257,12 @@ def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
             temporary.write_text(text, encoding="utf-8")
         written.append(path.with_suffix(suffix))
     return written
+
+
+def _latex(text: str) -> str:
+    for sign in "_%&#":
+        text = text.replace(sign, "\\" + sign)
+    return text
 
 
 # -- statistics -------------------------------------------------------------------------------------------------------
@@ -338,12 +353,14 @@ def sweep(settings: TableSettings, parameter: str, values: Iterable[float], fold
 
 
 def finished_sweeps(settings: TableSettings) -> list[RunSettings]:
-    """The runs of sweeps that are finished, found by their tags."""
+    """The runs of sweeps that are finished: tagged `<parameter>-<value>`, and with no other override than it."""
     folder = runs.run_directory(settings.run("insightr", 0)).parent
     found = []
     for path in sorted(folder.glob("fold*-*-*")):
         fold, _, tag = path.name.removeprefix("fold").partition("-")
-        parameter, _, value = tag.partition("-")
+        parameter = tag.partition("-")[0]
         if parameter in SWEEPS and Run(path).state == "finished":
-            found += sweep(settings, parameter, [float(value)], [int(fold)])
+            overrides = Run(path).manifest["overrides"]
+            if set(overrides) == {SWEEPS[parameter]}:
+                found.append(settings.run("insightr", int(fold), overrides=overrides, tag=tag))
     return found

@@ -15,6 +15,7 @@ from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import network_input
+from insightr_nb.data.prepare import photograph, prepared
 from insightr_nb.settings import RESULT_PARAMETERS
 
 PARAMETERS = (*RESULT_PARAMETERS, "masks", "image", "images")  # of notebook 08
@@ -62,7 +63,8 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
     """Remove patches step by step, largest contribution first, and in random order among the same kind of cells.
 
     rows: of predictions.csv. Columns: image_id, order ("contribution" or "random"), removed (patches), change
-    (|prediction - that of the whole image|). A faithful explanation changes the prediction sooner than chance.
+    (|prediction - that of the whole image|), removable (share of the contributions in cells that show more image than
+    ground; only these can be removed). A faithful explanation changes the prediction sooner than chance.
     """
     table = run.run.table("predictions.csv")
     weights, distances = run.run.array("weights.npy"), run.run.array("distances.npy")
@@ -73,12 +75,13 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
         sums = evidence(weights[n], distances[n])
         boxes = [run.grid.box(*cell) for cell in np.ndindex(*sums.shape)]
         shown = [i for i, (x0, y0, x1, y1) in enumerate(boxes) if (image[y0:y1, x0:x1] != GROUND).mean() > 0.5]
-        best = sorted(shown, key=lambda i: -sums.flat[i])
+        removable = float(sums.flat[shown].sum() / sums.sum())
+        best = sorted(rng.permutation(shown), key=lambda i: -sums.flat[i])  # of equals, in random order
         for order, cells in (("contribution", best), ("random", list(rng.permutation(shown)))):
             counts = np.arange(min(steps, len(cells)) + 1)
             changed = predict(run, np.stack([removed(image, [boxes[i] for i in cells[:k]]) for k in counts]))
             found += [{"image_id": table["image_id"][n], "order": order, "removed": int(k),
-                       "change": abs(p - changed[0])}
+                       "change": abs(p - changed[0]), "removable": removable}
                       for k, p in zip(counts, changed, strict=True)]  # fmt: skip
     return pd.DataFrame(found)
 
@@ -107,29 +110,37 @@ def _warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]  # OpenCV's order is BGR
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def _brighter(image: np.ndarray, by: float = 1.15) -> np.ndarray:
-    ground = (image == GROUND).all(axis=2, keepdims=True)
-    return np.where(ground, image, np.clip(image * by, 0, 255).astype(np.uint8))
+    return np.clip(image * by, 0, 255).astype(np.uint8)
 
 
-CHANGES = {"JPEG quality 50": _jpeg, "shift by 1.5 %": _shift, "rotation by 5°": _rotate, "15 % brighter": _brighter}
+CHANGES = {"JPEG quality 50": _jpeg, "shift by 1.5 %": _shift, "rotation by 5°": _rotate}  # of the prepared image
+_OF_THE_PHOTOGRAPH = {"15 % brighter": _brighter}  # before it is prepared: the normalisation removes most of it
 
 
 @torch.no_grad()
 def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
-    """What small changes of the image do: change, image_id, overlap of the top 5 (0 to 1), move of the prediction."""
+    """What small changes of the image do: change, image_id, overlap of the top 5 (0 to 1), move of the prediction.
+
+    Brightness is changed in the original photograph, which must still be there.
+    """
     table = run.run.table("predictions.csv")
     found = []
     for n in rows:
-        image = run.store.image(run.store.row(table["image_id"][n]))
-        batch = np.stack([image, *(change(image) for change in CHANGES.values())])
+        row = run.store.row(table["image_id"][n])
+        image = run.store.image(row)
+        raw = photograph(run.store.table["source"][row], run.store.settings.size)
+        changed = [change(image) for change in CHANGES.values()]
+        changed += [prepared(change(raw), run.store.settings) for change in _OF_THE_PHOTOGRAPH.values()]
+        batch = np.stack([image, *changed])
         output = run.network(network_input(torch.from_numpy(batch), run.settings.model))
         predictions = run.store.scale.to_user(output.prediction.double()).numpy()
         top = top_prototypes(output.weights.numpy())
-        for i, name in enumerate(CHANGES, start=1):
+        for i, name in enumerate((*CHANGES, *_OF_THE_PHOTOGRAPH), start=1):
             found.append({"change": name, "image_id": table["image_id"][n],
                           "overlap": len(set(top[0]) & set(top[i])) / top.shape[1],
                           "moved": abs(predictions[i] - predictions[0])})  # fmt: skip

@@ -117,6 +117,8 @@ def _are_grades(labels: pd.Series, scale: LabelScale) -> bool:
     return bool((labels == labels.round()).all() and scale.maximum - scale.minimum <= 10)
 
 
+_NO_PATIENTS = "patients are not known: every image counts as one of its own"
+
 # -- the data sets ----------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +145,8 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
             line = frame.index[frame[patient] == ""][0]
             raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
         rows["patient_id"] = frame[patient]
+    else:
+        notes = [*notes, _NO_PATIENTS + "; give patient_column if the table knows them"]
     if settings.split_column:
         split = frame[tables.column(frame, settings.split_column, (), "split_column", path)]
         rows["split"] = tables.splits(split, path)
@@ -241,13 +245,13 @@ def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list
     frame = tables.read(path)
     columns = [tables.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
     rows, notes = _rows(frame, *columns, images, path)
-    return rows.reset_index(drop=True), [*notes, "patients are not known: every image counts as one of its own"]
+    return rows.reset_index(drop=True), [*notes, _NO_PATIENTS]
 
 
 def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     inner = folder / "B. Disease Grading"
     folder = inner if inner.is_dir() else folder
-    parts, notes = [], ["patients are not known: every image counts as one of its own"]
+    parts, notes = [], [_NO_PATIENTS]
     for letter, part, name in (("a", "train", "Training"), ("b", "test", "Testing")):
         images = folder / "1. Original Images" / f"{letter}. {name} Set"
         path = folder / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
@@ -271,9 +275,12 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
         raise DataError(
             "dataset = 'retinamnist' needs the package medmnist: pip install insightr_nb[retinamnist]"
         ) from None
-    side = next((s for s in (28, 64, 128, 224) if s >= settings.size), 224)
-    notes = [f"{side} px is its largest size, so images of {settings.size} px are enlarged"] * (side < settings.size)
-    archive = folder / ("retinamnist.npz" if side == 28 else f"retinamnist_{side}.npz")
+    sides = {28: "retinamnist.npz"} | {s: f"retinamnist_{s}.npz" for s in (64, 128, 224)}
+    there = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)
+    side = next((s for s in there if s >= settings.size), there[-1])  # the smallest that is large enough
+    enlarged = f"{side} px is the largest size there, so images of {settings.size} px are enlarged"
+    notes = [enlarged] * (side < settings.size)
+    archive = folder / sides[side]
     unpacked, parts = folder / f"retinamnist_{side}_png", []
     for part in ("train", "val", "test"):
         try:
@@ -292,7 +299,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
         rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
         sources = [str(file) for file in files]
         parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))
-    return pd.concat(parts, ignore_index=True), [*notes, "patients are not known: every image counts as one of its own"]
+    return pd.concat(parts, ignore_index=True), [*notes, _NO_PATIENTS]
 
 
 CATALOG: dict[str, DataSet] = {

@@ -25,6 +25,7 @@ class Disc:
     y: float
     radius: float
     cropped: bool = False  # no edge was found: the photograph is bright into its corners
+    fitted: bool = True  # half of the outline lies on a circle; else it may be no fundus photograph
 
 
 def find_disc(image: np.ndarray) -> Disc:
@@ -59,9 +60,11 @@ def find_disc(image: np.ndarray) -> Disc:
     (x, y), radius = cv2.minEnclosingCircle(outline.astype(np.float32))
     inside = ((outline > 2) & (outline < [columns - 3, rows - 3])).all(axis=1)
     if radius > 0.55 * max(rows, columns) and inside.mean() < 0.5:  # bright corners: already cropped
-        return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True)
+        return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True, fitted=False)
+    enclosing = x, y, radius
     x, y, radius = _fit_circle(outline[inside], x, y, radius)
     x, y, radius = _fit_circle(_steepest(grey, x, y, radius), x, y, radius)
+    fitted = (x, y, radius) != enclosing
     coarse = radius < 70 and step > 1
     x, y, radius = (x + 0.5) * step, (y + 0.5) * step, (radius + 0.5) * step
     if radius < 0.2 * min(height, width):
@@ -69,8 +72,8 @@ def find_disc(image: np.ndarray) -> Disc:
     if coarse:  # a small fundus in a wide frame: look again, more closely
         left, top = max(0, int(x - 1.3 * radius)), max(0, int(y - 1.3 * radius))
         closer = find_disc(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
-        return Disc(left + closer.x, top + closer.y, closer.radius, closer.cropped)
-    return Disc(x, y, radius)
+        return Disc(left + closer.x, top + closer.y, closer.radius, closer.cropped, closer.fitted)
+    return Disc(x, y, radius, fitted=fitted)
 
 
 def _brightness(grey: np.ndarray) -> float:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from insightr_nb.data import splits
@@ -38,11 +40,15 @@ class Part:
 
 
 class Epoch(Dataset):
-    """The images of one training epoch: balanced, shuffled, rotated and scaled, all drawn from (seed, epoch)."""
+    """The images of one training epoch: balanced, shuffled, rotated and scaled, all drawn from (seed, epoch).
 
-    def __init__(self, part: Part, settings: TrainingSettings, seed: int, epoch: int):
+    on_device: `batches` rotates and scales whole batches on the device, so that an image costs the loader a copy.
+    """
+
+    def __init__(self, part: Part, settings: TrainingSettings, seed: int, epoch: int, on_device: bool = False):
         rng = np.random.default_rng([seed, epoch])
         self.part, self.fill = part, settings.fill
+        self.on_device = on_device
         self.order = splits.balanced(part.strata, rng)
         self.angles = rng.uniform(0, settings.rotation, len(self.order))  # degrees
         self.scales = rng.uniform(settings.scale_min, settings.scale_max, len(self.order))
@@ -53,7 +59,10 @@ class Epoch(Dataset):
     def __getitem__(self, i: int):
         position = self.order[i]
         image = self.part.images[self.part.rows[position]]
-        return augment(image, self.angles[i], self.scales[i], self.fill), self.part.targets[position]
+        target = self.part.targets[position]
+        if self.on_device:
+            return np.array(image), target
+        return augment(image, self.angles[i], self.scales[i], self.fill), target
 
 
 class InOrder(Dataset):
@@ -77,15 +86,33 @@ def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndar
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))
 
 
-def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of (images (B, S, S, 3) uint8, targets (B,) float32) on the device.
+def augment_batch(images: torch.Tensor, angles: np.ndarray, scales: np.ndarray, fill: int) -> torch.Tensor:
+    """`augment` for a batch, on its device. images: (B, S, S, 3) uint8; angles, scales: (B,). Returns the same form."""
+    angle, scale = (torch.as_tensor(v, dtype=torch.float32).to(images.device) for v in (np.radians(angles), scales))
+    cosine, sine, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros_like(angle)
+    back = torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(-1, 2, 3)  # from result to image
+    x = images.permute(0, 3, 1, 2).float() - fill  # (B, 3, S, S); what lies outside is 0
+    grid = F.affine_grid(back, x.shape, align_corners=False)
+    x = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False) + fill
+    return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
-    On CUDA, worker processes fill pinned memory and the copy is asynchronous; on a CPU the cores are the network's.
-    """
+
+def loader_options(device: torch.device) -> dict[str, Any]:
+    """With CUDA, processes fill pinned memory, from which a copy is asynchronous; a CPU's cores are the network's."""
     cuda = device.type == "cuda"
-    loader = DataLoader(dataset, batch_size, num_workers=4 if cuda else 0, pin_memory=cuda)
-    for images, targets in loader:
-        yield images.to(device, non_blocking=True), targets.to(device, torch.float32, non_blocking=True)
+    return {"num_workers": 4 if cuda else 0, "pin_memory": cuda}
+
+
+def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of (images (B, S, S, 3) uint8, targets (B,) float32) on the device, in the order of the dataset."""
+    start = 0
+    for images, targets in DataLoader(dataset, batch_size, **loader_options(device)):
+        images = images.to(device, non_blocking=True)
+        if isinstance(dataset, Epoch) and dataset.on_device:
+            rows = slice(start, start + len(images))
+            images = augment_batch(images, dataset.angles[rows], dataset.scales[rows], dataset.fill)
+        start += len(images)
+        yield images, targets.to(device, torch.float32, non_blocking=True)
 
 
 def network_input(images: torch.Tensor, settings: ModelSettings) -> torch.Tensor:
@@ -94,4 +121,4 @@ def network_input(images: torch.Tensor, settings: ModelSettings) -> torch.Tensor
     if settings.input_values == "imagenet":
         mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
         x = (x - mean) / std
-    return x.flip(1).contiguous(memory_format=torch.channels_last) if settings.channels == "bgr" else x
+    return (x.flip(1) if settings.channels == "bgr" else x).contiguous(memory_format=torch.channels_last)

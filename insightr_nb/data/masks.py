@@ -1,5 +1,7 @@
 """Where lesions are: masks that come with the synthetic data, or a user's folder of them, as the network sees them."""
 
+import glob
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,16 @@ from insightr_nb.errors import DataError
 
 def has_masks(store: Store, folder: str | Path | None) -> bool:
     return folder is not None or store.settings.dataset == "synthetic"
+
+
+def masked(store: Store, image_ids: Iterable[str], folder: str | Path | None = None) -> list[str]:
+    """Those of the images that have masks. Raises DataError when none has."""
+    image_ids = list(dict.fromkeys(image_ids))
+    found = image_ids if folder is None else [i for i in image_ids if _paths(store, Path(folder), i)]
+    if not found:
+        raise DataError(f"{folder}: no mask <image_id>_<lesion>.png of any of {len(image_ids)} images, whose ids look "
+                        f"like {image_ids[0]!r}")  # fmt: skip
+    return found
 
 
 def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) -> dict[str, np.ndarray]:
@@ -29,7 +41,7 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
         drawn = synthetic.photograph(int(index), int(seed), render_size(settings.size))
         image, masks = drawn.image, drawn.masks
     else:
-        image, masks = None, _read(Path(folder), image_id)
+        image, masks = None, _read(store, Path(folder), image_id)
     if settings.preparation == "resize":
         return {name: graham.resize(mask.astype(np.float32), settings.size, 0) >= 0.5 for name, mask in masks.items()}
     if image is None:
@@ -49,8 +61,17 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
     return placed
 
 
-def _read(folder: Path, image_id: str) -> dict[str, np.ndarray]:
-    paths = sorted(folder.glob(f"{image_id}_*.png"))
+def _paths(store: Store, folder: Path, image_id: str) -> dict[str, Path]:
+    """{lesion: file}; of the image alone, not of another whose id begins with this one's."""
+    ids = store.table["image_id"]
+    longer = [f"{Path(i).name}_" for i in ids[ids.str.startswith(f"{image_id}_")]]
+    found = (folder / image_id).parent.glob(f"{glob.escape(Path(image_id).name)}_*.png")
+    own = [p for p in sorted(found) if not p.name.startswith(tuple(longer))]
+    return {p.stem.removeprefix(f"{Path(image_id).name}_"): p for p in own}
+
+
+def _read(store: Store, folder: Path, image_id: str) -> dict[str, np.ndarray]:
+    paths = _paths(store, folder, image_id)
     if not paths:
         raise DataError(f"{folder}: no mask {image_id}_<lesion>.png; an image without lesions needs an empty one")
-    return {p.stem.removeprefix(f"{image_id}_"): read_image(p).any(axis=2) for p in paths}
+    return {lesion: read_image(path).any(axis=2) for lesion, path in paths.items()}

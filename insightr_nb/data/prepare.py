@@ -53,7 +53,6 @@ def prepare(
     the disk is full; what is prepared by then is kept, and the same call goes on after it.
     """
     path = store_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if overwrite or not (path / "meta.json").exists():
         with files.alone(path):
             if overwrite or not (path / "meta.json").exists():  # another may have made it meanwhile
@@ -122,7 +121,8 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
             except BrokenProcessPool:
                 raise DataError(
                     f"a worker process was killed, most likely for lack of memory, near {jobs[start][0]}. "
-                    f"{slots} images are kept; call again with fewer workers (now {workers})"
+                    f"{slots} images are kept; call again with fewer workers (now {workers}). In a script of your own, "
+                    "work below `if __name__ == \"__main__\":`, since every worker imports it"
                 ) from None
             slots = _append(partial, settings.size, slots, pixels, lines)
 
@@ -295,6 +295,7 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
                 s: int((rows["split"] == s).sum()) for s in ("train", "test", "extra") if s in set(rows["split"])
             },
             "notes": list(table.notes),
+            "table": files.digest(partial / "table.csv"),
             "fingerprint": files.fingerprint(content, repr(table.split_file.folds) if table.split_file else ""),
         },
     )

@@ -51,6 +51,8 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
         for part in ("train", "val"):
             ids, labels = _part(content[name], part, f"split_file {path}, {name}", scale, label_of)
             fold[part] = {"image_ids": ids, **labels}
+        if ("continuous" in fold["train"]) != ("continuous" in fold["val"]):
+            raise DataError(f"split_file {path}, {name}: 'fussed_labels' must be in both of train and val, or in none")
         folds.append(fold)
     trained = dict(label_of)
     if settings.test_split_file:
@@ -138,6 +140,11 @@ def split(path: Path, table: pd.DataFrame, fold: int) -> Split:
         rows[part] = np.array([row_of[listed["image_ids"][i]] for i in here], dtype=int)
         if "continuous" in listed:
             labels[part] = np.array([listed["continuous"][i] for i in here])
+    for part, chosen in (("train", rows["train"]), ("val", rows["val"]), ("test", table["split"] == "test")):
+        missing = sorted(set(table["label"]) - set(table["label"][chosen]))
+        if not len(table["label"][chosen]) or (missing and part != "test"):
+            what = f" of label {missing[0]:g}" if len(table["label"][chosen]) else ""
+            raise DataError(f"the split file, fold {fold}: its part {part!r} has no usable image{what}")
     continuous = (labels["train"], labels["val"]) if len(labels) == 2 else None
     return Split(rows["train"], rows["val"], np.flatnonzero(table["split"] == "test"), continuous)
 

@@ -88,7 +88,8 @@ class Store:
                 images[n] = self.image(row)
             images.flush()
             self.table.iloc[rows].to_csv(path / "table.csv", index=False)
-            files.write_json(path / "meta.json", self.meta | {"images": len(rows), "partial": True})
+            changed = {"images": len(rows), "partial": True, "table": files.digest(path / "table.csv")}
+            files.write_json(path / "meta.json", self.meta | changed)
             yield path
 
     def row(self, image_id: str) -> int:
@@ -123,6 +124,9 @@ def open_store(path: Path) -> Store:
             f"prepared store {files.shown(path)} is damaged: {len(images)} images, {len(table)} rows, "
             f"{meta['images']} in meta.json; delete the folder"
         )
+    if files.digest(path / "table.csv") != meta["table"]:
+        raise DataError(f"prepared store {files.shown(path)} is damaged: table.csv is not as it was written. To change "
+                        "labels, change the raw table and prepare again: notebook 01 with overwrite=True")  # fmt: skip
     return Store(path, images, table, meta)
 
 

@@ -20,6 +20,8 @@ def read(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for an index
+        raise DataError(f"{path}: its rows have more cells than the first line names; is a comma too many in them?")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
     frame.columns = [str(c).strip() for c in frame.columns]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]

@@ -125,7 +125,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
                              "Save the plain state dict instead")  # fmt: skip
         with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError,
+            zipfile.BadZipFile) as error:  # fmt: skip
         raise ModelError(
             f"{path}: cannot be read as weights; it is damaged, or holds more than tensors and plain values, "
             "of which nothing is executed. Save the plain state dict instead"

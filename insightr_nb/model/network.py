@@ -46,9 +46,9 @@ class INSightRNet(nn.Module):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
-        self.window = None
+        window = follow(self.backbone, self.block)  # now, so that a backbone of unknown geometry is refused early
+        self.window = window if s.skip_ground else None
         if s.skip_ground:
-            self.window = follow(self.backbone, self.block)
             ground = network_input(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8), s)  # (1, 3, 1, 1)
             self.register_buffer("ground", ground, persistent=False)
         self.last_layer = WeightedMean(torch.linspace(s.prototype_label_min, s.prototype_label_max, s.prototypes))
@@ -98,4 +98,5 @@ class ResNetRegressor(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) to the prediction (B,) on the model's scale."""
         features = self.backbone(images).float().mean((2, 3))  # (B, C)
-        return self.last_layer(features)[:, 0]
+        with torch.autocast(images.device.type, enabled=False):  # a grade in bfloat16 moves in steps of 1/64
+            return self.last_layer(features)[:, 0]

@@ -78,6 +78,5 @@ def load_state(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(f"{broken} has another checksum")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
-        raise RunError(
-            f"{files.shown(path)} is damaged ({str(error).splitlines()[0]}); overwrite=True starts the run again"
-        ) from error
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise RunError(f"{files.shown(path)} is damaged ({why}); overwrite=True starts the run again") from error

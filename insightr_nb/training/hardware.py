@@ -47,7 +47,8 @@ def memory_errors(settings: RunSettings) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+        said = any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))
+        if not said and not isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
         raise RunError(
             f"out of memory with batches of {settings.training.batch_size} images of {settings.data.size} px "

@@ -46,7 +46,8 @@ def train(settings: RunSettings) -> Run:
             if _is_trained(run):
                 return run.require_whole(MODEL)
         data.store.check()
-        trainer = _Trainer(settings, run, data, device)
+        with hardware.memory_errors(settings):
+            trainer = _Trainer(settings, run, data, device)
         if not resumed:  # only now: what can fail early has not
             shutil.rmtree(run.path, ignore_errors=True)
         run.start(settings, about, hardware.describe(device), resumed)
@@ -141,26 +142,29 @@ class _Trainer:
         """One pass over the training part; the means of the losses, in the user's units where they are labels."""
         settings, epoch = self.settings, len(self.history)
         torch.manual_seed(settings.seed * 100_003 + epoch)  # for dropout in other backbones
-        dataset = Epoch(self.data.training, settings.training, settings.seed, epoch)
+        on_device = self.device.type != "cpu"
+        dataset = Epoch(self.data.training, settings.training, settings.seed, epoch, on_device)
         size = settings.training.batch_size
         sums: dict[str, float] = {}
         with training_only(self.network, tuple(stage.learning_rates), stage.batchnorm_frozen):
             loader = batches(dataset, size, self.device)
             steps = math.ceil(len(dataset) / size)
             for images, targets in tqdm(loader, total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1):
-                values, prediction = self._losses(images, targets)
-                if not values["total"].isfinite():
+                terms, prediction = self._losses(images, targets)
+                optimizer.zero_grad(set_to_none=True)
+                terms["total"].backward()
+                optimizer.step()
+                terms["mae"] = (prediction - targets).abs().mean() * self.data.store.scale.unit
+                numbers = torch.stack(list(terms.values())).tolist()  # the step's only wait for the device
+                values = dict(zip(terms, numbers, strict=True))
+                if not math.isfinite(values["total"]):
                     raise RunError(
                         f"the loss is not finite in epoch {epoch + 1} ({stage.name}, cycle {stage.cycle}): "
-                        + ", ".join(f"{k} = {v.item():g}" for k, v in values.items())
+                        + ", ".join(f"{k} = {v:g}" for k, v in values.items())
                         + ". The state before this epoch is kept; a lower learning rate or precision float32 may help"
                     )
-                optimizer.zero_grad(set_to_none=True)
-                values["total"].backward()
-                optimizer.step()
-                values["mae"] = (prediction - targets).abs().mean() * self.data.store.scale.unit
                 for name, value in values.items():
-                    sums[name] = sums.get(name, 0.0) + value.item() * len(targets)
+                    sums[name] = sums.get(name, 0.0) + value * len(targets)
         return {f"train_{name}": value / len(dataset) for name, value in sums.items()}
 
     def _losses(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -65,6 +65,7 @@ def test_interval():
     assert 0 <= low < 0.75 < high <= 1
     assert metrics.interval(np.ones(5)) == (1, 1, 1)
     assert np.isnan(metrics.interval(np.array([]))).all()
+    assert np.isnan(metrics.interval(np.array([1.0]))[1:]).all()
 
 
 def test_evidence_puts_every_contribution_at_its_match():
@@ -140,8 +141,15 @@ def test_the_lesion_report_of_a_run(loaded):
     summary = lesions.lesion_table(report)
     assert ("all", "chance") in summary.index
     assert (summary["pointing low"] <= summary["pointing"]).all()
+    kinds = lesions.by_kind(report)
+    assert set(kinds.index.get_level_values("method")) == set(report["method"])
+    assert (kinds["images"] <= 12).all()
     sources = lesions.source_report(loaded)
     assert len(sources) == 10
+    p = loaded.run.table("prototypes.csv").iloc[sources["pointing"].first_valid_index()]
+    mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
+    row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
+    assert sources["pointing"][p["prototype"]] == mask[row, col]
 
 
 def test_contributions_are_complete(loaded):
@@ -154,7 +162,7 @@ def test_deletion_stability_audit_and_certainty(loaded):
     assert (whole["change"] == 0).all()
     assert set(curves["order"]) == {"contribution", "random"}
     moved = trust.stability(loaded, np.array([0, 5]))
-    assert set(moved["change"]) == set(trust.CHANGES)
+    assert set(moved["change"]) == {*trust.CHANGES, "15 % brighter"}
     assert moved["overlap"].between(0, 1).all()
     audit = trust.audit(loaded)
     assert audit["gap"].tolist() == pytest.approx((audit["label"] - audit["source_label"]).abs().tolist())
@@ -187,6 +195,8 @@ def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
     assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
     assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
     folds = explain_folds([loaded, loaded], name)
+    figures.write_explanation(loaded, e, tmp_path, name, folds=folds)
+    assert json.loads(text.read_text())["folds"]["predictions"] == [e.prediction] * 2
     assert folds.prediction == pytest.approx(e.prediction)
     assert folds.spread == pytest.approx(0)
     with pytest.raises(RunError, match="no run was given"):

@@ -3,11 +3,21 @@
 import dataclasses
 import random
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from insightr_nb.data.loading import Epoch, InOrder, Part, augment, batches, network_input
+from insightr_nb.data.loading import (
+    Epoch,
+    InOrder,
+    Part,
+    augment,
+    augment_batch,
+    batches,
+    loader_options,
+    network_input,
+)
 from insightr_nb.settings import ModelSettings, TrainingSettings
 
 CPU = torch.device("cpu")
@@ -136,6 +146,41 @@ def test_scaling_enlarges_about_the_centre():
     got = augment(image, 0, 2.0, 128)[..., 1] > 100
     rows, columns = np.nonzero(got)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (24, 39, 24, 39)
+
+
+# -- augmentation on a card -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("angle", "scale"), [(0, 1.0), (90, 1.0), (33, 1.0), (200, 0.9), (301.5, 1.1)])
+def test_a_batch_on_the_device_is_augmented_like_its_images(angle, scale):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    images = np.stack([cv2.resize(i, (64, 64), interpolation=cv2.INTER_CUBIC) for i in small])  # smooth
+    expect = [augment(images[0], angle, scale, 128), augment(images[1], 10, 1.0, 128)]
+    got = augment_batch(torch.from_numpy(images), np.array([angle, 10]), np.array([scale, 1.0]), 128).numpy()
+    assert (got.dtype, got.shape) == (np.uint8, images.shape)
+    difference = np.abs(got.astype(int) - np.stack(expect))
+    inside = np.hypot(*np.mgrid[-31.5:32, -31.5:32]) < 28  # OpenCV rounds places to 1/32 px, and the rim of the image
+    assert difference[:, inside].max() <= 3
+    assert difference[:, inside].mean() < 0.5
+    filled = np.all(expect[0] == 128, axis=2)  # the corners that the rotation opens
+    assert (got[0][filled] == 128).sum() >= 0.95 * got[0][filled].size
+
+
+def test_an_epoch_for_a_card_hands_over_the_bytes_and_batches_augments_them(part):
+    settings = TrainingSettings()
+    plain, device = Epoch(part, settings, 3, 5), Epoch(part, settings, 3, 5, on_device=True)
+    raw, target = device[4]
+    assert np.array_equal(raw, part.images[part.rows[device.order[4]]])
+    assert target == plain[4][1]
+    got = torch.cat([images for images, _ in batches(device, 5, CPU)])
+    assert torch.equal(got, augment_batch(torch.from_numpy(np.stack([device[i][0] for i in range(len(device))])),
+                                          plain.angles, plain.scales, settings.fill))  # fmt: skip
+
+
+def test_a_card_is_fed_from_pinned_memory_by_processes_and_a_cpu_by_itself():
+    assert loader_options(torch.device("cuda")) == {"num_workers": 4, "pin_memory": True}
+    assert loader_options(CPU) == {"num_workers": 0, "pin_memory": False}
 
 
 # -- the network's input ----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from insightr_nb.data import graham
-from insightr_nb.data.masks import lesion_masks
+from insightr_nb.data.masks import lesion_masks, masked
 from insightr_nb.data.prepare import prepare
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
@@ -74,6 +74,26 @@ def test_missing_and_odd_masks_are_named(folders):
     (folders / "masks/e1_haemorrhage.png").unlink()
     with pytest.raises(DataError, match=r"no mask e1_<lesion>\.png"):
         lesion_masks(store, "e1", folders / "masks")
+    assert masked(store, ["e0", "e1", "e2"], folders / "masks") == ["e0", "e2"]
+    with pytest.raises(DataError, match=r"of any of 1 images, whose ids look like 'e1'"):
+        masked(store, ["e1"], folders / "masks")
     cv2.imwrite(str(folders / "masks/e2_haemorrhage.png"), np.zeros((480, 480), np.uint8))
     with pytest.raises(DataError, match=r"e2_haemorrhage\.png is 480 x 480 px, another shape than its photograph"):
         lesion_masks(store, "e2", folders / "masks")
+
+
+def test_masks_of_an_image_whose_id_begins_another(folders):
+    """e1 and e1_left; and ids with a subfolder, as the catalogue makes them."""
+    lines = ["image,label"]
+    for n, name in enumerate(["e1", "e1_left", "e2", "sub/e3", "sub/e4", *(f"other{i}" for i in range(7))]):
+        (folders / "more/sub").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folders / f"more/{name}.png"), photograph(spot=(300 + 10 * n, 180))[..., ::-1])
+        lines.append(f"{name}.png,{n % 2}")
+    (folders / "more/labels.csv").write_text("\n".join(lines))
+    store = prepare(DataSettings(dataset="csv", name="more", folder=str(folders / "more"), size=64, label_max=4))
+    (folders / "marks/sub").mkdir(parents=True)
+    for name in ("e1_MA", "e1_left_MA", "e1_left_HE", "sub/e3_MA"):
+        cv2.imwrite(str(folders / f"marks/{name}.png"), np.zeros((480, 640), np.uint8))
+    expect = {"e1": ["MA"], "e1_left": ["HE", "MA"], "sub/e3": ["MA"]}
+    assert {i: list(lesion_masks(store, i, folders / "marks")) for i in expect} == expect
+    assert masked(store, [*expect, "e2", "sub/e4"], folders / "marks") == list(expect)

@@ -37,11 +37,12 @@ def test_bfloat16_is_used_where_the_processor_has_units_for_it(monkeypatch, unit
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:"
-     "117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")],
+     "117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+     RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")],
 )  # fmt: skip
 def test_out_of_memory_says_what_helps(error):
-    settings = RunSettings.from_parameters()
-    message = "out of memory with batches of 30 images of 256 px .*-p batch_size 15 -p tag smaller_batch"
+    settings = RunSettings.from_parameters(preset="paper")
+    message = "out of memory with batches of 30 images of 512 px .*-p batch_size 15 -p tag smaller_batch"
     with pytest.raises(RunError, match=message), hardware.memory_errors(settings):
         raise error
 

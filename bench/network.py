@@ -1,0 +1,175 @@
+"""The network: steps and passes against a plain torchvision ResNet-18 beside them, and what the prototypes cost."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from bench.measure import Row, compare, seconds, value
+from insightr_nb.analysis import evaluation
+from insightr_nb.data.loading import Epoch, Part, batches, network_input
+from insightr_nb.model import losses
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.settings import LabelScale, RunSettings
+from insightr_nb.training import hardware
+from insightr_nb.training.projection import project
+from insightr_nb.training.stages import protocol, training_only
+
+BATCH = 30
+PRESETS = {256: "demo", 512: "paper"}  # image size -> preset whose network and losses are measured
+
+
+class Plain:
+    """torchvision's ResNet-18 with one output, as anyone would train it by Adam on the mean squared error.
+
+    fast: bfloat16 where the device has units for it, and channels_last; else float32 in the default layout.
+    """
+
+    def __init__(self, images: torch.Tensor, device: torch.device, fast: bool, float32: bool = False):
+        self.device, self.precision = device, "auto" if fast and not float32 else "float32"
+        layout = torch.channels_last if fast else torch.contiguous_format
+        self.network = resnet18(num_classes=1).to(device, memory_format=layout)
+        self.inputs = images.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout).to(device)
+        self.targets = torch.ones(len(images), 1, device=device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-5)
+
+    def step(self) -> None:
+        self.network.train()
+        with hardware.autocast(self.device, self.precision):
+            output = self.network(self.inputs)
+        self.optimizer.zero_grad(set_to_none=True)
+        nn.functional.mse_loss(output.float(), self.targets).backward()
+        self.optimizer.step()
+        finish(self.device)
+
+    @torch.no_grad()
+    def infer(self) -> None:
+        self.network.eval()
+        with hardware.autocast(self.device, self.precision):
+            self.network(self.inputs)
+        finish(self.device)
+
+
+class Ours:
+    """INSightR-Net of a preset, doing what the trainer does with a batch."""
+
+    def __init__(self, images: torch.Tensor, device: torch.device, preset: str):
+        self.settings = RunSettings.from_parameters(preset=preset)
+        self.device = device
+        model = self.settings.model
+        self.network = INSightRNet(model, "random").to(device, memory_format=torch.channels_last).eval()
+        self.images = images.to(device)
+        self.targets = torch.linspace(1, 5, len(images), device=device)
+        self.stages = {stage.name: stage for stage in protocol(self.settings)}
+        self.optimizers = {name: stage.optimizer(self.network)[0] for name, stage in self.stages.items()}
+        zeros = np.zeros(len(images))
+        self.part = Part(images.numpy(), np.arange(len(images)), zeros.astype(np.float32), zeros.astype(int))
+
+    def step(self, name: str) -> None:
+        stage, optimizer = self.stages[name], self.optimizers[name]
+        with training_only(self.network, tuple(stage.learning_rates), stage.batchnorm_frozen):
+            with hardware.autocast(self.device, "auto"):
+                output = self.network(network_input(self.images, self.settings.model))
+            total = self.losses(output.prediction, output.min_distances)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
+        finish(self.device)
+
+    def losses(self, prediction: torch.Tensor, min_distances: torch.Tensor) -> torch.Tensor:
+        labels, most = self.network.prototype_labels, self.network.prototype_layer.max_distance
+        return losses.total_loss(prediction, min_distances, self.targets, labels, most, self.settings.losses)["total"]
+
+    def project(self) -> None:
+        project(self.network, self.part, self.settings.model, BATCH)
+        finish(self.device)
+
+    def evaluate(self) -> None:
+        data = SimpleNamespace(test=self.part, store=SimpleNamespace(scale=LabelScale()))
+        evaluation._predict(self.network, data, self.settings, self.device)
+
+
+def finish(device: torch.device) -> None:
+    """Wait for the card, so that the clock stops when the work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def photographs(size: int, count: int = BATCH) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
+
+
+def steps_and_passes(size: int, device: torch.device) -> list[Row]:
+    images = photographs(size)
+    ours = Ours(images, device, PRESETS[size])
+    default, same = Plain(images, device, fast=False), Plain(images, device, fast=True)
+    same32 = Plain(images, device, fast=True, float32=True)
+    a, b = "(a) ResNet-18, float32, default layout", "(b) ResNet-18, same precision and layout"
+    inference = "inference of (b)"
+    return [
+        compare(f"joint step at {size} px", b, lambda: ours.step("joint"), same.step, BATCH),
+        compare(f"joint step at {size} px", a, lambda: ours.step("joint"), default.step, BATCH),
+        compare(f"last-layer step at {size} px", inference, lambda: ours.step("last layer"), same.infer, BATCH),
+        compare(f"projection pass at {size} px", f"{inference}, float32", ours.project, same32.infer, BATCH),
+        compare(f"evaluation pass at {size} px", f"{inference}, float32", ours.evaluate, same32.infer, BATCH),
+    ]
+
+
+def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> list[Row]:
+    """Forward and backward of prototype layer, weighted mean and losses, as a share of a joint step."""
+    rows = []
+    for m in counts:
+        ours = Ours(photographs(size), device, PRESETS[size])
+        model = RunSettings.from_parameters(preset=PRESETS[size], overrides={"model.prototypes": m}, tag="m").model
+        ours.network = INSightRNet(model, "random").to(device, memory_format=torch.channels_last).eval()
+        ours.optimizers = {name: stage.optimizer(ours.network)[0] for name, stage in ours.stages.items()}
+        with torch.no_grad():
+            latent = ours.network.latent(network_input(ours.images, model))
+        saved = set()
+
+        def layer(ours=ours, latent=latent, saved=saved):
+            leaf = latent.clone().requires_grad_()
+            with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.add(t.untyped_storage()) or t, lambda t: t):
+                _, nearest, similarities = ours.network.prototype_layer(leaf)
+                prediction, _ = ours.network.last_layer(similarities)
+                ours.losses(prediction, nearest).backward()
+            finish(device)
+
+        shares = []
+        layer(), ours.step("joint")
+        megabytes = sum(s.nbytes() for s in {s.data_ptr(): s for s in saved}.values()) / 1e6
+        for _ in range(7):
+            shares.append(100 * seconds(layer) / seconds(lambda ours=ours: ours.step("joint")))
+        detail = f"{megabytes:.1f} MB kept for the backward pass of {BATCH} images"
+        rows.append(value(f"prototype layer and losses, m = {m}, at {size} px", shares, "%", "a joint step", detail))
+    return rows
+
+
+def waiting(size: int, device: torch.device, count: int = 120) -> Row:
+    """Loading with augmentation, from memory, as a share of an epoch that trains on what is loaded."""
+    images = photographs(size, count)
+    ours = Ours(images[:BATCH], device, PRESETS[size])
+    zeros = np.zeros(count)
+    part = Part(images.numpy(), np.arange(count), zeros.astype(np.float32), zeros.astype(int))
+    shares, detail = [], ""
+    ours.step("joint")
+    for epoch in range(7):
+        loading = training = 0.0
+        begin = time.perf_counter()
+        order = Epoch(part, ours.settings.training, 0, epoch, device.type != "cpu")
+        for ours.images, _ in batches(order, BATCH, device):
+            loading += time.perf_counter() - begin
+            training += seconds(lambda: ours.step("joint"))
+            begin = time.perf_counter()
+        shares.append(100 * loading / (loading + training))
+        detail = f"{1000 * loading / count:.2f} ms an image, rotation and scaling included"
+    return value(f"waiting for data at {size} px", shares, "%", "an epoch of joint steps", detail)
+
+
+def run(device: torch.device) -> list[Row]:
+    torch.manual_seed(0)
+    rows = [row for size in PRESETS for row in steps_and_passes(size, device)]
+    return rows + prototype_layer(256, device) + prototype_layer(512, device, (50,)) + [waiting(256, device)]

@@ -1,0 +1,150 @@
+"""Whole runs: explaining an image, a what-if, a fold end to end, growth with the number of images."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import numpy as np
+import torch
+
+from bench.measure import Row, compare, seconds, value
+from insightr_nb.analysis.evaluation import evaluate
+from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.analysis.exploration import Exploration
+from insightr_nb.data.loading import network_input
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training import trainer
+
+SHORT = {"training.pretrain_epochs": 0, "training.cycles": 1, "training.joint_epochs": 1, "training.warm_up_epochs": 0,
+         "training.last_layer_epochs": 1, "model.weights": "random", "data.folds": 2}  # fmt: skip
+
+
+@contextlib.contextmanager
+def own_outputs() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, INSIGHTR_OUTPUTS=folder):
+        yield Path(folder)
+
+
+def finished(preset: str, tag: str = "bench", **changes) -> Run:
+    """A run through training and evaluation, without the backbone's pre-training."""
+    overrides = SHORT | {f"{group}.{name}": v for group, given in changes.items() for name, v in given.items()}
+    settings = RunSettings.from_parameters(preset=preset, overrides=overrides, tag=tag)
+    run = trainer.train(settings)
+    evaluate(run, settings)
+    return run
+
+
+def explanations() -> list[Row]:
+    """Of one image, against one plain forward pass of it; and a what-if on 250 test images, against the same."""
+    rows = []
+    with own_outputs():
+        for preset, test in (("demo", 250), ("paper", 10)):
+            run = load(finished(preset, data={"train_images": 20, "test_images": test}))
+            image_id = run.run.table("predictions.csv")["image_id"][0]
+            image = torch.from_numpy(run.store.image(run.store.row(image_id)))[None]
+            size = run.grid.size
+
+            @torch.no_grad()
+            def forward(run=run, image=image):
+                run.network.backbone(network_input(image, run.settings.model))
+
+            rows.append(compare(f"explanation of one image at {size} px", "its plain forward pass, float32",
+                                lambda run=run, i=image_id: explain(run, i), forward, 1, pairs=15))  # fmt: skip
+            if preset == "demo":
+                exploration = Exploration(run)
+                active = np.arange(len(exploration.labels)) % 10 > 0
+
+                def what_if(exploration=exploration, active=active):
+                    exploration.summary(active, exploration.labels)
+
+                rows.append(compare("what-if on 250 test images", "a forward pass of one of them", what_if, forward, 1))
+    return rows
+
+
+@contextlib.contextmanager
+def default_layout() -> Iterator[None]:
+    """The trainer as it would be with PyTorch's default memory layout."""
+
+    def contiguous(*args):
+        return network_input(*args).contiguous()
+
+    with mock.patch.object(torch, "channels_last", torch.contiguous_format), \
+            mock.patch.object(trainer, "network_input", contiguous):  # fmt: skip
+        yield
+
+
+def fold(pairs: int = 2) -> Row:
+    """A fold of preset `demo` with its protocol whole, on an eighth of its images, backbone given."""
+    times: dict[str, list[float]] = {"auto": [], "float32": []}
+    data = {"train_images": 94, "test_images": 31, "folds": 5}
+    protocol = {name: vars(RunSettings.from_parameters().training)[name]
+                for name in ("cycles", "joint_epochs", "warm_up_epochs", "last_layer_epochs")}  # fmt: skip
+    with own_outputs():
+        for pair in range(pairs):
+            for precision in ("auto", "float32") if pair % 2 else ("float32", "auto"):
+                changes = {"data": data, "training": protocol | {"precision": precision}}
+                with default_layout() if precision == "float32" else contextlib.nullcontext():
+                    times[precision].append(seconds(
+                        lambda pair=pair, changes=changes: finished("demo", f"{pair}-{precision}", **changes)  # noqa: B023
+                    ))  # fmt: skip
+    ratios = np.array(times["float32"]) / np.array(times["auto"])
+    detail = f"{np.median(times['auto']):.0f} s against {np.median(times['float32']):.0f} s, {pairs} pairs"
+    return value("fold of preset demo, an eighth of its images", ratios, "x", "float32, default layout", detail)
+
+
+_GROWTH = """
+import json, sys
+from pathlib import Path
+from bench.runs import grown
+
+if __name__ == "__main__":
+    print(json.dumps(grown(sys.argv[1])))
+"""
+
+
+def grown(folder: str) -> dict[str, float]:
+    """One epoch on the images of a folder, in this process: seconds of the epoch, and the peak of its own memory."""
+    settings = RunSettings.from_parameters(
+        dataset="csv", name="many", data_folder=folder, preset="smoke", variant="baseline",
+        overrides=SHORT | {"data.size": 64, "data.preparation": "resize", "training.baseline_epochs": 2}, tag="bench",
+    )  # fmt: skip
+    run = trainer.train(settings)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    own = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1024
+    return {"seconds": float(run.table("history.csv")["seconds"].iloc[-1]), "megabytes": own}
+
+
+def growth(counts=(2_000, 8_000)) -> list[Row]:
+    """Time of an epoch and memory against the number of images, at 64 px."""
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            raw = Path(folder) / "raw"
+            raw.mkdir()
+            rng = np.random.default_rng(0)
+            lines = ["image,label"]
+            for i in range(count):
+                cv2.imwrite(str(raw / f"{i}.bmp"), rng.integers(0, 256, (64, 64, 3), np.uint8))
+                lines.append(f"{i}.bmp,{i % 5}")
+            (raw / "labels.csv").write_text("\n".join(lines) + "\n")
+            (script := Path(folder) / "growth.py").write_text(_GROWTH)
+            done = subprocess.run([sys.executable, str(script), str(raw)], capture_output=True, text=True, check=True,
+                                  env={**os.environ, "INSIGHTR_OUTPUTS": folder + "/out",
+                                       "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})  # fmt: skip
+            measured = json.loads(done.stdout.splitlines()[-1])
+            each = 1000 * measured["seconds"] / count
+            detail = f"{measured['seconds']:.1f} s the epoch, {measured['megabytes']:.0f} MB of its own memory"
+            rows.append(value(f"an epoch of {count} images at 64 px", [each], "ms an image", detail=detail))
+    return rows
+
+
+def run() -> list[Row]:
+    return [*explanations(), fold(), *growth()]
