@@ -1,8 +1,7 @@
-"""Every number of a run, in frozen dataclasses; presets and variants; the check of a notebook's parameters.
+"""Every number of a run, in frozen dataclasses; the check of a notebook's parameters.
 
-`RunSettings.from_parameters(preset="paper", fold=2)` is what a notebook calls. The presets are at the end of the file:
-`paper` follows the text of Hesse and Namburete (MICCAI 2022), `released` the code that its authors published where the
-two differ, `demo` is small enough for a laptop, `smoke` for tests.
+`RunSettings.from_parameters(preset="paper", fold=2)` is what a notebook calls. The defaults are the text of Hesse and
+Namburete (MICCAI 2022); what departs from them is in `presets`.
 """
 
 import ast
@@ -13,6 +12,7 @@ from typing import Any
 
 from insightr_nb.checked import Checked, choice, coerce, limits, suggest
 from insightr_nb.errors import SettingsError
+from insightr_nb.presets import PRESETS, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -392,81 +392,3 @@ RUN_PARAMETERS = (
 )  # fmt: skip
 
 RESULT_PARAMETERS = ("dataset", "name", "preset", "labels", "variant", "fold", "tag")  # which run to look at
-
-# The defaults of the dataclasses above are the paper's text; a preset lists what departs from it.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"data.size": 512},
-    "released": {
-        "data.size": 540,
-        "data.recipe_size": 540,
-        "data.centre": "image",
-        "model.input_values": "unit",
-        "model.channels": "bgr",
-        "model.block_kernel": 1,
-        "model.block_padding": 0,
-        "losses.k": 4,
-        "training.joint_epochs": 21,
-        "training.last_layer_epochs": 9,
-        "training.block_weight_decay": 1e-3,
-        "training.joint_halve_every": 5,
-        "training.baseline_lr": 5e-4,
-        "training.fill": 0,
-        "training.selection": "total",
-    },
-    "demo": {
-        "data.size": 256,
-        "model.weights": "random",
-        "model.block_stride": 1,
-        "training.warm_up_epochs": 1,
-        "training.joint_epochs": 3,
-        "training.last_layer_epochs": 1,
-        "training.lr_backbone": 5e-5,
-        "training.lr_prototypes": 6e-3,
-        "training.lr_last_layer": 1e-2,
-        "training.joint_halve_every": 2,
-        "training.pretrain_epochs": 8,
-        "training.pretrain_lr": 1e-3,
-        "training.pretrain_halve_every": 3,
-        "training.baseline_epochs": 2,
-        "training.baseline_halve_every": 1,
-        "training.batch_size": 10,
-        "training.batchnorm_images": 300,
-        "training.batchnorm_frozen": True,
-    },
-    "smoke": {
-        "data.size": 64,
-        "data.train_images": 120,
-        "data.test_images": 40,
-        "data.folds": 3,
-        "model.weights": "random",
-        "model.block_stride": 1,
-        "model.latent_channels": 16,
-        "model.prototypes": 10,
-        "training.warm_up_epochs": 1,
-        "training.joint_epochs": 2,
-        "training.last_layer_epochs": 1,
-        "training.lr_backbone": 1e-4,
-        "training.joint_halve_every": 1,
-        "training.pretrain_epochs": 2,
-        "training.baseline_epochs": 1,
-        "training.batchnorm_images": 30,
-    },
-}
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "backbone": {},  # the regression pre-training that the other variants start from
-    "baseline": {},  # ResNet-18 with average pool and one output
-    "insightr": {},
-    "log_similarity": {"model.similarity": "log"},  # Table 1, (1a)
-    "no_psd": {"losses.psd": 0.0},  # (1b)
-    "no_cluster": {"losses.cluster": 0.0},  # (1c)
-    "no_cluster_no_psd": {"losses.cluster": 0.0, "losses.psd": 0.0},  # (1d)
-    "no_min_k": {"losses.k": 1},  # (1e), the minimum in place of the mean of the k smallest
-    "local": {  # not of the paper: a latent cell depends on 123 px, so maps can point at lesions (notebook 08)
-        "model.backbone_until": "layer2",
-        "model.block_kernel": 4,
-        "model.block_stride": 4,
-        "model.block_padding": 2,
-        "model.skip_ground": True,
-    },
-}

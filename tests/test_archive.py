@@ -81,6 +81,15 @@ def test_a_damaged_image_is_named_and_not_trained_on(copied, smoke_settings):
         train(smoke_settings)
 
 
+def test_a_changed_label_is_noticed(copied, smoke_settings):
+    table = copied.root / "data/synthetic-64/table.csv"
+    table.write_text(table.read_text().replace(",0,train,", ",4,train,", 1))
+    assert "table.csv is not as it was written" in runs.verify(copied)[0]
+    shutil.rmtree(copied.path)
+    with pytest.raises(DataError, match=r"table\.csv is not as it was written.*overwrite=True"):
+        train(smoke_settings)
+
+
 def test_what_the_current_settings_data_and_split_differ_in_is_named(copied):
     manifest = copied.manifest
     manifest["settings"]["losses"]["k"] = 9
@@ -124,7 +133,7 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(archive, s
     assert run.path.is_relative_to(tmp_path / "elsewhere/imported/colleague")
     assert runs.verify(run) == []
     assert run.manifest["files"] == smoke_run.manifest["files"]
-    assert [r.path for r in finished_runs()] == [run.path]
+    assert [r.path for r in finished_runs()[0]] == [run.path]
     loaded = load(run)
     sources = set(run.table("prototypes.csv")["image_id"])
     tested = set(run.table("predictions.csv")["image_id"]) & set(loaded.store.table["image_id"])

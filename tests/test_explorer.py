@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from insightr_nb import explorer, files, runs
+from insightr_nb import explorer, explorer_explain, files, runs
 from insightr_nb.data import synthetic
 from insightr_nb.runs import Run
 
@@ -61,7 +61,7 @@ def test_nothing_is_computed_again_that_did_not_change(copied, monkeypatch):
     app = explorer.Explorer()
     first = app.tabs.children[0]
     photograph, chart = first.picture.value, first.chart.value
-    monkeypatch.setattr(explorer.pictures, "contributions", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(explorer_explain.pictures, "contributions", lambda *_: pytest.fail("drawn again"))
     pair = first.pairs[0][0].value
     first.opacity.value = 0.2
     assert first.pairs[0][0].value != pair

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +104,20 @@ def test_arrays_are_read_memory_mapped(tmp_path):
 def test_fingerprints_depend_on_where_parts_end():
     assert files.fingerprint("ab", "c") != files.fingerprint("a", "bc")
     assert files.fingerprint("ab", b"c") == "629c2f14f654f026"
+
+
+def test_a_run_on_another_host_is_running_while_its_folder_is_held(tmp_path):
+    run = started(tmp_path)
+    run.update(host="elsewhere", pid=1)
+    with files.alone(run.path):
+        child = ("from pathlib import Path; import sys; from insightr_nb.runs import Run; "
+                 "print(Run(Path(sys.argv[1])).state)")  # fmt: skip
+        asked = subprocess.run([sys.executable, "-c", child, str(run.path)], capture_output=True, text=True, check=True)
+        assert asked.stdout.strip() == "running"
+    assert run.state == "interrupted"
+
+
+@pytest.mark.parametrize("path", ["fold0", "/tmp/fold0", "a/b/c/d/fold0", "/"])
+def test_what_is_no_runs_folder_is_said_plainly(path):
+    with pytest.raises(RunError, match=r"is missing\. Make it with: papermill notebooks/03_train\.ipynb out\.ipynb$"):
+        Run(Path(path)).require_finished()

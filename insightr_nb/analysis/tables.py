@@ -14,8 +14,9 @@ from insightr_nb.analysis.explanation import load
 from insightr_nb.checked import Checked, limits, suggest
 from insightr_nb.data.store import open_store
 from insightr_nb.errors import RunError, SettingsError
+from insightr_nb.presets import VARIANTS
 from insightr_nb.runs import Run
-from insightr_nb.settings import VARIANTS, LabelScale, RunSettings
+from insightr_nb.settings import LabelScale, RunSettings
 
 METRICS = {"mae": ("MAE", "↓"), "accuracy": ("Accuracy", "↑"), "kappa": ("Quadratic kappa", "↑"),
            "sparsity": ("Sparsity", "↓"), "sparsity_paper": ("Sparsity as the paper counts", "↓"),

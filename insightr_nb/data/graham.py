@@ -25,7 +25,7 @@ class Disc:
     y: float
     radius: float
     cropped: bool = False  # no edge was found: the photograph is bright into its corners
-    fitted: bool = True  # half of the outline lies on a circle; else it may be no fundus photograph
+    fitted: bool = True  # half of the circle that the frame shows is an edge; else it may be no fundus photograph
 
 
 def find_disc(image: np.ndarray) -> Disc:
@@ -61,10 +61,9 @@ def find_disc(image: np.ndarray) -> Disc:
     inside = ((outline > 2) & (outline < [columns - 3, rows - 3])).all(axis=1)
     if radius > 0.55 * max(rows, columns) and inside.mean() < 0.5:  # bright corners: already cropped
         return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True, fitted=False)
-    enclosing = x, y, radius
     x, y, radius = _fit_circle(outline[inside], x, y, radius)
     x, y, radius = _fit_circle(_steepest(grey, x, y, radius), x, y, radius)
-    fitted = (x, y, radius) != enclosing
+    fitted = _agreement(grey, x, y, radius) >= 0.5
     coarse = radius < 70 and step > 1
     x, y, radius = (x + 0.5) * step, (y + 0.5) * step, (radius + 0.5) * step
     if radius < 0.2 * min(height, width):
@@ -97,6 +96,16 @@ def _steepest(grey: np.ndarray, x: float, y: float, radius: float) -> np.ndarray
     ray = np.flatnonzero(fall.max(axis=1) > 0.15)
     steepest = steepest[ray]
     return np.c_[columns[ray, steepest + 2], rows[ray, steepest + 2]]
+
+
+def _agreement(grey: np.ndarray, x: float, y: float, radius: float) -> float:
+    """Of the circle within the frame, the share along which brightness falls most steeply."""
+    points = _steepest(grey, x, y, radius)
+    near = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius) < 0.02 * radius + 1
+    angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
+    rows, columns = y + radius * np.sin(angles), x + radius * np.cos(angles)
+    seen = (columns > 3) & (rows > 3) & (columns < grey.shape[1] - 4) & (rows < grey.shape[0] - 4)
+    return near.sum() / max(seen.sum(), 1)
 
 
 def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]:

@@ -40,6 +40,7 @@ def test_switching_off_and_moving_labels_by_hand(explored):
     expect = (a * labels[2] + b * 1.5) / (a + b)
     assert explored.predict(active, labels)[0] == pytest.approx(expect)
     assert explored.summary(active, labels)["sparsity"] <= 2
+    assert explored.summary(active, labels)["diversity"] == 2  # what is off is in no top 5
     assert explored.labels[7] != 1.5
 
 

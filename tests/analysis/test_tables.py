@@ -200,6 +200,8 @@ def test_tables_are_written_as_csv_markdown_and_latex(tmp_path):
         ({"variants": "insight"}, ["variants = 'insight'", "did you mean 'insightr'"]),
         ({"shown": "no_kluster"}, ["shown", "'no_kluster'", "'no_cluster'"]),
         ({"preset": "dmo"}, ["'dmo'", "'demo'"]),
+        ({"variants": "insightr,baseline,insightr"}, ["each once"]),
+        ({"variants": "none"}, ["at least one"]),
         ({"folds": 0}, ["folds = 0", "at least 1"]),
         ({"dataset": "csv"}, ["name"]),
     ],
@@ -230,6 +232,10 @@ def test_sweeps_are_overrides_with_tags_and_found_again():
         ["epsilon", 1e-5, 0], ["prototypes", 5, 0], ["prototypes", 5, 1], ["prototypes", 20, 0], ["prototypes", 20, 1]
     ]  # fmt: skip
     assert frame["mae"].tolist() == [0.25] * 5
+    make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2}, tag="k-trial"), split="fold 0")  # a tag of one's own
+    make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2, "losses.psd": 0}, tag="k-two"), split="fold 0")
+    assert findings.sweeps(SETTINGS)[["parameter", "value"]].values.tolist()[1] == ["k", 2.0]
+    assert len(findings.sweeps(SETTINGS)) == 6  # two overrides are no sweep
     with pytest.raises(SettingsError, match="sweep over 'prototype': did you mean 'prototypes'"):
         tables.sweep(SETTINGS, "prototype", [5], [0])
 

@@ -100,7 +100,7 @@ def run(explored) -> Run:
     """The run that the explorer opens first."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INSIGHTR_OUTPUTS", str(explored))
-        return finished_runs()[0]
+        return finished_runs()[0][0]
 
 
 @pytest.fixture(scope="session")

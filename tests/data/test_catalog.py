@@ -60,6 +60,7 @@ def test_columns_are_found_by_their_usual_names_and_a_byte_order_mark_is_no_part
 def test_without_a_patient_column_every_image_is_a_patient(csv_settings):
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
     assert found.rows["patient_id"].tolist() == found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
+    assert "patients are not known: every image counts as one of its own; give patient_column" in found.notes[0]
 
 
 def test_a_path_from_the_folder_on_is_not_ambiguous(csv_settings, tmp_path):
@@ -195,6 +196,7 @@ def with_row(line: int, text: str) -> str:
         ("image,label\n", {}, ["labels.csv", "no rows"]),
         ("", {}, ["labels.csv", "not a table"]),
         ("image,label\n000.jpg,1\n001.jpg,2,3\n", {}, ["labels.csv", "not a table", "line 3"]),
+        ("image,label\n" + "".join(f"{n},1,\n" for n in TEN), {}, ["labels.csv", "more cells than the first line"]),
         (b"image,label\n000.jpg,\xe9\n", {}, ["labels.csv", "not a table", "UTF-8"]),
         (listing(TEN, LABELS, "severity"), {}, ["labels.csv", "level", "label_column", "one of: image, severity"]),
         (

@@ -110,6 +110,7 @@ def test_without_a_test_file_the_data_sets_own_test_part_is_used(given):
         (lambda f: f["Fold 1"].pop("val"), ["Fold 1", "'val' with the lists"]),
         (lambda f: f["Fold 1"]["val"]["labels"].pop(), ["Fold 1, val", "8 files but 7 labels"]),
         (lambda f: f["Fold 1"]["val"].pop("labels"), ["Fold 1, val", "8 files but no labels"]),
+        (lambda f: f["Fold 0"]["val"].pop("fussed_labels"), ["Fold 0", "'fussed_labels' must be in both"]),
         (lambda f: f["Fold 0"]["train"]["fussed_labels"].pop(), ["Fold 0, train", "18 files but 17 fussed_labels"]),
         (lambda f: f["Fold 0"]["val"]["labels"].__setitem__(2, "0"), ["Fold 0, val: labels[2] = '0'", "1 to 5"]),
         (lambda f: f["Fold 0"]["val"]["labels"].__setitem__(2, "mild"), ["labels[2] = 'mild'", "'5_right'"]),
@@ -129,6 +130,13 @@ def test_a_split_file_that_cannot_be_used(given, change, fragments):
         catalog.find(given(change))
     for fragment in fragments:
         assert fragment in str(error.value), str(error.value)
+
+
+def test_an_empty_part_is_named_before_anything_is_trained(given, own_outputs, in_process):
+    store = prepare(given(lambda f: f["Fold 1"].update(val=part([]))))
+    assert len(fold_split(store, store.settings, 0).validation) == 7
+    with pytest.raises(DataError, match="fold 1: its part 'val' has no image"):
+        fold_split(store, store.settings, 1)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", None])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from insightr_nb.analysis.geometry import grid
+from insightr_nb.errors import ModelError
 from insightr_nb.model.network import INSightRNet, ResNetRegressor
 from insightr_nb.settings import RunSettings
 
@@ -56,6 +57,14 @@ def test_prototype_labels_are_evenly_spaced_from_0_1_to_5_9():
 def test_the_baseline_gives_one_number_an_image():
     network = ResNetRegressor(RunSettings.from_parameters(preset="smoke").model).eval()
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2,)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.zeros(2, 3, 64, 64)).dtype == torch.float32  # as INSightR-Net's, or it would be rounded
+
+
+def test_a_backbone_of_unknown_geometry_is_refused_before_it_trains():
+    settings = RunSettings.from_parameters(preset="smoke", overrides={"model.backbone": "swin_t"}, tag="swin").model
+    with pytest.raises(ModelError, match="geometry of"):
+        INSightRNet(settings)
 
 
 def test_every_part_of_the_network_belongs_to_the_protocol():

@@ -52,3 +52,33 @@ def test_a_state_comes_back_and_a_damaged_one_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(RunError, match=r"last\.ckpt is damaged.*overwrite=True"):
         load_state(path)
+
+
+class Malicious:
+    """A pickle that would make a file when it is opened."""
+
+    def __init__(self, proof):
+        self.proof = proof
+
+    def __reduce__(self):
+        return open, (str(self.proof), "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_malicious_pickle_given_as_a_state_is_refused_and_nothing_of_it_runs(tmp_path, zipped):
+    path, proof = tmp_path / "last.ckpt", tmp_path / "proof"
+    torch.save({"history": Malicious(proof)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(RunError, match=r"last\.ckpt is damaged"):
+        load_state(path)
+    assert not proof.exists()
+
+
+def test_a_bit_that_turned_over_in_a_state_is_noticed(tmp_path):
+    path = tmp_path / "last.ckpt"
+    save_state(path, {"network": {"a": torch.arange(300.0)}, "history": []})
+    content = path.read_bytes()
+    name = content.index(b"data/0") + 6  # in the bytes of the tensor
+    for at in (name + 100, name + 700, len(content) - 10):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        with pytest.raises(RunError, match=r"last\.ckpt is damaged \(.+\); overwrite=True"):
+            load_state(path)

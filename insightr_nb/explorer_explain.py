@@ -1,0 +1,204 @@
+"""Tab 1 of the explorer: why does this image get its grade?"""
+
+import tempfile
+from html import escape
+from pathlib import Path
+
+import ipywidgets as w
+import numpy as np
+from matplotlib.colors import Normalize
+
+from insightr_nb import explorer_parts as parts
+from insightr_nb.analysis import pictures
+from insightr_nb.analysis.explanation import Explanation, explain
+from insightr_nb.analysis.exploration import Exploration
+from insightr_nb.analysis.figures import heat, heat_scale
+from insightr_nb.data import graham
+from insightr_nb.data.images import read_image
+from insightr_nb.data.prepare import photograph
+from insightr_nb.errors import InsightrError
+
+_NO_DISC = (
+    "No disc found: no circle fits what is bright in the image, so it may be no fundus photograph, or one that was "
+    "cropped inside the fundus. Do not trust this prediction."
+)
+_MOST = 10  # prototypes that it can show
+
+
+class ExplainTab(w.VBox):
+    """Tab 1: an image, its top prototypes as pairs of matching place and source, all contributions."""
+
+    def __init__(self, e: Exploration):
+        self.e, self.run = e, e.loaded
+        self.own: Explanation | None = None  # of an own image; then own_name, own_warning and raw are there as well
+        self.order = e.order("table")  # numbers of the test images that the slider goes through
+        self.by = w.Dropdown(
+            options=[("in their order", "table"), ("largest error first", "error")], description="images"
+        )
+        grades = sorted(e.predictions["target"].unique())
+        grades = [g for g in grades if len(e.order("table", g))]
+        labels = [("all", "all")] + ([(f"{g:g}", g) for g in grades] if len(grades) <= 11 else [])
+        self.label = w.Dropdown(options=labels, description="label")
+        self.index = w.IntSlider(min=0, max=len(self.order) - 1, description="image", continuous_update=False,
+                                 layout=w.Layout(width="420px"))  # fmt: skip
+        self.count = w.IntSlider(
+            3, min=1, max=min(_MOST, len(e.labels)), description="prototypes", continuous_update=False
+        )
+        self.opacity = w.FloatSlider(0.6, min=0, max=1, step=0.05, description="map", continuous_update=False)
+        self.view = w.ToggleButtons(options=["normalised", "original"], style={"button_width": "100px"})
+        self.path = w.Text(description="own file", placeholder="path of an image", layout=w.Layout(width="420px"),
+                           continuous_update=False)  # fmt: skip
+        self.explain_file = w.Button(description="explain it")
+        self.upload = w.FileUpload(accept="image/*", description="upload")
+        self.back = w.Button(description="back to the test set", disabled=True)
+        self.message, self.headline, self.chart = parts.text(""), parts.text(""), parts.text("")
+        self.headline.add_class("insightr-headline")
+        self.chart.add_class("insightr-chart")
+        self.picture = parts.image(400)
+        self.picture.add_class("insightr-picture")
+        self.pairs = [(parts.image(400), parts.text("", width="240px")) for _ in range(self.count.max)]
+        for pair, _ in self.pairs:
+            pair.add_class("insightr-pair")
+        rows = [w.HBox(pair, layout=w.Layout(display="none", align_items="center")) for pair in self.pairs]
+        legend = parts.text(
+            "<small>each pair: where the image looks like the prototype, and the prototype in the training photograph "
+            "it was taken from; one colour scale for all maps</small>",
+            width="620px",
+        )
+        super().__init__([
+            w.HBox([self.index, self.by, self.label]),
+            w.HBox([self.count, self.opacity, self.view]),
+            w.HBox([self.path, self.explain_file, self.upload, self.back]),
+            self.message, self.headline,
+            w.HBox([parts.column(416, self.picture), parts.column(680, legend, *rows)]),
+            self.chart,
+        ])  # fmt: skip
+        self.rows = rows
+        for control in (self.by, self.label):
+            control.observe(lambda _: self._reorder(), "value")
+        self.index.observe(lambda _: self._to_test_set(), "value")
+        self.count.observe(lambda _: self.show(), "value")
+        self.opacity.observe(lambda _: self._show_pictures(), "value")
+        self.view.observe(lambda _: self._show_photograph(), "value")
+        self.explain_file.on_click(lambda _: self.explain_own(self.path.value))
+        self.upload.observe(lambda change: self._uploaded(change["new"]), "value")
+        self.back.on_click(lambda _: self._to_test_set())
+
+    @property
+    def n(self) -> int:
+        """Number of the chosen test image."""
+        return int(self.order[self.index.value])
+
+    def _reorder(self) -> None:
+        self.order = self.e.order(self.by.value, None if self.label.value == "all" else self.label.value)
+        self.index.max = len(self.order) - 1
+        self.own = None
+        if self.index.value == 0:
+            self.show()
+        self.index.value = 0
+
+    def _to_test_set(self) -> None:
+        self.own = None
+        self.show()
+
+    def explain_own(self, path: str | Path, name: str = "") -> None:
+        """Prepare the file as the data set was, and explain it; a message says what is wrong with it."""
+        path = Path(str(path).strip().strip("'\"")).expanduser()
+        try:
+            raw = read_image(path)
+            own = explain(self.run, path)
+        except InsightrError as error:
+            self.message.value = parts.message(str(error).replace(str(path), name or str(path)), parts.ERROR)
+            return
+        self.raw, self.own, self.own_name = raw, own, name or path.name
+        graham_used = self.run.store.settings.preparation != "resize"
+        self.own_warning = _NO_DISC if graham_used and not graham.find_disc(raw).fitted else ""
+        self.show()
+
+    def _uploaded(self, files) -> None:
+        for file in files:
+            name = Path(file["name"]).name
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / ("upload" + Path(name).suffix)
+                path.write_bytes(bytes(file["content"]))
+                self.explain_own(path, name)
+        if files:
+            self.upload.value = ()  # so that the same file can be given again
+
+    def shown(self) -> tuple[str, np.ndarray, float, float | None]:
+        """Of the image that is shown: its name, contributions (m,), prediction, and label if known."""
+        if self.own is not None:
+            return self.own_name, self.own.weights.astype(float), self.own.prediction, None
+        row = self.e.predictions.iloc[self.n]
+        return row["image_id"], self.e.weights[self.n], float(row["prediction"]), float(row["target"])
+
+    def show(self) -> None:
+        self.message.value = parts.message(self.own_warning if self.own is not None else "")
+        self.back.disabled = self.own is None
+        e, n = self.e, self.n
+        name, weights, prediction, target = self.shown()
+        if self.own is not None:
+            similarities, distances, baseline = self.own.similarities, self.own.min_distances, None
+            self.maps, cells, self.pixels = self.own.maps, self.own.cells, self.own.image
+        else:
+            nearest, every = e.nearest
+            distances, cells = nearest[n], every[n]
+            similarities = self.run.similarity(distances)
+            self.maps = e.distances[n]
+            baseline = None if e.baseline is None else e.baseline.get(name)
+            self.pixels = self.run.store.image(self.run.store.row(name))
+        self.top = np.argsort(-weights, kind="stable")[: self.count.value]
+        shares = weights / weights.sum()
+        self.boxes = [self.run.grid.box(*cells[j]) for j in self.top]
+        known = [f"image <b>{escape(str(name))}</b>", f'prediction <b class="insightr-prediction">{prediction:.2f}</b>']
+        lines = {f"prediction {prediction:.2f}": (prediction, "black")}
+        if target is not None:
+            known.append(f"label <b>{target:g}</b>")
+            lines[f"label {target:g}"] = (target, "#2a7d2a")
+        if baseline is not None:
+            known.append(f"baseline {baseline:.2f}")
+            lines[f"baseline {baseline:.2f}"] = (float(baseline), "#8a5a00")
+        self.headline.value = parts.DOT.join(known)
+        for place, (_, caption) in enumerate(self.pairs):
+            self.rows[place].layout.display = "flex" if place < len(self.top) else "none"
+            if place < len(self.top):
+                j = self.top[place]
+                source = e.prototypes.loc[e.prototypes["prototype"] == j].iloc[0]
+                caption.value = (f"<div style='line-height:1.5'>prototype {j}, label <b>{e.labels[j]:.2f}</b><br>"
+                                 f"contribution <b>{100 * shares[j]:.1f} %</b>"
+                                 f"<br>similarity {similarities[j]:.0f}<br>squared distance {distances[j]:.3f}<br>"
+                                 f"<small>from {escape(source['image_id'])}</small>")  # fmt: skip
+        self.chart.value = pictures.contributions(e.labels, shares, set(self.top), lines)
+        self._show_pictures()
+        self._show_photograph()
+
+    def _show_photograph(self) -> None:
+        if self.view.value == "normalised":
+            self.picture.value = pictures.encode(pictures.boxed(self.pixels, self.boxes, 400))
+            return
+        raw = self.raw if self.own is not None else self._raw()
+        self.picture.value = pictures.encode(pictures.fit(raw, 400))
+
+    def _raw(self) -> np.ndarray:
+        name = self.e.predictions["image_id"].iloc[self.n]
+        store = self.run.store
+        try:
+            return photograph(store.table["source"][store.row(name)], store.settings.size)
+        except InsightrError as error:
+            self.message.value = parts.message(f"the original photograph is not there any more: {error}")
+            return np.array(self.pixels)
+
+    def _show_pictures(self) -> None:
+        e = self.e
+        similar = self.run.similarity(np.asarray(self.maps)[self.top])  # (k, H, W)
+        sources = self.run.similarity(self.run.run.array("prototype_maps.npy")[self.top])
+        scale: Normalize = heat_scale(np.concatenate([similar, sources]))
+        table = e.prototypes.set_index("prototype")
+        for (pair, _), j, box, here, there in zip(self.pairs, self.top, self.boxes, similar, sources, strict=False):
+            source = self.run.store.image(self.run.store.row(table.loc[j, "image_id"]))
+            own = table.loc[j, ["x0", "y0", "x1", "y1"]].to_numpy(int)
+            left = pictures.overlay(self.pixels, heat(self.run, here, scale), self.opacity.value)
+            right = pictures.overlay(source, heat(self.run, there, scale), self.opacity.value)
+            pair.value = pictures.encode(
+                pictures.row([pictures.boxed(left, [box], 197), pictures.boxed(right, [own], 197)])
+            )

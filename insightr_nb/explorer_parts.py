@@ -1,0 +1,32 @@
+"""What the tabs of the explorer are made of."""
+
+from html import escape
+
+import ipywidgets as w
+
+DOT = " &nbsp;·&nbsp; "
+WARNING, ERROR = "#8a4b00", "#a00000"
+
+
+def text(content: str, **layout) -> w.HTML:
+    return w.HTML(content, layout=w.Layout(**layout))
+
+
+def small(content: str, **layout) -> w.HTML:
+    return text(f"<small>{content}</small>", **layout)
+
+
+def message(content: str, colour: str = WARNING) -> str:
+    return (
+        f'<div class="insightr-message" style="color:{colour};max-width:900px;line-height:1.4">{escape(content)}</div>'
+        if content
+        else ""
+    )
+
+
+def image(side: int) -> w.Image:
+    return w.Image(format="jpeg", layout=w.Layout(width=f"{side}px", flex="0 0 auto"))
+
+
+def column(width: int, *children: w.Widget) -> w.VBox:
+    return w.VBox(children, layout=w.Layout(width=f"{width}px", flex="0 0 auto"))

@@ -1,0 +1,85 @@
+"""Presets and variants: dotted names of settings that depart from the defaults, which are the paper's text.
+
+`paper` follows the text of Hesse and Namburete (MICCAI 2022), `released` the code that its authors published where the
+two differ, `demo` is small enough for a laptop, `smoke` for tests.
+"""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"data.size": 512},
+    "released": {
+        "data.size": 540,
+        "data.recipe_size": 540,
+        "data.centre": "image",
+        "model.input_values": "unit",
+        "model.channels": "bgr",
+        "model.block_kernel": 1,
+        "model.block_padding": 0,
+        "losses.k": 4,
+        "training.joint_epochs": 21,
+        "training.last_layer_epochs": 9,
+        "training.block_weight_decay": 1e-3,
+        "training.joint_halve_every": 5,
+        "training.baseline_lr": 5e-4,
+        "training.fill": 0,
+        "training.selection": "total",
+    },
+    "demo": {
+        "data.size": 256,
+        "model.weights": "random",
+        "model.block_stride": 1,
+        "training.warm_up_epochs": 1,
+        "training.joint_epochs": 3,
+        "training.last_layer_epochs": 1,
+        "training.lr_backbone": 5e-5,
+        "training.lr_prototypes": 6e-3,
+        "training.lr_last_layer": 1e-2,
+        "training.joint_halve_every": 2,
+        "training.pretrain_epochs": 8,
+        "training.pretrain_lr": 1e-3,
+        "training.pretrain_halve_every": 3,
+        "training.baseline_epochs": 3,
+        "training.baseline_lr": 2e-4,
+        "training.baseline_halve_every": 1,
+        "training.batch_size": 10,
+        "training.batchnorm_images": 300,
+        "training.batchnorm_frozen": True,
+    },
+    "smoke": {
+        "data.size": 64,
+        "data.train_images": 120,
+        "data.test_images": 40,
+        "data.folds": 3,
+        "model.weights": "random",
+        "model.block_stride": 1,
+        "model.latent_channels": 16,
+        "model.prototypes": 10,
+        "training.warm_up_epochs": 1,
+        "training.joint_epochs": 2,
+        "training.last_layer_epochs": 1,
+        "training.lr_backbone": 1e-4,
+        "training.joint_halve_every": 1,
+        "training.pretrain_epochs": 2,
+        "training.baseline_epochs": 1,
+        "training.batchnorm_images": 30,
+    },
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "backbone": {},  # the regression pre-training that the other variants start from
+    "baseline": {},  # ResNet-18 with average pool and one output
+    "insightr": {},
+    "log_similarity": {"model.similarity": "log"},  # Table 1, (1a)
+    "no_psd": {"losses.psd": 0.0},  # (1b)
+    "no_cluster": {"losses.cluster": 0.0},  # (1c)
+    "no_cluster_no_psd": {"losses.cluster": 0.0, "losses.psd": 0.0},  # (1d)
+    "no_min_k": {"losses.k": 1},  # (1e), the minimum in place of the mean of the k smallest
+    "local": {  # not of the paper: a latent cell depends on 123 px, so maps can point at lesions (notebook 08)
+        "model.backbone_until": "layer2",
+        "model.block_kernel": 4,
+        "model.block_stride": 4,
+        "model.block_padding": 2,
+        "model.skip_ground": True,
+    },
+}
