@@ -354,6 +354,8 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
                     if files.digest(target) != recorded:
                         raise RunError(f"{shown(archive)} is damaged: {name} has other content than was exported")
                 write_json(temporary / _CONTENTS, about)
+    except FileNotFoundError:
+        raise RunError(f"{shown(archive)} is missing") from None
     except OSError as error:
         raise RunError(f"{shown(archive)} cannot be read or unpacked: {error.strerror or error}") from error
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # the last: it is encrypted

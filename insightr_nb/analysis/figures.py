@@ -239,7 +239,7 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
 def write_explanation(
     run: LoadedRun, e: Explanation, folder: Path, name: str, count: int = 5, folds: FoldsExplanation | None = None
 ) -> tuple[Path, Path]:
-    """An explanation as `<name>.png` and `<name>.json` in a folder; numbers in the labels' units and in pixels.
+    """An explanation as `explanation_<name>.png` and `.json` in a folder; numbers in the labels' units and in pixels.
 
     folds: what several runs say of the same image; mean and spread of their predictions are written as well.
     """
@@ -269,9 +269,10 @@ def write_explanation(
     if folds is not None:
         predictions = [other.prediction for other in folds.explanations]
         content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
-    files.write_json(folder / f"{name}.json", content)
+    picture = folder / f"explanation_{name}.png"
+    files.write_json(picture.with_suffix(".json"), content)
     title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"
-    return save(explanation(run, e, title=title), folder / f"{name}.png"), folder / f"{name}.json"
+    return save(explanation(run, e, title=title), picture), picture.with_suffix(".json")
 
 
 def _contributions(axes, e: Explanation, top: np.ndarray) -> None:

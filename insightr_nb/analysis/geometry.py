@@ -7,7 +7,6 @@ around that centre; what the cell depends on, its receptive field, is larger, us
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 
@@ -46,18 +45,19 @@ class Grid:
     def upsample(self, values: np.ndarray, smooth: bool = True) -> np.ndarray:
         """A map over cells, (H, W), as (size, size) float32, every cell's value at the cell's centre.
 
-        smooth: linear between the centres; otherwise every pixel takes the value of its nearest cell.
+        smooth: linear between the centres, where a cell that is centred outside the image has its value in the middle
+        of its box, so that a match at the border is seen in full; otherwise every pixel takes that of its nearest cell.
         """
         values = np.ascontiguousarray(values, np.float32)
         if not smooth:
             nearest = np.floor((np.arange(self.size) - self.offset) / self.stride + 0.5).astype(int)
             nearest = nearest.clip(0, self.cells - 1)
             return values[nearest[:, None], nearest]
-        scale = 1 / self.stride
-        shift = -self.offset * scale
-        matrix = np.array([[scale, 0, shift], [0, scale, shift]], np.float64)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(values, matrix, (self.size, self.size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        centres = self.centre(np.arange(self.cells))
+        middles = np.array([(sum(self._interval(cell)) - 1) / 2 for cell in range(self.cells)])
+        centres = np.where((centres < 0) | (centres > self.size - 1), middles, centres)
+        weights = np.stack([np.interp(np.arange(self.size), centres, one) for one in np.eye(self.cells)], axis=1)
+        return (weights @ values @ weights.T).astype(np.float32)  # (size, cells) on either side
 
 
 def grid(network: INSightRNet, size: int) -> Grid:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from places import IDRID
 
 from insightr_nb.data import graham, prepare, synthetic
 from insightr_nb.data.graham import Disc
@@ -52,8 +53,8 @@ def test_writing_in_a_corner_does_not_move_the_disc():
 
 
 def test_a_photograph_cropped_inside_the_fundus_touches_the_circle_with_its_longer_sides():
-    assert graham.find_disc(textured(200, 300)) == Disc(150, 100, 150, cropped=True)
-    assert graham.find_disc(textured(300, 200)) == Disc(100, 150, 150, cropped=True)
+    assert graham.find_disc(textured(200, 300)) == Disc(150, 100, 150, cropped=True, fitted=False)
+    assert graham.find_disc(textured(300, 200)) == Disc(100, 150, 150, cropped=True, fitted=False)
 
 
 def photograph(side: int = 300) -> tuple[np.ndarray, Disc]:
@@ -346,3 +347,19 @@ def test_a_reduced_jpeg_gives_nearly_the_same_image(tmp_path):
     assert np.abs(got.astype(int) - expect)[graham.mask(256)].mean() < 2
     found = graham.find_disc(whole)
     assert (circle.x, circle.y, circle.radius) == pytest.approx((found.x, found.y, found.radius), abs=0.01 * 650)
+
+
+@pytest.mark.parametrize(("box", "ground"),
+                         [((60, 120, 20, 280), 0), ((60, 240, 60, 240), 0), ((80, 200, 100, 270), 60)],
+                         ids=["a band", "a square", "a rectangle on grey"])  # fmt: skip
+def test_what_is_no_circle_is_said_to_be_none(box, ground):
+    image = np.full((300, 300, 3), ground, np.uint8)
+    y0, y1, x0, x1 = box
+    image[y0:y1, x0:x1] = 180
+    assert not graham.find_disc(image).fitted
+
+
+def test_real_and_synthetic_discs_are_circles():
+    assert all(graham.find_disc(synthetic.photograph(i, 0, 200).image).fitted for i in range(10))
+    for path in sorted((IDRID / "images").glob("*.jpg"))[::20]:  # none without the shared data
+        assert graham.find_disc(read_image(path)).fitted, path

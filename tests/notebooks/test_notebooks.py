@@ -123,7 +123,7 @@ def test_04_shows_the_finished_run(fresh):
     assert "10 prototypes from" in text
     figures = {p.name for p in (folder / "runs/synthetic/smoke/categorical/insightr/fold2/figures").iterdir()}
     assert {"prototypes.png", "latent_space.png"} < figures
-    assert sum(name.startswith("explanation_") for name in figures) == 3
+    assert sum(name.startswith("explanation_") for name in figures) == 6  # three pictures, three JSON files
 
 
 def test_08_puts_the_run_to_the_test(fresh):
