@@ -25,9 +25,10 @@ demo: $(STAMP)
 	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb -p preset $(PRESET) $(LOUD) | cat
 	@$(BIN)/python -c "from insightr_nb.demo import report; report('$(PRESET)')"
 
+# One process a core, each with one thread.
 test: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # Notebook 07 in a real JupyterLab and Chromium, with screenshots under outputs/screenshots/.
 test-browser: $(STAMP)

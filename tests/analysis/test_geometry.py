@@ -91,6 +91,8 @@ def test_the_border_keeps_the_value_of_its_cell():
     cells = Grid(256, 9, 32, -16.0, 467)
     values = np.arange(81, dtype=float).reshape(9, 9)
     assert cells.upsample(values)[255, 255] == 80
-    first = cells.upsample(np.eye(9))[:16, :16]  # cell (0, 0) is centred at -16; its box is the first 16 pixels
+    corner = np.zeros((9, 9))
+    corner[0, 0] = 1
+    first = cells.upsample(corner)[:16, :16]  # cell (0, 0) is centred at -16; its box is the first 16 pixels
     assert first[:8, :8].min() == 1
     assert first[16 - 1, 16 - 1] < 0.2

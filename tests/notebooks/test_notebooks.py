@@ -136,7 +136,7 @@ def test_08_puts_the_run_to_the_test(fresh):
     assert "no Grad-CAM" not in text
     written = folder / "runs/synthetic/smoke/categorical/insightr/fold2/trust"
     assert "Grad-CAM of the baseline" in (written / "lesions.csv").read_text()
-    assert json.loads((written / "p00000_left.json").read_text())["prototypes"][0]["share"] > 0
+    assert json.loads((written / "explanation_p00000_left.json").read_text())["prototypes"][0]["share"] > 0
     pictures = {p.stem for p in written.glob("*.png")}
     assert {"pointing", "mass_ratio", "deletion", "stability", "audit", "referral", "prototype_drift"} <= pictures
     assert Run(written.parent).damage() == []
