@@ -81,7 +81,10 @@ def page(browser, server):
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     yield page
+    failed = page.locator('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type*="jupyter.error"]')
+    tracebacks = failed.all_inner_texts()  # of cells and of callbacks of widgets
     page.close()
+    assert tracebacks == []
     harmless = re.compile(r"favicon|ERR_INTERNET|ERR_NAME_NOT|Failed to load resource")  # no network, no news
     assert not [p for p in problems if not harmless.search(p)]
 

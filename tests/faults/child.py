@@ -45,7 +45,7 @@ POINTS = {
     "between the state's bytes and its name": lambda: at(files.os, "replace", 4, to("last.ckpt")),
     "between state and history": lambda: at(files.os, "replace", 2, to("history.csv")),
     "between the last state and its history": lambda: at(files.os, "replace", 6, to("history.csv")),
-    "in the projection": lambda: at(projection, "squared_distances", 2),
+    "in the projection": lambda: at(projection, "network_input", 2),
     "between the projection and its saving": lambda: at(trainer._Trainer, "_save", 4),
     "before the prototypes are written": lambda: at(files.os, "replace", 1, to("prototypes.csv")),
     "between the model and its record": lambda: at(Run, "record", 1),
