@@ -47,7 +47,7 @@ def explanations() -> list[Row]:
     rows = []
     with own_outputs():
         for preset, test in (("demo", 250), ("paper", 10)):
-            run = load(finished(preset, data={"train_images": 20, "test_images": test}))
+            run = load(finished(preset, data={"train_images": 40, "test_images": test}))
             image_id = run.run.table("predictions.csv")["image_id"][0]
             image = torch.from_numpy(run.store.image(run.store.row(image_id)))[None]
             size = run.grid.size
