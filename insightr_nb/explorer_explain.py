@@ -112,7 +112,7 @@ class ExplainTab(w.VBox):
             return
         self.raw, self.own, self.own_name = raw, own, name or path.name
         graham_used = self.run.store.settings.preparation != "resize"
-        self.own_warning = _NO_DISC if graham_used and not graham.find_disc(raw).fitted else ""
+        self.own_warning = _NO_DISC if graham_used and not graham.shows_disc(raw) else ""
         self.show()
 
     def _uploaded(self, files) -> None:

@@ -25,7 +25,6 @@ class Disc:
     y: float
     radius: float
     cropped: bool = False  # no edge was found: the photograph is bright into its corners
-    fitted: bool = True  # half of the circle that the frame shows is an edge; else it may be no fundus photograph
 
 
 def find_disc(image: np.ndarray) -> Disc:
@@ -42,9 +41,7 @@ def find_disc(image: np.ndarray) -> Disc:
     height, width = image.shape[:2]
     if min(height, width) < 16:
         raise DataError(f"no fundus found: an image of {width} x {height} px is too small")
-    step = max(1, round(max(height, width) / 320))
-    red, green, blue = cv2.split(np.ascontiguousarray(image[::step, ::step]))
-    grey = cv2.blur(cv2.max(cv2.max(red, green), blue), (3, 3))
+    grey, step = _small_grey(image)
     bright = _brightness(grey)
     rows, columns = grey.shape
     corners = grey[:: rows - 1, :: columns - 1]
@@ -60,10 +57,9 @@ def find_disc(image: np.ndarray) -> Disc:
     (x, y), radius = cv2.minEnclosingCircle(outline.astype(np.float32))
     inside = ((outline > 2) & (outline < [columns - 3, rows - 3])).all(axis=1)
     if radius > 0.55 * max(rows, columns) and inside.mean() < 0.5:  # bright corners: already cropped
-        return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True, fitted=False)
+        return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True)
     x, y, radius = _fit_circle(outline[inside], x, y, radius)
     x, y, radius = _fit_circle(_steepest(grey, x, y, radius), x, y, radius)
-    fitted = _agreement(grey, x, y, radius) >= 0.5
     coarse = radius < 70 and step > 1
     x, y, radius = (x + 0.5) * step, (y + 0.5) * step, (radius + 0.5) * step
     if radius < 0.2 * min(height, width):
@@ -71,8 +67,8 @@ def find_disc(image: np.ndarray) -> Disc:
     if coarse:  # a small fundus in a wide frame: look again, more closely
         left, top = max(0, int(x - 1.3 * radius)), max(0, int(y - 1.3 * radius))
         closer = find_disc(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
-        return Disc(left + closer.x, top + closer.y, closer.radius, closer.cropped, closer.fitted)
-    return Disc(x, y, radius, fitted=fitted)
+        return Disc(left + closer.x, top + closer.y, closer.radius, closer.cropped)
+    return Disc(x, y, radius)
 
 
 def _brightness(grey: np.ndarray) -> float:
@@ -98,14 +94,27 @@ def _steepest(grey: np.ndarray, x: float, y: float, radius: float) -> np.ndarray
     return np.c_[columns[ray, steepest + 2], rows[ray, steepest + 2]]
 
 
-def _agreement(grey: np.ndarray, x: float, y: float, radius: float) -> float:
-    """Of the circle within the frame, the share along which brightness falls most steeply."""
+def _small_grey(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """The brightest channel, smoothed, of every n-th pixel, about 320 along the longer side; and n."""
+    step = max(1, round(max(image.shape[:2]) / 320))
+    red, green, blue = cv2.split(np.ascontiguousarray(image[::step, ::step]))
+    return cv2.blur(cv2.max(cv2.max(red, green), blue), (3, 3)), step
+
+
+def shows_disc(image: np.ndarray) -> bool:
+    """Whether brightness falls along half of the circle that `find_disc` finds, as far as the frame shows it.
+
+    Else it may be no fundus photograph, or one that was cropped inside the fundus. Raises DataError as `find_disc`.
+    """
+    disc = find_disc(image)
+    grey, step = _small_grey(image)
+    x, y, radius = disc.x / step - 0.5, disc.y / step - 0.5, disc.radius / step - 0.5
     points = _steepest(grey, x, y, radius)
     near = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius) < 0.02 * radius + 1
     angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
     rows, columns = y + radius * np.sin(angles), x + radius * np.cos(angles)
     seen = (columns > 3) & (rows > 3) & (columns < grey.shape[1] - 4) & (rows < grey.shape[0] - 4)
-    return near.sum() / max(seen.sum(), 1)
+    return not disc.cropped and near.sum() >= 0.5 * seen.sum()
 
 
 def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]:
