@@ -1,5 +1,6 @@
 """The network: steps and passes against a plain torchvision ResNet-18 beside them, and what the prototypes cost."""
 
+import dataclasses
 import time
 from types import SimpleNamespace
 
@@ -20,6 +21,13 @@ from insightr_nb.training.stages import protocol, training_only
 
 BATCH = 30
 PRESETS = {256: "demo", 512: "paper"}  # image size -> preset whose network and losses are measured
+
+
+def settings_at(size: int, **model) -> RunSettings:
+    """Of the preset for an image size, with all of ResNet-18, since it is compared with that (`demo` has less)."""
+    settings = RunSettings.from_parameters(preset=PRESETS[size])
+    whole = {256: {"backbone_until": None, "block_stride": 1}, 512: {}}[size]
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **whole | model))
 
 
 class Plain:
@@ -56,8 +64,8 @@ class Plain:
 class Ours:
     """INSightR-Net of a preset, doing what the trainer does with a batch."""
 
-    def __init__(self, images: torch.Tensor, device: torch.device, preset: str):
-        self.settings = RunSettings.from_parameters(preset=preset)
+    def __init__(self, images: torch.Tensor, device: torch.device, settings: RunSettings):
+        self.settings = settings
         self.device = device
         model = self.settings.model
         self.network = INSightRNet(model, "random").to(device, memory_format=torch.channels_last).eval()
@@ -104,7 +112,7 @@ def photographs(size: int, count: int = BATCH) -> torch.Tensor:
 
 def steps_and_passes(size: int, device: torch.device) -> list[Row]:
     images = photographs(size)
-    ours = Ours(images, device, PRESETS[size])
+    ours = Ours(images, device, settings_at(size))
     default, same = Plain(images, device, fast=False), Plain(images, device, fast=True)
     same32 = Plain(images, device, fast=True, float32=True)
     a, b = "(a) ResNet-18, float32, default layout", "(b) ResNet-18, same precision and layout"
@@ -122,8 +130,8 @@ def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> li
     """Forward and backward of prototype layer, weighted mean and losses, as a share of a joint step."""
     rows = []
     for m in counts:
-        ours = Ours(photographs(size), device, PRESETS[size])
-        model = RunSettings.from_parameters(preset=PRESETS[size], overrides={"model.prototypes": m}, tag="m").model
+        ours = Ours(photographs(size), device, settings_at(size))
+        model = settings_at(size, prototypes=m).model
         ours.network = INSightRNet(model, "random").to(device, memory_format=torch.channels_last).eval()
         ours.optimizers = {name: stage.optimizer(ours.network)[0] for name, stage in ours.stages.items()}
         with torch.no_grad():
@@ -151,7 +159,7 @@ def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> li
 def waiting(size: int, device: torch.device, count: int = 120) -> Row:
     """Loading with augmentation, from memory, as a share of an epoch that trains on what is loaded."""
     images = photographs(size, count)
-    ours = Ours(images[:BATCH], device, PRESETS[size])
+    ours = Ours(images[:BATCH], device, settings_at(size))
     zeros = np.zeros(count)
     part = Part(images.numpy(), np.arange(count), zeros.astype(np.float32), zeros.astype(int))
     shares, detail = [], ""

@@ -112,7 +112,7 @@ def fidelity(paths: list[Path], size: int, what: str) -> list[Row]:
 
 
 _MEMORY = """
-import json, sys
+import json, resource, sys
 from pathlib import Path
 from insightr_nb.data import prepare
 from insightr_nb.settings import DataSettings
@@ -129,16 +129,18 @@ if __name__ == "__main__":
     settings = DataSettings(dataset="csv", name="many", folder=sys.argv[1], size=32, preparation="resize")
     store = prepare.prepare(settings)
     peak = memory("VmHWM")
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     opened = anonymous()
     total = 0
     for start in range(0, len(store.images), 30):
         total += int(store.images[start : start + 30].sum())
-    print(json.dumps({"images": len(store.images), "peak": peak, "read": anonymous() - opened, "start": before}))
+    print(json.dumps({"images": len(store.images), "peak": peak, "read": anonymous() - opened,
+                      "start": before, "worker": worker}))
 """
 
 
 def memory(counts=(2_000, 20_000, 100_000)) -> list[Row]:
-    """Peak memory of a preparation (main process) and what reading every image adds."""
+    """Peak memory of a preparation, of its main process and its largest worker, and what reading every image adds."""
     rows = []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +159,8 @@ def memory(counts=(2_000, 20_000, 100_000)) -> list[Row]:
                                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})  # fmt: skip
             measured = json.loads(done.stdout.splitlines()[-1])
             assert measured["images"] == count
-            detail = f"{measured['start']:.0f} MB after imports; reading every image adds {measured['read']:.1f} MB"
+            detail = (f"{measured['start']:.0f} MB after imports; the largest worker has {measured['worker']:.0f} MB; "
+                      f"reading every image adds {measured['read']:.1f} MB")
             rows.append(value(f"peak memory of preparing {count} images", [measured["peak"]], "MB", detail=detail))
     return rows
 

@@ -382,8 +382,8 @@ def prepare_parameters(preset: str = "demo", data_folder: str | None = None, **g
 
 PREPARE_PARAMETERS = (
     "dataset", "data_folder", "name", "preset", "table", "image_column", "label_column", "patient_column",
-    "split_column", "label_min", "label_max", "preparation", "centre", "max_train_per_grade", "max_test_per_grade",
-    "all_images", "split_file", "test_split_file", "workers", "max_rejected", "overwrite",
+    "split_column", "label_min", "label_max", "size", "preparation", "centre", "max_train_per_grade",
+    "max_test_per_grade", "all_images", "split_file", "test_split_file", "workers", "max_rejected", "overwrite",
 )  # fmt: skip
 
 RUN_PARAMETERS = (

@@ -154,6 +154,8 @@ def test_only_what_papermill_injected_is_checked():
 
 
 def test_parameters_of_the_preparation():
+    assert prepare_parameters(preset="paper")[0].size == 512
+    assert prepare_parameters(preset="paper", size=224)[0].size == 224
     data, options = prepare_parameters(preset="paper", dataset="csv", name="a", label_max="10", workers="2")
     assert (data.size, data.label_max, options.workers, options.max_rejected) == (512, 10.0, 2, 0.01)
     with pytest.raises(SettingsError, match="'labl_max'.*'label_max'"):
@@ -162,5 +164,5 @@ def test_parameters_of_the_preparation():
         prepare_parameters(max_rejected=2)
     with pytest.raises(SettingsError, match="label_min = 5.0 must lie below label_max = 4.0"):
         prepare_parameters(dataset="csv", name="a", label_min=5, label_max=4)
-    with pytest.raises(SettingsError, match="unknown parameter 'size'"):
-        notebook_parameters({"In": ["# Parameters\nsize = 3\n"]}, PREPARE_PARAMETERS)
+    with pytest.raises(SettingsError, match="unknown parameter 'sise'.*'size'"):
+        notebook_parameters({"In": ["# Parameters\nsise = 3\n"]}, PREPARE_PARAMETERS)

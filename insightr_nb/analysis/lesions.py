@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from captum.attr import LayerGradCam
 
+from insightr_nb.analysis import tracing
 from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.metrics import interval, top_prototypes
@@ -58,7 +59,11 @@ class Method:
 
 
 def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> list[Method]:
-    """INSightR-Net's largest contribution alone and its `top` ones, Grad-CAM on the baseline, and a random map."""
+    """INSightR-Net's largest contribution, alone, traced, and with the next; the baseline; what knows nothing.
+
+    Grad-CAM is the baseline's usual map; its prediction is traced to pixels as well. Contrast is what a trace would
+    show of a network that knows nothing.
+    """
     weights, distances = run.run.array("weights.npy"), run.run.array("distances.npy")
     ordered = top_prototypes(weights, top)
     ids = run.run.table("predictions.csv")["image_id"]
@@ -66,12 +71,19 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
     def similar(n: int, count: int) -> np.ndarray:
         return run.similarity(distances[n, ordered[n, :count]])
 
+    def image(n: int) -> np.ndarray:
+        return run.store.image(run.store.row(ids[n]))
+
     def noise(n: int) -> np.ndarray:
         return np.random.default_rng([7, n]).random((1, run.grid.cells, run.grid.cells))
 
+    size = run.grid.size
+    pixels = Grid(size, size, 1, 0.0, 1)
     found = [
         Method("INSightR-Net, top 1", lambda n: similar(n, 1), run.grid),
+        Method("INSightR-Net, top 1, traced", lambda n: tracing.match(run, image(n), ordered[n, 0])[None], pixels),
         Method(f"INSightR-Net, top {top}", lambda n: similar(n, top), run.grid),
+        Method("contrast of the image", lambda n: tracing.contrast(image(n))[None], pixels),
         Method("random map", noise, run.grid),
     ]
     if baseline is not None:
@@ -79,14 +91,16 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
         layer = LayerGradCam(lambda x: baseline(x), baseline.backbone)
 
         def grad_cam(n: int) -> np.ndarray:
-            image = run.store.image(run.store.row(ids[n]))
-            inputs = network_input(torch.from_numpy(image)[None], run.settings.model)
+            inputs = network_input(torch.from_numpy(image(n))[None], run.settings.model)
             return layer.attribute(inputs, relu_attributions=True).detach().numpy()[0]  # (1, h, w)
 
-        size = run.grid.size
+        def traced(n: int) -> np.ndarray:
+            return tracing.trace(baseline, image(n), run.settings.model, torch.sum)[None]
+
         with torch.no_grad():
             cells = baseline.backbone(torch.zeros(1, 3, size, size)).shape[-1]
-        found.insert(2, Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)))
+        found[3:3] = [Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)),
+                      Method("baseline, traced", traced, pixels)]  # fmt: skip
     return found
 
 

@@ -7,7 +7,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from insightr_nb.analysis import tracing
 from insightr_nb.analysis.explanation import Explanation, LoadedRun
+
+_KNOW_NOTHING = ("chance", "random map", "contrast of the image")
 
 
 def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
@@ -31,16 +34,43 @@ def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
 def lesion_bars(table: pd.DataFrame, measure: str = "pointing") -> Figure:
     """A `lesion_table` as bars with 95 % intervals."""
     groups = list(dict.fromkeys(key[0] for key in table.index))
-    titles = {"pointing": "Peak cell's centre on a lesion", "mass_ratio": "Activation on lesions / their share of area"}
+    titles = {"pointing": "Peak on a lesion", "mass_ratio": "Activation on lesions / their share of area"}
     figure, every = plt.subplots(1, len(groups), figsize=(5.5 * len(groups), 3.2), layout="constrained", sharex=True)
     for axes, group in zip(np.atleast_1d(every), groups, strict=True):
         part = table.loc[group]
         spread = [part[measure] - part[f"{measure} low"], part[f"{measure} high"] - part[measure]]
-        colours = ["#b8b8b8" if name in ("chance", "random map") else "#2a6f97" for name in part.index]
+        colours = ["#b8b8b8" if name in _KNOW_NOTHING else "#2a6f97" for name in part.index]
         axes.barh(part.index, part[measure], xerr=spread, color=colours, capsize=3)
         axes.invert_yaxis()
         axes.set(title=f"{group}: {part['images'].iloc[0]} images with lesions", xlabel=titles[measure])
     sns.despine(figure)
+    return figure
+
+
+def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: list[np.ndarray]) -> Figure:
+    """Of each image the match with the prototype that contributes most: over cells, and traced back to pixels.
+
+    lesions: (size, size) bool for each; their outlines are drawn.
+    """
+    figure, every = plt.subplots(2, len(explanations), figsize=(2.9 * len(explanations), 6.2), squeeze=False,
+                                 layout="constrained")  # fmt: skip
+    highest = max(e.similarities[e.top(1)[0]] for e in explanations)
+    for (top, bottom), e, lesion in zip(every.T, explanations, lesions, strict=True):
+        j = e.top(1)[0]
+        heat = run.grid.upsample(run.similarity(e.maps[j]))
+        traced = tracing.match(run, e.image, j)
+        for axes, values, scale in ((top, heat, highest), (bottom, traced, traced.max())):
+            axes.imshow(e.image)
+            axes.imshow(values, cmap="inferno", alpha=np.clip(values / scale, 0, 1) ** 0.5, vmin=0, vmax=scale)
+            axes.contour(lesion, [0.5], colors="#7CFC00", linewidths=0.7)
+            axes.set(xticks=[], yticks=[])
+        x0, y0, x1, y1 = e.boxes[j]
+        top.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
+        top.set(xlim=(-0.5, run.grid.size - 0.5), ylim=(run.grid.size - 0.5, -0.5))  # a box can reach over the edge
+        top.set_title(f"label {e.target:g}, prototype {e.prototype_labels[j]:.1f}", fontsize=9)
+    every[0, 0].set_ylabel("similarity over cells, one scale")
+    every[1, 0].set_ylabel("the same match, traced to pixels")
+    figure.suptitle("Green: outlines of the lesions")
     return figure
 
 

@@ -1,5 +1,6 @@
 """Which data sets exist, how each is recognised in a folder, and how its images, labels and patients are found."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,8 +98,12 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
         what = "the folder with its images and label table" if settings.dataset == "csv" else data_set.obtain
         raise DataError(f"data_folder: needed to prepare {settings.store_name!r}; {what}")
     folder = Path(settings.folder).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"data_folder = {settings.folder!r}: no such folder (looked for {folder.resolve()})")
+    try:
+        if not folder.is_dir():
+            raise DataError(f"data_folder = {settings.folder!r}: no such folder (looked for {folder.resolve()})")
+        os.listdir(folder)
+    except OSError as error:
+        raise DataError(f"data_folder = {settings.folder!r}: cannot be read ({error.strerror})") from None
     others = [name for name, other in CATALOG.items() if _signs(folder, other) and other is not data_set]
     if settings.dataset != "csv" and not _signs(folder, data_set) and (data_set.signs or others):
         looks = f"It looks like {others[0]}: use -p dataset {others[0]}" if others else (
@@ -291,11 +296,15 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
             ) from error
         names = [f"{part}_{i:04d}" for i in range(len(data.labels))]
         files = [unpacked / f"{name}.png" for name in names]
-        unpacked.mkdir(exist_ok=True)
-        for file, image in zip(files, data.imgs, strict=True):
-            if not file.exists():
-                with atomic(file) as temporary:
-                    temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
+        try:
+            unpacked.mkdir(exist_ok=True)
+            for file, image in zip(files, data.imgs, strict=True):
+                if not file.exists():
+                    with atomic(file) as temporary:
+                        temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
+        except OSError as error:
+            raise DataError(f"{unpacked}: the images of {archive.name} cannot be unpacked there ({error.strerror})"
+                            ) from error  # fmt: skip
         rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
         sources = [str(file) for file in files]
         parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))

@@ -24,7 +24,7 @@ def identical_files(paths: list[str]) -> np.ndarray:
     try:
         sizes = [Path(path).stat().st_size for path in paths]
         often = {size for size, count in Counter(sizes).items() if count > 1 and size}
-        keys = [f"{size}/{_digest(path)}" if size in often else path for path, size in zip(paths, sizes, strict=True)]
+        keys = [_digest(path) if size in often else path for path, size in zip(paths, sizes, strict=True)]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
     numbers, _, counts = _unique(keys)
@@ -69,12 +69,12 @@ def _one_patient(patients: pd.Series, group: np.ndarray) -> np.ndarray:
     return np.array([first.setdefault(component[n], name) for n, name in zip(number, patients, strict=True)], object)
 
 
-def _unique(keys: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _unique(keys: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N,) numbers in the order of first appearance, the names, how often each."""
     numbers, names = pd.factorize(np.array(keys, dtype=object))
     return numbers, names, np.bincount(numbers, minlength=len(names))
 
 
-def _digest(path: str) -> str:
+def _digest(path: str) -> bytes:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").digest()

@@ -145,17 +145,19 @@ def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]
     return float(x), float(y), float(np.sqrt(solution[2] + x**2 + y**2))
 
 
-def normalise(image: np.ndarray, size: int = 512, recipe_size: int = 512, disc: Disc | None = None) -> np.ndarray:
+def normalise(
+    image: np.ndarray, size: int = 512, recipe_size: int = 512, disc: Disc | None = None, shrink: int = cv2.INTER_AREA
+) -> np.ndarray:
     """Graham's normalisation: (H, W, 3) uint8 RGB to (size, size, 3) uint8 RGB, 128 outside the mask.
 
-    The result is 4 (image - local average) + 128 inside the mask. Shrinks by area, so that fine detail does not alias,
-    and blurs only what the crop needs; else it is the published recipe around the disc instead of the image's middle.
-    Where the photograph ends inside the mask, it is grey. Raises DataError where no fundus is found.
+    The result is 4 (image - local average) + 128 inside the mask. Shrinks by area, so that fine detail does not alias
+    (or by `shrink`), and blurs only what the crop needs; else it is the published recipe around the disc instead of the
+    image's middle. Where the photograph ends inside the mask, it is grey. Raises DataError where no fundus is found.
     """
     disc = disc or find_disc(image)
     sigma = BLUR_SIGMA * size / recipe_size
     margin = int(np.ceil(3 * sigma)) + 1  # as far as OpenCV's kernel reaches
-    square, kept = _around(image, disc, size, recipe_size, margin, cv2.BORDER_REFLECT_101)
+    square, kept = _around(image, disc, size, recipe_size, margin, cv2.BORDER_REFLECT_101, shrink)
     result = cv2.addWeighted(square, 4, _blur(square, sigma), -4, GROUND)
     result = result[margin : margin + size, margin : margin + size]
     return cv2.copyTo(np.ascontiguousarray(result), kept, np.full((size, size, 3), GROUND, np.uint8))
@@ -171,7 +173,7 @@ def place(drawn: np.ndarray, disc: Disc, size: int = 512, recipe_size: int = 512
 
 
 def _around(
-    image: np.ndarray, disc: Disc, size: int, recipe_size: int, margin: int, border: int
+    image: np.ndarray, disc: Disc, size: int, recipe_size: int, margin: int, border: int, shrink: int = cv2.INTER_AREA
 ) -> tuple[np.ndarray, np.ndarray]:
     """The scaled square around the disc, `margin` px larger on each side; and (size, size) uint8, 1 where it counts."""
     scale = FUNDUS_RADIUS * size / recipe_size / disc.radius
@@ -180,8 +182,7 @@ def _around(
     height, width = (round(length * scale) for length in image.shape[:2])
     (left, left_scaled), (top, top_scaled) = _meet(x, scale), _meet(y, scale)
     needed = image[top : int((y + side) / scale) + 2, left : int((x + side) / scale) + 2]
-    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(needed, (0, 0), fx=scale, fy=scale, interpolation=shrink)
+    small = cv2.resize(needed, (0, 0), fx=scale, fy=scale, interpolation=shrink if scale < 1 else cv2.INTER_CUBIC)
     beyond = max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0)
     rows, columns = (slice(max(s, 0) - at, min(s + side, n) - at) for s, at, n in
                      ((y, top_scaled, height), (x, left_scaled, width)))  # fmt: skip

@@ -7,6 +7,7 @@ its lines in `progress.csv`, so whatever is listed there is on the disk, and a k
 """
 
 import contextlib
+import csv
 import dataclasses
 import errno
 import hashlib
@@ -35,8 +36,9 @@ from insightr_nb.settings import DataSettings
 
 _BLOCK = 128  # images between two savings of the progress
 _SPARE = 1.05  # how much larger than needed a JPEG is decoded, at least
+_LITTLE = 0.7  # a file is shrunk by area below this factor, above it linearly: little to alias, seven times faster
 _RENDER = 1.2  # synthetic photographs are drawn this much larger than the prepared image
-_FORMAT = 2  # of the store; a change starts a new one
+_FORMAT = 3  # of the store; a change starts a new one
 _DEFAULTS = {"preparation": "graham", "centre": "disc", "all_images": False}
 _CAPS = {"max_train_per_grade": 2443, "max_test_per_grade": 1206}  # paper, section 3, "Dataset"
 
@@ -103,15 +105,15 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
     todo = np.setdiff1d(np.arange(len(rows)), done.loc[done["reason"] == "", "row"].to_numpy())
     _check_space(partial, len(todo), settings.size)
     slots = int((done["reason"] == "").sum())
-    jobs = list(zip(rows["source"].iloc[todo], [settings] * len(todo), strict=True))
-    workers = min(workers or os.cpu_count() or 1, max(1, len(jobs)))
+    workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
     with pool, tqdm(total=len(rows), initial=slots, unit="image", desc="preparing", leave=False, mininterval=1) as bar:
-        for start in range(0, len(jobs), _BLOCK):
+        for start in range(0, len(todo), _BLOCK):
             pixels, lines = [], []
+            block = todo[start : start + _BLOCK]
+            jobs = [(source, settings) for source in rows["source"].iloc[block]]
             try:
-                results = pool.map(_prepare_one, jobs[start : start + _BLOCK], chunksize=2)
-                for row, result in zip(todo[start : start + _BLOCK], results, strict=True):
+                for row, result in zip(block, pool.map(_prepare_one, jobs, chunksize=2), strict=True):
                     bar.update()
                     if isinstance(result, str):
                         lines.append((row, "", result))
@@ -120,7 +122,7 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
                     pixels.append(result)
             except BrokenProcessPool:
                 raise DataError(
-                    f"a worker process was killed, most likely for lack of memory, near {jobs[start][0]}. "
+                    f"a worker process was killed, most likely for lack of memory, near {jobs[0][0]}. "
                     f"{slots} images are kept; call again with fewer workers (now {workers}). In a script of your own, "
                     "work below `if __name__ == \"__main__\":`, since every worker imports it"
                 ) from None
@@ -158,8 +160,10 @@ def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
         return prepared(read_image(path, shortest=settings.size), settings)
     if settings.centre == "image":  # the exact port decodes the whole file
         return prepared(read_image(path), settings)
-    image, disc = fundus(path, graham.FUNDUS_RADIUS * settings.size / settings.recipe_size)
-    return graham.normalise(image, settings.size, settings.recipe_size, disc)
+    radius = graham.FUNDUS_RADIUS * settings.size / settings.recipe_size
+    image, disc = fundus(path, radius)
+    shrink = cv2.INTER_LINEAR if radius > _LITTLE * disc.radius else cv2.INTER_AREA
+    return graham.normalise(image, settings.size, settings.recipe_size, disc, shrink)
 
 
 def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, graham.Disc]:
@@ -240,9 +244,11 @@ def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFr
 
 def _progress(partial: Path) -> pd.DataFrame:
     """row, digest, reason, in the order of work."""
-    path = partial / "progress.csv"
-    lines = [line.split(",", 2) for line in path.read_text().splitlines()] if path.exists() else []
-    return pd.DataFrame(lines, columns=["row", "digest", "reason"]).astype({"row": int})
+    path, columns = partial / "progress.csv", {"row": int, "digest": str, "reason": str}
+    if not path.exists() or not path.stat().st_size:
+        return pd.DataFrame(columns=list(columns)).astype(columns)
+    text = {"keep_default_na": False, "quoting": csv.QUOTE_NONE}
+    return pd.read_csv(path, sep="\t", names=list(columns), dtype=columns, **text)
 
 
 def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], lines: list[tuple]) -> int:
@@ -255,7 +261,7 @@ def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], line
         os.fsync(file.fileno())
     with open(partial / "progress.csv", "a") as file:
         for row, digest, reason in lines:
-            file.write(f"{row},{digest},{' '.join(reason.splitlines())}\n")
+            file.write(f"{row}\t{digest}\t{' '.join(reason.split())}\n")
         file.flush()
         os.fsync(file.fileno())
     return slots + len(pixels)

@@ -91,33 +91,45 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
     names: with or without suffix or subfolder; index: line numbers of `path`. A name never leaves the folder.
     Raises DataError for a name that is no file below the folder, that means several, or that is repeated.
     """
-    files = sorted(Path(root) / name for root, _, names in os.walk(folder, followlinks=True) for name in names
-                   if is_image(name))  # fmt: skip
-    exact = set(files)  # a path from the folder on is never ambiguous
-    known: dict[str, list[Path]] = {}
-    for file in files:
-        inside = file.relative_to(folder)
-        for key in {str(inside), str(inside.with_suffix("")), file.name, file.stem}:
-            known.setdefault(key, []).append(file)
-    found: dict[Path, int] = {}
+    files = _image_files(folder)
+    wanted, known = set(names), {}
+    for number, file in enumerate(files):
+        inside = PurePosixPath(file)
+        for key in {file, str(inside.with_suffix("")), inside.name, inside.stem} & wanted:
+            known[key] = (*known.get(key, ()), number)
+    listed: dict[int, int] = {}  # number of the file -> line
     missing: list[str] = []
     for line, name in names.items():
         refuse_path(name, f"{path}, line {line}: image", folder)
-        matches = [folder / name] if folder / name in exact else known.get(name, [])
+        matches = known.get(name, ())
+        if len(matches) > 1:  # a path from the folder on is never ambiguous
+            matches = [n for n in matches if files[n] == name] or matches
         if len(matches) > 1:
-            raise DataError(f"{path}, line {line}: image {name!r} could be any of {', '.join(map(str, matches[:3]))}")
+            could = ", ".join(str(folder / files[n]) for n in matches[:3])
+            raise DataError(f"{path}, line {line}: image {name!r} could be any of {could}")
         if not matches:
             missing.append(f"{name!r} (line {line})")
-        elif matches[0] in found:
-            raise DataError(f"{path}, line {line}: image {name!r} is listed twice, first in line {found[matches[0]]}; "
-                            f"both mean {matches[0]}. One row an image")  # fmt: skip
+        elif matches[0] in listed:
+            raise DataError(f"{path}, line {line}: image {name!r} is listed twice, first in line {listed[matches[0]]}; "
+                            f"both mean {folder / files[matches[0]]}. One row an image")  # fmt: skip
         else:
-            found[matches[0]] = line
+            listed[matches[0]] = line
     if missing:
         raise DataError(f"{path}: {len(missing)} images have no file below {folder}: {', '.join(missing[:5])}"
                         + (" ..." if len(missing) > 5 else ""))  # fmt: skip
-    unlisted = [str(f.relative_to(folder)) for f in files if f not in found]
-    return [str(file) for file in found], [name.encode("utf-8", "backslashreplace").decode() for name in unlisted]
+    unlisted = [file.encode("utf-8", "backslashreplace").decode() for n, file in enumerate(files) if n not in listed]
+    return [os.path.join(folder, files[n]) for n in listed], unlisted
+
+
+def _image_files(folder: Path) -> list[str]:
+    """Paths of the image files below a folder, from it on. Raises DataError that names a folder that is closed."""
+
+    def closed(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); give it permission to be listed")
+
+    below = os.walk(folder, followlinks=True, onerror=closed)
+    return sorted(os.path.relpath(os.path.join(root, name), folder) for root, _, names in below for name in names
+                  if is_image(name))  # fmt: skip
 
 
 def refuse_path(name: str, what: str, folder: Path | str) -> None:

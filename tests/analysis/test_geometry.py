@@ -48,7 +48,8 @@ def test_the_paper_preset_is_64_i_minus_16():
     ("model", "size", "cell"),
     [
         (ModelSettings(weights="random"), 1024, 8),  # paper's block on an image large enough to hold the whole field
-        (ModelSettings(weights="random", block_stride=1), 1024, 16),  # demo
+        (ModelSettings(weights="random", block_stride=1), 1024, 16),
+        (ModelSettings(weights="random", backbone_until="layer3"), 512, 8),  # demo
         (ModelSettings(weights="random", block_kernel=1, block_padding=0), 1024, 8),  # released
         (ModelSettings(backbone="vgg11", weights="random", block_stride=1), 512, 8),
         (ModelSettings(backbone="resnet50", weights="random"), 1024, 8),
@@ -64,7 +65,7 @@ def test_a_cell_depends_on_the_pixels_around_its_centre(model, size, cell):
 
 
 def test_every_cell_has_pixels_and_inner_boxes_touch():
-    cells = Grid(256, 9, 32, -16.0, 467)  # demo: cell 0 is centred outside the image
+    cells = Grid(256, 9, 32, -8.0, 227)  # demo: cell 0 is centred outside the image
     for i in range(9):
         x0, y0, x1, y1 = cells.box(i, i)
         assert 0 <= x0 < x1 <= 256

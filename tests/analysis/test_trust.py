@@ -1,15 +1,19 @@
 """Measures of trust by hand-made cases, and on the smoke run."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from insightr_nb.analysis import figures, lesions, metrics, trust
 from insightr_nb.analysis.explanation import explain, explain_folds, load
+from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.errors import RunError
+from insightr_nb.settings import LabelScale, ModelSettings
 
 CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
 LESION = np.zeros((6, 6), bool)
@@ -118,6 +122,133 @@ def test_warnings_in_words():
     assert trust.warnings(table.iloc[:0]) == []
 
 
+# -- a run made by hand -----------------------------------------------------------------------------------------------
+
+
+class HandMade:
+    """What `trust` asks of a LoadedRun: 6 px images of nine cells, tables, arrays and a network given as functions."""
+
+    settings = SimpleNamespace(model=ModelSettings(input_values="unit"))
+    grid = Grid(size=6, cells=3, stride=2, offset=0.5, receptive_field=2)
+
+    def __init__(self, images: dict[str, np.ndarray], labels=(0.0,), network=None, **files):
+        names = list(images)
+        table = pd.DataFrame({"image_id": names, "label": labels, "source": names})
+        self.network = network
+        self.store = SimpleNamespace(table=table, row=names.index, image=lambda row: images[names[row]],
+                                     scale=LabelScale(1, 5), settings=SimpleNamespace(size=6))  # fmt: skip
+        self.run = SimpleNamespace(table=lambda name: pd.DataFrame(files[name.partition(".")[0]]),
+                                   array=lambda name: np.array(files[name.partition(".")[0]]))  # fmt: skip
+
+
+def grey(level: int = 50) -> np.ndarray:
+    return np.full((6, 6, 3), level, np.uint8)
+
+
+def watching(*box: int):
+    """A network whose prediction is the mean of these pixels, 0 to 1, and whose weights are even."""
+    x0, y0, x1, y1 = box
+
+    def network(images):
+        prediction = images[:, :, y0:y1, x0:x1].mean((1, 2, 3))
+        return SimpleNamespace(prediction=prediction, weights=torch.ones(len(images), 2))
+
+    return network
+
+
+@pytest.mark.parametrize(("box", "faithful"), [((4, 2, 6, 4), True), ((0, 4, 2, 6), False)], ids=["right", "wrong"])
+def test_deletion_removes_the_largest_contribution_first(box, faithful):
+    """Both contributions lie in cell (1, 2); the network watches that cell, or another."""
+    distances = np.ones((1, 2, 3, 3))
+    distances[0, :, 1, 2] = 0
+    image = grey()
+    image[:2, :2] = 128  # a cell that is all ground cannot be removed
+    run = HandMade({"a": image}, network=watching(*box), predictions={"image_id": ["a"], "target": [0.0]},
+                   weights=[[1.0, 2]], distances=distances)  # fmt: skip
+    curves = trust.deletion(run, np.array([0]), steps=20)
+    own = curves[curves["order"] == "contribution"].set_index("removed")["change"]
+    assert own.index.tolist() == list(range(9))  # eight cells show more image than ground
+    assert own[1] == pytest.approx((128 - 50) / 255 if faithful else 0)
+    assert own[8] == pytest.approx((128 - 50) / 255)
+    assert (curves["removable"] == 1).all()
+    mean, *_ = trust.area_between(curves)
+    assert (mean > 0) == faithful
+
+
+def test_what_lies_on_the_ground_cannot_be_removed():
+    distances = np.ones((1, 2, 3, 3))
+    distances[0, 0, 0, 0] = distances[0, 1, 1, 1] = 0
+    image = grey()
+    image[:2, :2] = 128
+    run = HandMade({"a": image}, network=watching(0, 0, 2, 2), predictions={"image_id": ["a"], "target": [0.0]},
+                   weights=[[3.0, 1]], distances=distances)  # fmt: skip
+    curves = trust.deletion(run, np.array([0]), steps=8)
+    assert (curves["removable"] == 0.25).all()
+    assert (curves["change"] == 0).all()
+
+
+def test_stability_sees_only_what_changes(monkeypatch):
+    """A flat grey image is the same after a shift, a rotation and JPEG; a brighter one turns the order round."""
+
+    def network(images):
+        level = images.mean((1, 2, 3))
+        return SimpleNamespace(prediction=level, weights=torch.where(level[:, None] > 0.53, torch.arange(10.0),
+                                                                     torch.arange(10.0).flip(0)))  # fmt: skip
+
+    monkeypatch.setattr(trust, "photograph", lambda source, size: grey(128))
+    monkeypatch.setattr(trust, "prepared", lambda image, settings: image)
+    run = HandMade({"a": grey(128)}, network=network, predictions={"image_id": ["a"]})
+    found = trust.stability(run, np.array([0])).set_index("change")
+    for name in trust.CHANGES:
+        assert found["overlap"][name] == 1
+        assert found["moved"][name] == pytest.approx(0, abs=1e-6)
+    assert found["overlap"]["15 % brighter"] == 0
+    assert found["moved"]["15 % brighter"] == pytest.approx((147 - 128) / 255)
+
+
+def test_stability_with_a_spot_that_moves():
+    image = grey(128)
+    image[2:4, 2:4] = 250
+    run = HandMade({"a": image}, network=watching(2, 2, 4, 4))
+    predictions = trust.predict(run, np.stack([image, trust._shift(image, 1 / 3)]))
+    assert predictions == pytest.approx([250 / 255, 128 / 255])
+
+
+def test_the_audit_of_four_prototypes():
+    """0 and 1 are twins; 2 lies on the ground; 3 carries a label two grades off; 2 is never in the top 1 of five."""
+    half = grey()
+    half[:, :3] = 128
+    vectors = torch.tensor([[0.0, 0], [0, 0.001], [1, 1], [1, 0]])
+    table = {"prototype": [0, 1, 2, 3], "label": [0.0, 0.1, 2, 4], "image_id": ["a", "a", "b", "b"],
+             "x0": [0, 0, 0, 4], "y0": [0, 0, 2, 2], "x1": [2, 2, 2, 6], "y1": [2, 2, 4, 4]}  # fmt: skip
+    weights = np.zeros((2, 8))
+    weights[:, [0, 1, 3, 4, 5, 6, 7]] = 1, 1, 1, 0.5, 0.5, 0.5, 0.5
+    weights[1, 3] = 0
+    run = HandMade({"a": grey(), "b": half}, labels=[0.0, 2.0], prototypes=table, weights=weights,
+                   network=SimpleNamespace(prototype_layer=SimpleNamespace(vectors=vectors)))  # fmt: skip
+    audit = trust.audit(run)
+    assert audit["twins"].tolist() == [1, 1, 0, 0]
+    assert audit["gap"].tolist() == pytest.approx([0, 0.1, 0, 2])
+    assert audit["background"].tolist() == [0, 0, 1, 0]
+    assert audit["used"].tolist() == [1, 1, 0, 0.5]
+
+
+def test_certainty_of_five_images():
+    """The spread under the contributions rises with the error, so the two agree; a fifth leaves, the worst one."""
+    shares = np.array([0, 0.1, 0.2, 0.3, 0.5])
+    errors = np.array([0.0, 0.1, 0.2, 0.3, 1.4])
+    run = HandMade({"a": grey()}, predictions={"prediction": errors, "target": np.zeros(5)},
+                   weights=np.c_[1 - shares, shares], prototypes={"label": [0.0, 4]})  # fmt: skip
+    found = trust.certainty(run)
+    assert found["correlation"] == pytest.approx(1)
+    assert found["MAE of all"] == pytest.approx(0.4)
+    assert found["MAE without the least certain fifth"] == pytest.approx(0.15)
+    run = HandMade({"a": grey()}, predictions={"prediction": errors[::-1].copy(), "target": np.zeros(5)},
+                   weights=np.c_[1 - shares, shares], prototypes={"label": [0.0, 4]})  # fmt: skip
+    assert trust.certainty(run)["correlation"] == pytest.approx(-1)
+    assert trust.certainty(run)["MAE without the least certain fifth"] == pytest.approx(0.5)
+
+
 # -- on a run ---------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +259,8 @@ def loaded(smoke_run):
 
 def test_the_lesion_report_of_a_run(loaded):
     report = lesions.lesion_report(loaded, limit=12)
-    assert set(report["method"]) == {"INSightR-Net, top 1", "INSightR-Net, top 3", "random map"}
+    assert set(report["method"]) == {"INSightR-Net, top 1", "INSightR-Net, top 1, traced", "INSightR-Net, top 3",
+                                     "contrast of the image", "random map"}  # fmt: skip
     table = loaded.run.table("predictions.csv").set_index("image_id")
     one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
     e = explain(loaded, one["image_id"])

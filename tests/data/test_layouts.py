@@ -1,6 +1,8 @@
 """The data sets of the catalogue, each on a small imitation of its official folder (the real ones are not here)."""
 
+import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +268,22 @@ def test_a_folder_that_is_nothing_known(tmp_path):
         find(tmp_path, "eyepacs")
     with pytest.raises(DataError, match="data_folder: needed to prepare 'idrid'; ieee-dataport.org"):
         catalog.find(DataSettings(dataset="idrid"))
+
+
+@pytest.mark.parametrize("closed", ["", "train_images"])
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, closed):
+    aptos2019(tmp_path)
+    listed, scanned = os.listdir, os.scandir
+
+    def refuse(real, path="."):
+        if str(path) == str(tmp_path / closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", partial(refuse, listed))
+    monkeypatch.setattr(os, "scandir", partial(refuse, scanned))
+    with pytest.raises(DataError, match=f"{closed}.*cannot be read .Permission denied"):
+        find(tmp_path, "aptos2019")
 
 
 def test_files_without_a_row_are_mentioned(tmp_path):

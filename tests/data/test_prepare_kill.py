@@ -99,7 +99,7 @@ def test_a_line_that_a_kill_cut_off_does_not_count(own_outputs, in_process, monk
             prepare.prepare(settings)
     partial = whole.path.with_name("synthetic-32.partial")
     text = (partial / "progress.csv").read_text()
-    (partial / "progress.csv").write_text(text[: text.rindex(",") - 6])  # in the middle of the last line
+    (partial / "progress.csv").write_text(text[: text.rindex("\t") - 6])  # in the middle of the last line
     with open(partial / "images.npy", "ab") as file:
         file.write(np.full(1000, 7, np.uint8).tobytes())
     in_process.clear()

@@ -139,6 +139,8 @@ def test_08_puts_the_run_to_the_test(fresh):
     assert json.loads((written / "explanation_p00000_left.json").read_text())["prototypes"][0]["share"] > 0
     pictures = {p.stem for p in written.glob("*.png")}
     assert {"pointing", "mass_ratio", "deletion", "stability", "audit", "referral", "prototype_drift"} <= pictures
+    assert "traced" in pictures
+    assert "INSightR-Net, top 1, traced" in (written / "lesions.csv").read_text()
     assert Run(written.parent).damage() == []
 
 

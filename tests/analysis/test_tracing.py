@@ -1,0 +1,72 @@
+"""A match traced to pixels: found where the network looks, however far the cell lies from it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from insightr_nb.analysis import lesions, tracing
+from insightr_nb.settings import ModelSettings
+
+UNIT = ModelSettings(input_values="unit")
+SIDE = np.arange(64)
+
+
+def image(*spots: tuple[int, int]) -> np.ndarray:
+    """Ground with bright spots of 4 px at (row, column)."""
+    made = np.full((64, 64, 3), 128, np.uint8)
+    for row, col in spots:
+        made[row : row + 4, col : col + 4] = 220
+    return made
+
+
+def spot(row: int, col: int) -> np.ndarray:
+    return (image((row, col)) != 128).any(axis=2)
+
+
+class Displaced(nn.Module):
+    """One prototype, cells of 8 px; each cell measures the mean brightness 24 px to its right, as if trained to."""
+
+    def forward(self, pixels):
+        moved = nn.functional.pad(pixels, (0, 24, 0, 0))[..., 24:]
+        cells = nn.functional.avg_pool2d(moved.mean(1, keepdim=True), 8)  # (B, 1, 8, 8)
+        distances = (0.55 - cells).square()
+        return SimpleNamespace(similarities=1 / (distances.flatten(2).amin(2) + 1e-4), distances=distances)
+
+
+def test_a_match_is_traced_to_what_made_it_and_its_cell_lies_elsewhere():
+    run = SimpleNamespace(network=Displaced(), settings=SimpleNamespace(model=UNIT))
+    picture = image((16, 40))
+    lesion = spot(16, 40)
+    with torch.no_grad():
+        cells = -Displaced()(torch.from_numpy(picture / 255.0).permute(2, 0, 1)[None].float()).distances[0, 0].numpy()
+    assert np.unravel_index(cells.argmax(), cells.shape) == (2, 2)
+    assert lesions.pointing(cells, 3.5 + 8 * np.arange(8), lesion) == 0
+    traced = tracing.match(run, picture, 0)
+    assert lesions.pointing(traced, SIDE, lesion) == 1
+    assert traced[~spot(16, 40)].max() < traced[lesion].min()
+    assert lesions.mass_ratio(traced, lesion, np.ones((64, 64), bool)) > 50
+
+
+@pytest.mark.parametrize(("seen", "expected"), [((30, 30), 1), ((6, 50), 0)], ids=["right", "wrong"])
+def test_a_lesion_that_the_network_does_not_see_is_not_pointed_at(seen, expected):
+    row, col = seen
+    picture = image((30, 30), (6, 50))
+    traced = tracing.trace(nn.Identity(), picture, UNIT, lambda x: x[0, :, row : row + 4, col : col + 4].sum())
+    assert lesions.pointing(traced, SIDE, spot(30, 30)) == expected
+
+
+def test_what_equals_the_ground_makes_nothing():
+    assert not tracing.trace(nn.Identity(), image(), UNIT, lambda x: x.square().sum()).any()
+    assert not tracing.contrast(image()).any()
+
+
+def test_signs_do_not_cancel_and_the_scale_of_the_input_does_not_matter():
+    picture = image((10, 10), (40, 40))
+    picture[40:44, 40:44] = 128 - (220 - 128)  # as dark as the other is bright
+    for settings in (UNIT, ModelSettings()):
+        traced = tracing.trace(nn.Identity(), picture, settings, torch.sum)
+        assert traced[11, 11] == pytest.approx(traced[41, 41], rel=1e-4)
+        assert lesions.pointing(np.round(traced, 4), SIDE, spot(10, 10)) == pytest.approx(0.5)  # a tie
