@@ -112,7 +112,7 @@ def fidelity(paths: list[Path], size: int, what: str) -> list[Row]:
 
 
 _MEMORY = """
-import json, resource, sys
+import json, sys, threading, time
 from pathlib import Path
 from insightr_nb.data import prepare
 from insightr_nb.settings import DataSettings
@@ -124,12 +124,23 @@ def memory(*names):  # MB
 def anonymous():  # what cannot be given back; pages of the mapped store can
     return memory("RssAnon", "RssShmem")
 
+def watch(peaks):  # MB of the largest child process
+    while True:
+        for child in Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split():
+            try:
+                lines = Path(f"/proc/{child}/status").read_text().splitlines()
+            except OSError:  # it has just ended
+                continue
+            peaks.append(max((int(l.split()[1]) / 1024 for l in lines if l.startswith("VmHWM")), default=0))
+        time.sleep(0.2)
+
 if __name__ == "__main__":
-    before = anonymous()
+    before, peaks = anonymous(), [0]
+    threading.Thread(target=watch, args=(peaks,), daemon=True).start()
     settings = DataSettings(dataset="csv", name="many", folder=sys.argv[1], size=32, preparation="resize")
     store = prepare.prepare(settings)
     peak = memory("VmHWM")
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    worker = max(peaks)
     opened = anonymous()
     total = 0
     for start in range(0, len(store.images), 30):

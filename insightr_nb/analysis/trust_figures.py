@@ -59,7 +59,7 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
         j = e.top(1)[0]
         heat = run.grid.upsample(run.similarity(e.maps[j]))
         traced = tracing.match(run, e.image, j)
-        for axes, values, scale in ((top, heat, highest), (bottom, traced, traced.max())):
+        for axes, values, scale in ((top, heat, highest), (bottom, traced, traced.max() or 1)):
             axes.imshow(e.image)
             axes.imshow(values, cmap="inferno", alpha=np.clip(values / scale, 0, 1) ** 0.5, vmin=0, vmax=scale)
             axes.contour(lesion, [0.5], colors="#7CFC00", linewidths=0.7)

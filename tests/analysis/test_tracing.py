@@ -70,3 +70,12 @@ def test_signs_do_not_cancel_and_the_scale_of_the_input_does_not_matter():
         traced = tracing.trace(nn.Identity(), picture, settings, torch.sum)
         assert traced[11, 11] == pytest.approx(traced[41, 41], rel=1e-4)
         assert lesions.pointing(np.round(traced, 4), SIDE, spot(10, 10)) == pytest.approx(0.5)  # a tie
+
+
+def test_a_network_that_nothing_moves_is_traced_to_nothing():
+    """A dead unit has no gradient: the map is empty, hits by chance only, and has no mass ratio."""
+    traced = tracing.trace(nn.Identity(), image((10, 10)), UNIT, lambda x: torch.relu(x - 2).sum())
+    lesion = spot(10, 10)
+    assert not traced.any()
+    assert lesions.pointing(traced, SIDE, lesion) == lesion.mean()
+    assert np.isnan(lesions.mass_ratio(traced, lesion, np.ones((64, 64), bool)))
