@@ -9,6 +9,8 @@
 # Every job is a notebook run by papermill. Its executed copy is the log, so it is kept when the job fails; only
 # metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
 
+import torch
+
 from insightr_nb import files
 from insightr_nb.analysis import tables
 from insightr_nb.checked import suggest
@@ -60,6 +62,8 @@ TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
 DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {NAME}" if NAME else "")
 FROM = f" -p data_folder '{FOLDER}'" if FOLDER else ""
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
+# Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
+THREADS = max(1, (workflow.cores or 1) // (torch.cuda.device_count() or 2))
 
 TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
            for labels, variants in (("categorical", VARIANTS), ("continuous", CONTINUOUS)) for variant in variants]
@@ -91,6 +95,7 @@ rule backbone:
     input: ancient(STORE)
     output: RUN + "/{labels}/backbone/fold{fold}/metrics.json"
     log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{labels}_backbone_fold{fold}.ipynb"
+    threads: THREADS
     retries: 1
     shell:
         "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p variant backbone"
@@ -101,6 +106,7 @@ rule train:
     input: RUN + "/{labels}/backbone/fold{fold}/metrics.json"
     output: RUN + "/{labels}/{variant}/fold{fold}/metrics.json"
     log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{labels}_{variant}_fold{fold}.ipynb"
+    threads: THREADS
     retries: 1
     shell:
         "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p variant {wildcards.variant}"
@@ -111,6 +117,7 @@ rule sweep:
     input: RUN + "/categorical/backbone/fold{fold}/metrics.json"
     output: RUN + "/categorical/insightr/fold{fold}-{parameter}-{value}/metrics.json"
     log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{parameter}-{value}_fold{fold}.ipynb"
+    threads: THREADS
     retries: 1
     params: setting=tables.SWEEPS.get(PARAMETER)
     shell:
