@@ -19,17 +19,23 @@ def own_place(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_without_cards_a_command_just_runs_and_its_exit_code_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert gpu.main([sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
+def alone(cards: int, command: list[str]) -> int:
+    """The exit code of `main` in a process of its own, which the command takes the place of."""
+    script = f"import sys, torch; torch.cuda.device_count = lambda: {cards}; " + (
+        f"from insightr_nb.training import gpu; sys.exit(gpu.main({command!r}))"
+    )
+    return subprocess.run([sys.executable, "-c", script], check=False).returncode
+
+
+def test_without_cards_a_command_just_runs_and_its_exit_code_comes_back(tmp_path):
+    assert alone(0, [sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
     assert (tmp_path / "seen").read_text() == "all"
-    assert gpu.main([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    assert alone(0, [sys.executable, "-c", "raise SystemExit(7)"]) == 7
 
 
 def test_where_somebody_has_chosen_the_card_it_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    assert gpu.main([sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
+    assert alone(2, [sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
     assert (tmp_path / "seen").read_text() == "5"
 
 
