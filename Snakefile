@@ -63,7 +63,7 @@ DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {NAME}" if NAME 
 FROM = f" -p data_folder '{FOLDER}'" if FOLDER else ""
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
-THREADS = max(1, (workflow.cores or 1) // (torch.cuda.device_count() or 2))
+THREADS = max(1, (workflow.resource_settings.cores or 1) // (torch.cuda.device_count() or 2))
 
 TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
            for labels, variants in (("categorical", VARIANTS), ("continuous", CONTINUOUS)) for variant in variants]

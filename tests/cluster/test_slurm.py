@@ -4,6 +4,7 @@
 retry are ended by scancel, and the same command finishes it.
 """
 
+import json
 import os
 import re
 import shutil
@@ -116,3 +117,5 @@ def test_two_folds_with_one_job_ended_by_scancel(slurm, tmp_path):
     assert process.returncode == 0, text[-3000:]
     assert (tmp_path / "tables/synthetic/smoke/table1.md").exists()
     assert (runs / "baseline/fold1/metrics.json").exists()
+    manifest = json.loads((runs / "baseline/fold1/manifest.json").read_text())
+    assert manifest["hardware"]["threads"] == 2  # as the profile asks for; Snakemake's own default is one
