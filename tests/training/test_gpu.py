@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def test_where_somebody_has_chosen_the_card_it_is_kept(tmp_path, monkeypatch):
     assert (tmp_path / "seen").read_text() == "5"
 
 
+def written(path: Path) -> bool:
+    """Whether a job has said which card it sees; its file is there before its text is."""
+    return path.exists() and bool(path.read_text())
+
+
 def test_three_jobs_on_two_cards(tmp_path, monkeypatch):
     """Two run side by side on different cards; the third waits for one of them."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -49,7 +55,7 @@ def test_three_jobs_on_two_cards(tmp_path, monkeypatch):
         jobs.append(threading.Thread(target=gpu.main, args=(command,)))
         jobs[-1].start()
         until = time.monotonic() + 20
-        while i < 2 and not (tmp_path / f"seen{i}").exists() and time.monotonic() < until:
+        while i < 2 and not written(tmp_path / f"seen{i}") and time.monotonic() < until:
             time.sleep(0.01)
     assert {(tmp_path / f"seen{i}").read_text() for i in range(2)} == {"0", "1"}
     time.sleep(0.5)
