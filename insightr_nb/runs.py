@@ -231,13 +231,15 @@ def _git() -> dict[str, Any]:
 def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> list[str]:
     """The settings, and the fingerprints of data and split, in which a run differs from what is asked.
 
-    The baseline's own schedule decides nothing of the other variants, so there it may differ.
+    What decides nothing of a variant may differ: the baseline's own schedule for all others, the weights of the losses
+    for the baseline and the backbone, which are trained by the mean squared error alone.
     """
     manifest = run.manifest
     made = _flat(manifest["settings"]) | _flat({"fingerprint": manifest["data"]})
     asked = _flat(settings) | _flat({"fingerprint": data})
-    if made.get("variant") != "baseline":
-        asked = {k: v for k, v in asked.items() if not k.startswith("training.baseline_")}
+    idle = ["losses."] if made.get("variant") in ("baseline", "backbone") else []
+    idle += ["training.baseline_"] if made.get("variant") != "baseline" else []
+    asked = {k: v for k, v in asked.items() if not k.startswith(tuple(idle))}
     return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
 
 

@@ -30,6 +30,27 @@ def test_the_folder_of_a_run_follows_from_its_settings(outputs):
     assert runs.run_directory(tagged) == outputs / "runs/eyes/demo/continuous/baseline/fold0-s1"
 
 
+@pytest.mark.parametrize(
+    ("variant", "name", "decides"),
+    [
+        ("insightr", "losses.cluster", True),
+        ("insightr", "training.baseline_lr", False),
+        ("baseline", "losses.cluster", False),
+        ("baseline", "training.baseline_lr", True),
+        ("backbone", "losses.cluster", False),
+        ("backbone", "training.baseline_lr", False),
+        ("backbone", "training.pretrain_lr", True),
+    ],
+)
+def test_a_run_may_differ_only_in_what_decides_nothing_of_its_variant(tmp_path, variant, name, decides):
+    plain = RunSettings.from_parameters(variant=variant)
+    changed = RunSettings.from_parameters(variant=variant, overrides={name: 0.125}, tag="x").as_dict() | {"tag": None}
+    run = Run(tmp_path)
+    run.start(plain, {"store": "a"}, {}, resumed=False)
+    different = runs.differences(run, changed, {"store": "a"})
+    assert [text.split(" is ")[0] for text in different] == ([name] if decides else [])
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})

@@ -124,7 +124,7 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
                 raise DataError(
                     f"a worker process was killed, most likely for lack of memory, near {jobs[0][0]}. "
                     f"{slots} images are kept; call again with fewer workers (now {workers}). In a script of your own, "
-                    "work below `if __name__ == \"__main__\":`, since every worker imports it"
+                    'work below `if __name__ == "__main__":`, since every worker imports it'
                 ) from None
             slots = _append(partial, settings.size, slots, pixels, lines)
 
