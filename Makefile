@@ -13,13 +13,13 @@ OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 
 .PHONY: demo test test-browser test-faults test-cluster tables sweeps bench lab lint lock clean
 
-# The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, log similarity, pictures.
+# The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, pictures.
 demo: $(STAMP)
 	@mkdir -p $(OUT)
 	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb -p preset $(PRESET) $(LOUD) | cat
 	@$(BIN)/python -c "from insightr_nb.demo import announce; announce('$(PRESET)')"
 	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb -p preset $(PRESET)
-	for variant in baseline insightr log_similarity; do \
+	for variant in baseline insightr; do \
 	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p preset $(PRESET) \
 	    -p variant $$variant $(LOUD) | cat || exit 1; done  # cat: papermill would truncate a file that stdout is redirected to
 	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb -p preset $(PRESET) $(LOUD) | cat
@@ -56,7 +56,7 @@ lab: $(STAMP)
 tables: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local $(SNAKEMAKE)
 
-# INSightR-Net with 10, 25, 50 and 100 prototypes on 2 folds.
+# INSightR-Net with 10, 25, 50 and 100 prototypes, and with its backbone ending at layer1, 2 and 3, on 3 folds.
 sweeps: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local sweeps $(SNAKEMAKE)
 

@@ -4,18 +4,21 @@
 #   snakemake --profile profiles/local sweeps               what `make sweeps` runs
 #   snakemake --profile profiles/slurm                      the same on a cluster
 #   snakemake --profile profiles/local --config preset=smoke folds=2 variants=baseline,insightr
-#   snakemake --profile profiles/local sweeps --config sweep=k:1,2,3 sweep_folds=5
+#   snakemake --profile profiles/local sweeps --config sweep="k:1,2,3 delta:0.5,1" sweep_folds=5
 #
 # Every job is a notebook run by papermill. Its executed copy is the log, so it is kept when the job fails; only
 # metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
 
+import json
+
 import torch
 
-from insightr_nb import files
+from insightr_nb import files, runs
 from insightr_nb.analysis import tables
 from insightr_nb.checked import suggest
 from insightr_nb.errors import SettingsError
 from insightr_nb.settings import RunSettings
+from insightr_nb.training import hardware
 
 KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds")
 for key in config:
@@ -50,10 +53,12 @@ def folds(key, default):
 FOLDS = folds("folds", settings().data.folds)
 VARIANTS = listed("variants", "baseline,insightr,log_similarity,no_psd,no_cluster,no_cluster_no_psd,no_min_k")
 CONTINUOUS = listed("continuous", "baseline,insightr")
-PARAMETER, _, VALUES = str(config.get("sweep", "prototypes:10,25,50,100")).partition(":")
-SWEEP_FOLDS = folds("sweep_folds", 2)
-SWEEP = tables.sweep(tables.TableSettings(dataset=DATASET, name=NAME, preset=PRESET), PARAMETER,
-                     [float(v) for v in VALUES.split(",")], SWEEP_FOLDS)
+SWEEP_FOLDS = folds("sweep_folds", min(3, settings().data.folds))
+SWEEP = []
+for each in str(config.get("sweep", "prototypes:10,25,50,100 locality:layer1,layer2,layer3")).split():
+    parameter, _, values = each.partition(":")
+    SWEEP += tables.sweep(tables.TableSettings(dataset=DATASET, name=NAME, preset=PRESET), parameter,
+                          values.split(","), SWEEP_FOLDS)
 
 ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
@@ -63,15 +68,17 @@ DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {NAME}" if NAME 
 FROM = f" -p data_folder '{FOLDER}'" if FOLDER else ""
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
-THREADS = max(1, (workflow.resource_settings.cores or 1) // (torch.cuda.device_count() or 2))
+# Where other processes use the cores, the idle ones are shared: more threads would only wait for each other.
+CORES = min(workflow.resource_settings.cores or 1, hardware.idle_threads())
+THREADS = max(1, CORES // (torch.cuda.device_count() or 2))
 
 TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
            for labels, variants in (("categorical", VARIANTS), ("continuous", CONTINUOUS)) for variant in variants]
-SWEPT = [f"{RUN}/categorical/insightr/fold{run.fold}-{run.tag}/metrics.json" for run in SWEEP]
+SWEPT = [f"{runs.run_directory(run)}/metrics.json" for run in SWEEP]
 COUNT, ROWS, CONTINUOUS_ROWS = len(FOLDS), ",".join(VARIANTS), ",".join(CONTINUOUS) or "none"
 
 wildcard_constraints:
-    fold=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", parameter="[a-z]+", value=r"[\d.e+-]+"
+    fold=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", tag="[a-z]+-[a-z0-9.e+-]+"
 
 localrules: all, sweeps
 
@@ -113,16 +120,27 @@ rule train:
         " -p labels {wildcards.labels} -p fold {wildcards.fold}"
 
 
+def swept(wildcards):
+    """The run of a sweep by its fold and tag."""
+    return next(run for run in SWEEP if (str(run.fold), run.tag) == (wildcards.fold, wildcards.tag))
+
+
+def shared_backbone(wildcards):
+    """What the run of a sweep starts from; one that changes the backbone makes its own in its notebook."""
+    backbone = swept(wildcards).backbone_run()
+    return f"{runs.run_directory(backbone)}/metrics.json" if backbone and not backbone.tag else ancient(STORE)
+
+
 rule sweep:
-    input: RUN + "/categorical/backbone/fold{fold}/metrics.json"
-    output: RUN + "/categorical/insightr/fold{fold}-{parameter}-{value}/metrics.json"
-    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{parameter}-{value}_fold{fold}.ipynb"
+    input: shared_backbone
+    output: RUN + "/categorical/insightr/fold{fold}-{tag}/metrics.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{tag}_fold{fold}.ipynb"
     threads: THREADS
     retries: 1
-    params: setting=tables.SWEEPS.get(PARAMETER)
+    params: overrides=lambda wildcards: json.dumps(swept(wildcards).changes())
     shell:
         "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p fold {wildcards.fold}"
-        " -p overrides '{{\"{params.setting}\": {wildcards.value}}}' -p tag {wildcards.parameter}-{wildcards.value}"
+        " -p overrides {params.overrides:q} -p tag {wildcards.tag}"
 
 
 rule tables:

@@ -13,7 +13,7 @@ from insightr_nb.analysis import pictures
 from insightr_nb.analysis.explanation import Explanation, explain
 from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.analysis.figures import heat, heat_scale
-from insightr_nb.data import graham
+from insightr_nb.data import display, graham
 from insightr_nb.data.images import read_image
 from insightr_nb.data.prepare import photograph
 from insightr_nb.errors import InsightrError
@@ -139,17 +139,17 @@ class ExplainTab(w.VBox):
         name, weights, prediction, target = self.shown()
         if self.own is not None:
             similarities, distances, baseline = self.own.similarities, self.own.min_distances, None
-            self.maps, cells, self.pixels = self.own.maps, self.own.cells, self.own.image
+            self.maps, cells, self.pixels = self.own.maps, self.own.cells, self.own.picture
         else:
             nearest, every = e.nearest
             distances, cells = nearest[n], every[n]
             similarities = self.run.similarity(distances)
             self.maps = e.distances[n]
             baseline = None if e.baseline is None else e.baseline.get(name)
-            self.pixels = self.run.store.image(self.run.store.row(name))
+            self.pixels = self.run.display_image(name)
         self.top = np.argsort(-weights, kind="stable")[: self.count.value]
         shares = weights / weights.sum()
-        self.boxes = [self.run.grid.box(*cells[j]) for j in self.top]
+        self.boxes = [self.run.display_box(self.run.grid.box(*cells[j])) for j in self.top]
         known = [f"image <b>{escape(str(name))}</b>", f'prediction <b class="insightr-prediction">{prediction:.2f}</b>']
         lines = {f"prediction {prediction:.2f}": (prediction, "black")}
         if target is not None:
@@ -183,7 +183,8 @@ class ExplainTab(w.VBox):
         name = self.e.predictions["image_id"].iloc[self.n]
         store = self.run.store
         try:
-            return photograph(store.table["source"][store.row(name)], store.settings.size)
+            size = display.display_settings(store.settings).size
+            return photograph(store.table["source"][store.row(name)], size)
         except InsightrError as error:
             self.message.value = parts.message(f"the original photograph is not there any more: {error}")
             return np.array(self.pixels)
@@ -195,8 +196,8 @@ class ExplainTab(w.VBox):
         scale: Normalize = heat_scale(np.concatenate([similar, sources]))
         table = e.prototypes.set_index("prototype")
         for (pair, _), j, box, here, there in zip(self.pairs, self.top, self.boxes, similar, sources, strict=False):
-            source = self.run.store.image(self.run.store.row(table.loc[j, "image_id"]))
-            own = table.loc[j, ["x0", "y0", "x1", "y1"]].to_numpy(int)
+            source = self.run.display_image(table.loc[j, "image_id"])
+            own = self.run.display_box(table.loc[j, ["x0", "y0", "x1", "y1"]])
             left = pictures.overlay(self.pixels, heat(self.run, here, scale), self.opacity.value)
             right = pictures.overlay(source, heat(self.run, there, scale), self.opacity.value)
             pair.value = pictures.encode(

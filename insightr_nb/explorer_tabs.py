@@ -50,11 +50,12 @@ class BrowseTab(w.VBox):
         self.shown = self.slider.value
         e, p, store = self.e, self.e.prototypes.iloc[self.slider.value], self.run.store
         j, row = int(p["prototype"]), store.row(p["image_id"])
-        box = p[["x0", "y0", "x1", "y1"]].to_numpy(int)
-        self.source.value = pictures.encode(pictures.boxed(store.image(row), [box], 380))
+        box = self.run.display_box(p[["x0", "y0", "x1", "y1"]])
+        self.source.value = pictures.encode(pictures.boxed(self.run.display_image(p["image_id"]), [box], 380))
         near = e.nearest_patches(j)
-        reach = int(1.5 * self.run.grid.stride)
-        patches = [pictures.patch(store.image(store.row(r.image_id)), r.box, reach, 182) for r in near.itertuples()]
+        reach = int(1.5 * self.run.display_grid.stride)
+        patches = [pictures.patch(self.run.display_image(r.image_id), self.run.display_box(r.box), reach, 182)
+                   for r in near.itertuples()]  # fmt: skip
         empty = np.full((182, 182, 3), 255, np.uint8)
         patches += [empty] * (9 - len(patches))
         self.nearest.value = pictures.encode(np.vstack([pictures.row(patches[i : i + 3]) for i in (0, 3, 6)]))

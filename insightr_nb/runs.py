@@ -235,8 +235,8 @@ def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> lis
     for the baseline and the backbone, which are trained by the mean squared error alone.
     """
     manifest = run.manifest
-    made = _flat(manifest["settings"]) | _flat({"fingerprint": manifest["data"]})
-    asked = _flat(settings) | _flat({"fingerprint": data})
+    made = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
+    asked = flat(settings) | flat({"fingerprint": data})
     idle = ["losses."] if made.get("variant") in ("baseline", "backbone") else []
     idle += ["training.baseline_"] if made.get("variant") != "baseline" else []
     asked = {k: v for k, v in asked.items() if not k.startswith(tuple(idle))}
@@ -252,11 +252,12 @@ def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None
         )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one mapping with dotted names."""
+    named: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return named
 
 
 def verify(path: Run | Path | str) -> list[str]:
@@ -299,9 +300,11 @@ _CONTENTS = "contents.json"
 def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) -> Path:
     """Write a finished run into a zip that `load` opens elsewhere: its files, and the images that exploring it needs.
 
-    These are the source images of the prototypes and `test_images` of the test set, evenly spread over its predictions.
+    These are the source images of the prototypes and `test_images` of the test set, evenly spread over its predictions,
+    as the network sees them and at display size.
     Raises RunError for a run that is not finished or not whole, and for data that were prepared anew since.
     """
+    from insightr_nb.data.display import display_image, display_path
     from insightr_nb.data.store import open_store, store_path
 
     run = path if isinstance(path, Run) else Run(Path(path))
@@ -322,6 +325,10 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     archive = Path(archive)
     with files.atomic(archive) as temporary, store.part(rows) as part:
         content |= {f"data/{store.path.name}/{file.name}": file for file in sorted(part.iterdir())}
+        for row in rows:
+            display_image(store, row)  # draws it where it is not there yet
+            if (picture := display_path(store, row)).exists():
+                content[f"data/{store.path.name}/display/{picture.name}"] = picture
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
             about = {"run": next(iter(content)).removesuffix("/manifest.json"),
                      "files": {name: files.digest(file) for name, file in content.items()}}  # fmt: skip

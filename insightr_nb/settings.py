@@ -267,13 +267,11 @@ class RunSettings(Checked):
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
         plain = _groups(self.preset, {})
-        own = _differences(vars(self), plain, _BACKBONE_FIELDS)
-        of_variant = _differences(_groups(self.preset, VARIANTS[self.variant]), plain, _BACKBONE_FIELDS)
+        own = _differences(vars(self), plain, _BACKBONE_FIELDS)  # no variant has any of its own
         same_data = dataclasses.replace(
             plain["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
         )
-        shared = own == of_variant and not self.seed and self.data == same_data
-        tag = self.tag if not shared else self.variant if own else None
+        tag = self.tag if own or self.seed or self.data != same_data else None
         groups = _groups(self.preset, own) | {"data": self.data}
         return dataclasses.replace(self, variant="backbone", tag=tag, **groups)
 

@@ -31,9 +31,11 @@ def jobs(text: str) -> dict[str, int]:
     ("words", "expect"),
     [
         ([], {"prepare": 1, "backbone": 10, "train": 45, "tables": 1, "ablations": 1, "all": 1}),
-        (["sweeps", "--config", "sweep=epsilon:1e-5,1e-3", "sweep_folds=1"],
-         {"prepare": 1, "backbone": 1, "sweep": 2, "curves": 1, "sweeps": 1}),
-        (["sweeps"], {"prepare": 1, "backbone": 2, "sweep": 8, "curves": 1, "sweeps": 1}),
+        (
+            ["sweeps", "--config", "sweep=epsilon:1e-5,1e-3", "sweep_folds=1"],
+            {"prepare": 1, "backbone": 1, "sweep": 2, "curves": 1, "sweeps": 1},
+        ),
+        (["sweeps"], {"prepare": 1, "backbone": 2, "train": 2, "sweep": 6, "curves": 1, "sweeps": 1}),
         (
             ["--config", "preset=smoke"],
             {"prepare": 1, "backbone": 6, "train": 27, "tables": 1, "ablations": 1, "all": 1},

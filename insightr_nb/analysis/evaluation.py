@@ -7,7 +7,7 @@ from insightr_nb import files
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.data.folds import FoldData, fold_data
-from insightr_nb.data.loading import InOrder, batches, network_input
+from insightr_nb.data.loading import InOrder, Part, batches, network_input
 from insightr_nb.model.network import INSightRNet, Output
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -37,29 +37,53 @@ def _evaluate(run: Run, settings: RunSettings) -> None:
         network = checkpoint.load_model(run / "model.safetensors", device)
         data = fold_data(settings)
         data.store.check()
-        predictions, outputs = _predict(network, data, settings, device)
-        weights = outputs["weights"] if outputs else None
+        predictions, outputs = _predict(network, data.test, data, settings, device)
         targets = data.store.table["label"].to_numpy(float)[data.test.rows]
-        _write_predictions(run, data, predictions, targets, weights)
+        _write_predictions(run, data, predictions, targets, outputs.get("weights"))
         if outputs:
-            for name, array in outputs.items():
-                files.write_array(run / f"{name}.npy", array)
+            for name in ("weights", "distances", "nearest_latents"):
+                files.write_array(run / f"{name}.npy", outputs[name])
             _add_boxes(run, network, data.store.images.shape[1])
-        result = metrics.summary(predictions, targets, data.store.scale, data.store.grades, weights)
-        files.write_json(run / "metrics.json", result)
+        files.write_json(run / "metrics.json", _metrics(network, data, predictions, targets, outputs))
         run.record()
     run.update(state="finished", error=None)
 
 
+def validation_metrics(run: Run, settings: RunSettings) -> dict:
+    """The metrics of a trained run on the validation part of its fold, to choose settings by; nothing is written.
+
+    Against the labels as given, also where continuous ones were drawn. Raises RunError for a damaged model.
+    """
+    device = hardware.choose_device(settings.device)
+    hardware.make_deterministic(device)
+    network = checkpoint.load_model(run.require_whole("model.safetensors") / "model.safetensors", device)
+    data = fold_data(settings)
+    predictions, outputs = _predict(network, data.validation, data, settings, device)
+    targets = data.store.table["label"].to_numpy(float)[data.validation.rows]
+    return _metrics(network, data, predictions, targets, outputs)
+
+
+def _metrics(
+    network: torch.nn.Module, data: FoldData, predictions: np.ndarray, targets: np.ndarray,
+    outputs: dict[str, np.ndarray],
+) -> dict:  # fmt: skip
+    scale, labels = data.store.scale, None
+    if isinstance(network, INSightRNet):
+        labels = scale.to_user(network.prototype_labels.cpu().double().numpy())
+    explained = outputs.get("weights"), labels, outputs.get("on_ground")
+    return metrics.summary(predictions, targets, scale, data.store.grades, *explained)
+
+
 @torch.no_grad()
 def _predict(
-    network: torch.nn.Module, data: FoldData, settings: RunSettings, device: torch.device
+    network: torch.nn.Module, part: Part, data: FoldData, settings: RunSettings, device: torch.device
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Predictions (N,) in the user's units, and the arrays that explain them (empty for a baseline)."""
+    """Predictions (N,) of a part in the user's units, and the arrays that explain them (empty for a baseline)."""
     predictions: list[np.ndarray] = []
     parts: dict[str, list[np.ndarray]] = {}
-    for images, _ in batches(InOrder(data.test), settings.training.batch_size, device):
-        output = network(network_input(images, settings.model))
+    for images, _ in batches(InOrder(part), settings.training.batch_size, device):
+        inputs = network_input(images, settings.model)
+        output = network(inputs)
         prediction = output.prediction if isinstance(output, Output) else output
         predictions.append(data.store.scale.to_user(prediction.cpu().double()).numpy())
         if isinstance(output, Output):
@@ -67,9 +91,16 @@ def _predict(
                 ("weights", output.weights),
                 ("distances", output.distances),
                 ("nearest_latents", nearest_latents(output)),
+                ("on_ground", _on_ground(network, inputs, output.distances)),
             ):
                 parts.setdefault(name, []).append(value.cpu().numpy())
     return np.concatenate(predictions), {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _on_ground(network: INSightRNet, inputs: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
+    """(B, m) bool: whether the nearest patch to each prototype is a cell that lies mostly on the ground."""
+    ground = network.ground_cells(inputs, distances.shape[2]).flatten(1)  # (B, H * W)
+    return ground.gather(1, distances.flatten(2).argmin(2))
 
 
 def nearest_latents(output: Output, count: int = TOP) -> torch.Tensor:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from insightr_nb.analysis.geometry import Grid, grid
+from insightr_nb.analysis.geometry import Grid, grid, scaled_box
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
+from insightr_nb.data import display
 from insightr_nb.data.loading import network_input
 from insightr_nb.data.prepare import prepared, prepared_file
 from insightr_nb.data.store import Store, open_store, store_path
@@ -38,6 +39,7 @@ class Explanation:
     prototype_labels: np.ndarray  # (m,)
     prototype_sources: pd.DataFrame  # prototypes.csv: where each prototype comes from
     image: np.ndarray = field(repr=False)  # (size, size, 3) uint8 RGB, as the network saw it
+    picture: np.ndarray = field(repr=False)  # (S, S, 3) uint8 RGB, the same at display size, to draw over
     target: float | None = None  # the label, where the image is of the data set
 
     @property
@@ -64,6 +66,19 @@ class LoadedRun:
     store: Store
     network: INSightRNet
     grid: Grid
+
+    @property
+    def display_grid(self) -> Grid:
+        """The latent cells on the images at display size."""
+        return self.grid.scaled(max(self.grid.size, display.SIZE))
+
+    def display_image(self, image_id: str) -> np.ndarray:
+        """An image of the data set at display size, (S, S, 3) uint8 RGB."""
+        return display.display_image(self.store, self.store.row(image_id))
+
+    def display_box(self, box) -> tuple[int, int, int, int]:
+        """A box x0, y0, x1, y1 in the network's pixels, in those of the images at display size."""
+        return scaled_box(box, self.grid.size, self.display_grid.size)
 
     def similarity(self, distances: np.ndarray) -> np.ndarray:
         """Similarities of squared distances, any shape, as the network computes them."""
@@ -101,7 +116,7 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
     Raises RunError for a run that is not finished, DataError for an image that cannot be used.
     """
     run = run if isinstance(run, LoadedRun) else load(run)
-    pixels, target = _pixels(run, image)
+    pixels, picture, target = _pixels(run, image)
     output = run.network(network_input(torch.from_numpy(pixels)[None], run.settings.model))
     maps = output.distances[0].numpy()  # (m, H, W)
     cells = np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmin(1), maps.shape[1:]), 1)  # (m, 2)
@@ -117,6 +132,7 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
         prototype_labels=sources["label"].to_numpy(),
         prototype_sources=sources,
         image=pixels,
+        picture=picture,
         target=target,
     )
 
@@ -144,20 +160,21 @@ def explain_folds(some_runs: Sequence[Run | str | Path], image: str | Path | np.
     return FoldsExplanation([explain(run, image) for run in some_runs])
 
 
-def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray, float | None]:
-    """The prepared image, (size, size, 3) uint8, and its label if it is one of the data set."""
+def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """The prepared image, (size, size, 3) uint8, the same at display size, and its label if it is of the data set."""
+    sizes = run.store.settings, display.display_settings(run.store.settings)
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise DataError(f"image: an H x W x 3 uint8 RGB array is expected, not {image.shape} {image.dtype}")
-        return prepared(image, run.store.settings), None
+        return *(prepared(image, settings) for settings in sizes), None
     if not isinstance(image, str | Path):
         raise DataError(f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
                         "number; -r image 007 hands over the text")  # fmt: skip
     if (run.store.table["image_id"] == str(image)).any():
         row = run.store.row(str(image))
-        return run.store.image(row), float(run.store.table["label"][row])
+        return run.store.image(row), run.display_image(str(image)), float(run.store.table["label"][row])
     if not Path(image).is_file():
         example = run.store.table["image_id"].iloc[0]
         raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
                         "nor an image file")  # fmt: skip
-    return prepared_file(image, run.store.settings), None
+    return *(prepared_file(image, settings) for settings in sizes), None

@@ -85,7 +85,7 @@ class Exploration:
         store = self.loaded.store
         targets = self.predictions["target"].to_numpy(float)
         changed = self.predict(active, labels)
-        return metrics.summary(changed, targets, store.scale, store.grades, self.weights * active)
+        return metrics.summary(changed, targets, store.scale, store.grades, self.weights * active, labels)
 
     def nearest_patches(self, prototype: int, count: int = 9) -> pd.DataFrame:
         """The available test images nearest to a prototype, nearest first: n, image_id, target, distance, box."""

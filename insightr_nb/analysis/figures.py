@@ -162,8 +162,8 @@ def heat_scale(similarities: np.ndarray) -> Normalize:
 
 
 def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarray:
-    """Similarities of the cells (H, W) as a picture (size, size) in 0..1."""
-    return run.grid.upsample(np.clip(scale(np.log(similarities)), 0, 1))
+    """Similarities of the cells (H, W) as a picture in 0..1, (S, S) at display size."""
+    return run.display_grid.upsample(np.clip(scale(np.log(similarities)), 0, 1))
 
 
 def _box(axes, box, colour: str) -> None:
@@ -178,15 +178,16 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     figure, axes = plt.subplots(
         rows, columns, figsize=(1.4 * columns, 1.75 * rows), squeeze=False, layout="constrained"
     )
-    reach = int(1.5 * run.grid.stride)
+    reach = int(1.5 * run.display_grid.stride)
     for place, (_, p) in zip(axes.flat, table.iterrows(), strict=False):
         row = run.store.row(p["image_id"])
-        image = np.pad(run.store.image(row), ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
-        x, y = (p["x0"] + p["x1"]) // 2, (p["y0"] + p["y1"]) // 2  # the box's centre is the window's
+        image = run.display_image(p["image_id"])
+        image = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
+        x0, y0, x1, y1 = run.display_box(p[["x0", "y0", "x1", "y1"]])
+        x, y = (x0 + x1) // 2, (y0 + y1) // 2  # the box's centre is the window's
         _picture(place, image[y : y + 2 * reach, x : x + 2 * reach], f"#{p['prototype']}  label {p['label']:.1f}")
         place.set_xlabel(f"image of {run.store.table['label'][row]:g}", fontsize=8)
-        corner = np.array([reach - x, reach - y] * 2)
-        _box(place, p[["x0", "y0", "x1", "y1"]].to_numpy(int) + corner, "cyan")
+        _box(place, np.array([x0, y0, x1, y1]) + np.array([reach - x, reach - y] * 2), "cyan")
     for place in axes.flat[len(table) :]:
         place.axis("off")
     figure.suptitle("Learned prototypes: patches of training images (box) and their surroundings, by label")
@@ -203,23 +204,23 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     grid = figure.add_gridspec(count + 1, 4, height_ratios=[2.7] * count + [3.0], width_ratios=[1.35, 1, 1, 1.1])
     target = "" if e.target is None else f"\nlabel {e.target:g}"
     axes = figure.add_subplot(grid[:count, 0])
-    _picture(axes, e.image, f"prediction {e.prediction:.2f}{target}")
+    _picture(axes, e.picture, f"prediction {e.prediction:.2f}{target}")
     axes.set_anchor("N")
     colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
     figure.colorbar(colours, ax=axes, location="bottom", shrink=0.8, label="similarity, one scale for all maps")
     for r, j in enumerate(top):
         p = e.prototype_sources.iloc[j]
         axes = figure.add_subplot(grid[r, 1])
-        _picture(axes, overlay(e.image, heat(run, maps[r], scale)), "where the image looks like it" if r == 0 else "")
-        _box(axes, e.boxes[j], "cyan")
+        _picture(axes, overlay(e.picture, heat(run, maps[r], scale)), "where the image looks like it" if r == 0 else "")
+        _box(axes, run.display_box(e.boxes[j]), "cyan")
         axes = figure.add_subplot(grid[r, 2])
-        source = run.store.image(run.store.row(p["image_id"]))
+        source = run.display_image(p["image_id"])
         _picture(
             axes,
             overlay(source, heat(run, sources[r], scale)),
             f"prototype {j} in its source" if r == 0 else f"prototype {j}",
         )
-        _box(axes, p[["x0", "y0", "x1", "y1"]].to_numpy(int), "cyan")
+        _box(axes, run.display_box(p[["x0", "y0", "x1", "y1"]]), "cyan")
         axes = figure.add_subplot(grid[r, 3])
         axes.axis("off")
         lines = [

@@ -3,6 +3,7 @@
 Along one axis, cell i of the latent grid is centred at pixel `offset + stride * i` and its box is the `stride` pixels
 around that centre; what the cell depends on, its receptive field, is larger, usually most of the image. For preset
 `paper` the centre is 64 i - 16 and the box [64 i - 48, 64 i + 16). The numbers are those of `model.receptive_field`.
+Pictures are drawn at display size: `Grid.scaled` and `scaled_box` go from the network's pixels to those.
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ class Grid:
 
     size: int
     cells: int
-    stride: int
+    stride: float
     offset: float
-    receptive_field: int
+    receptive_field: float
 
     def centre(self, cell):
         """Pixel coordinate of the centre of a cell, or of an array of cells. It can lie just outside the image."""
@@ -37,10 +38,17 @@ class Grid:
         return x0, y0, x1, y1
 
     def _interval(self, cell: int) -> tuple[int, int]:
-        begin = int(np.ceil(self.centre(cell) - self.stride / 2))
-        if begin + self.stride <= 0 or begin >= self.size:  # all padding: what it sees is the border's nearest pixels
-            begin = int(np.clip(self.centre(cell), 0, self.size)) - self.stride // 2
-        return max(begin, 0), min(begin + self.stride, self.size)
+        begin, end = (int(np.ceil(self.centre(cell) + side * self.stride / 2)) for side in (-1, 1))
+        if end <= 0 or begin >= self.size:  # all padding: what it sees is the border's nearest pixels
+            begin = int(np.clip(self.centre(cell), 0, self.size)) - int(self.stride // 2)
+            end = begin + int(self.stride)
+        return max(begin, 0), min(end, self.size)
+
+    def scaled(self, size: int) -> "Grid":
+        """The same cells on the same image at `size` pixels a side."""
+        factor = size / self.size
+        offset = (self.offset + 0.5) * factor - 0.5  # a pixel's centre is half a pixel from its edge at any size
+        return Grid(size, self.cells, self.stride * factor, offset, self.receptive_field * factor)
 
     def upsample(self, values: np.ndarray, smooth: bool = True) -> np.ndarray:
         """A map over cells, (H, W), as (size, size) float32, every cell's value at the cell's centre.
@@ -58,6 +66,12 @@ class Grid:
         centres = np.where((centres < 0) | (centres > self.size - 1), middles, centres)
         weights = np.stack([np.interp(np.arange(self.size), centres, one) for one in np.eye(self.cells)], axis=1)
         return (weights @ values @ weights.T).astype(np.float32)  # (size, cells) on either side
+
+
+def scaled_box(box, size: int, to: int) -> tuple[int, int, int, int]:
+    """A box x0, y0, x1, y1 in the pixels of an image of `size` a side, in those of the same image at `to` a side."""
+    x0, y0, x1, y1 = (round(float(edge) * to / size) for edge in box)
+    return x0, y0, x1, y1
 
 
 def grid(network: INSightRNet, size: int) -> Grid:

@@ -15,9 +15,14 @@ def mean_absolute_error(predictions: np.ndarray, targets: np.ndarray) -> float:
     return float(np.abs(np.asarray(predictions, float) - np.asarray(targets, float)).mean())
 
 
+def clamped(predictions: np.ndarray, scale: LabelScale) -> np.ndarray:
+    """(N,) predictions clamped to the label range: a weighted mean of labels can hardly leave it, a regression can."""
+    return np.clip(np.asarray(predictions, float), scale.minimum, scale.maximum)
+
+
 def rounded_grades(predictions: np.ndarray, scale: LabelScale) -> np.ndarray:
     """(N,) int: rounded to the nearest grade, then clamped to the range, since predictions can reach 4.9."""
-    return np.clip(np.rint(np.asarray(predictions, float)), scale.minimum, scale.maximum).astype(int)
+    return clamped(np.rint(np.asarray(predictions, float)), scale).astype(int)
 
 
 def accuracy(predictions: np.ndarray, targets: np.ndarray, scale: LabelScale) -> float:
@@ -65,19 +70,53 @@ def uncertainty(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(shares @ np.square(labels) - np.square(mean), 0))
 
 
+def top_label_gap(weights: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Mean |label of the largest contribution - prediction|: does the first reason say what the prediction says?
+
+    weights: (N, m); labels: (m,); predictions: (N,), in the units of the labels. 0 is fully coherent.
+    """
+    first = np.asarray(labels, float)[top_prototypes(weights, 1)[:, 0]]  # (N,)
+    return float(np.abs(first - np.asarray(predictions, float)).mean())
+
+
+def label_spread(weights: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over images of the standard deviation of the labels (m,) under the contributions (N, m)."""
+    return float(uncertainty(weights, labels).mean())
+
+
+def ground_share(weights: np.ndarray, on_ground: np.ndarray) -> float:
+    """Mean over images of the share of the contributions (N, m) whose match is a cell that lies mostly on the ground.
+
+    on_ground: (N, m) bool.
+    """
+    weights = np.asarray(weights, float)
+    return float(((weights * on_ground).sum(1) / weights.sum(1)).mean())
+
+
 def summary(
-    predictions: np.ndarray, targets: np.ndarray, scale: LabelScale, grades: bool, weights: np.ndarray | None
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    scale: LabelScale,
+    grades: bool,
+    weights: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    on_ground: np.ndarray | None = None,
 ) -> dict[str, float | int | None]:
     """The content of metrics.json; None where a metric has no meaning.
 
-    predictions, targets: (N,); weights: (N, m), None for a baseline. grades: whether the targets are integer grades.
+    predictions, targets: (N,). grades: whether the targets are integer grades. Of a network with prototypes: weights
+    (N, m), labels (m,) of the prototypes, on_ground (N, m) bool, whether the match lies mostly on the ground.
     """
     return {
         "mae": mean_absolute_error(predictions, targets),
+        "mae_clamped": mean_absolute_error(clamped(predictions, scale), targets),
         "accuracy": accuracy(predictions, targets, scale) if grades else None,
         "kappa": quadratic_kappa(predictions, targets, scale) if grades else None,
         "sparsity": None if weights is None else float(sparsity(weights).mean()),
         "diversity": None if weights is None else diversity(weights),
+        "top_label_gap": None if labels is None else top_label_gap(weights, labels, predictions),
+        "label_spread": None if labels is None else label_spread(weights, labels),
+        "ground_share": None if on_ground is None else ground_share(weights, on_ground),
         "n_test": len(predictions),
     }
 

@@ -68,10 +68,10 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
         count = np.bincount(top_prototypes(weights).ravel(), minlength=weights.shape[1]) / len(weights)
         below.bar(labels, count, 0.8 * (labels[1] - labels[0]), color=plt.get_cmap(LABEL_COLOURS)(
             (labels - labels.min()) / np.ptp(labels)), edgecolor="0.4", linewidth=0.4)  # fmt: skip
-        below.set(xlabel="label of the prototype", ylabel="share of images with it in the top 5")
+        below.set_xlabel("label of the prototype")
         highest = max(highest, count.max())
-    panels[1, 0].set_ylim(0, 1.05 * highest)
-    figure.colorbar(shown, ax=panels[0], label="grade of the image (star), label of the prototype (circle)")
+    panels[1, 0].set(ylim=(0, 1.05 * highest), ylabel="share of images with it in the top 5")
+    figure.colorbar(shown, ax=panels[0], label="grade (star), label of the prototype (circle)")
     figure.suptitle("Latent space (top) and how often a prototype is among the five largest contributions (bottom)")
     return figure
 

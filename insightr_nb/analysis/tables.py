@@ -18,9 +18,12 @@ from insightr_nb.presets import VARIANTS
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale, RunSettings
 
-METRICS = {"mae": ("MAE", "↓"), "accuracy": ("Accuracy", "↑"), "kappa": ("Quadratic kappa", "↑"),
-           "sparsity": ("Sparsity", "↓"), "sparsity_paper": ("Sparsity as the paper counts", "↓"),
-           "diversity": ("Diversity", "↑")}  # fmt: skip
+METRICS = {"mae": ("MAE", "↓"), "mae_clamped": ("MAE, clamped", "↓"), "accuracy": ("Accuracy", "↑"),
+           "kappa": ("Quadratic kappa", "↑"), "sparsity": ("Sparsity", "↓"),
+           "sparsity_paper": ("Sparsity as the paper counts", "↓"), "diversity": ("Diversity", "↑"),
+           "top_label_gap": ("Gap of the top label", "↓"), "label_spread": ("Spread of the labels", "↓"),
+           "ground_share": ("Share on the ground", "↓")}  # fmt: skip
+DIGITS = {"sparsity": 1, "sparsity_paper": 1, "diversity": 1, "top_label_gap": 2, "label_spread": 2}  # 3 for the others
 
 NAMES = {
     "baseline": "ResNet-18 baseline",
@@ -30,7 +33,6 @@ NAMES = {
     "no_cluster_no_psd": "(1d) w/o cluster and PSD loss",
     "no_min_k": "(1e) w/o min-k in the cluster loss",
     "insightr": "(1) INSightR-Net",
-    "local": "with a small receptive field (not of the paper)",
 }
 
 # Table 1 of the paper: EyePACS, mean and standard deviation over five folds. Its sparsity was counted from 0 and on
@@ -61,7 +63,7 @@ class TableSettings(Checked):
     name: str | None = None
     preset: str = "demo"
     folds: int = limits(5, 1)
-    variants: str = ",".join(v for v in NAMES if v != "local")  # names with commas between
+    variants: str = ",".join(NAMES)  # names with commas between
     continuous: str = "baseline,insightr"  # rows of the table with continuous labels; "none" for no such table
     shown: str = "insightr,no_cluster,no_min_k"  # columns of Figure 3
     fold: int = limits(0, 0)  # of Figure 3
@@ -158,7 +160,8 @@ def collect(wanted: Iterable[RunSettings]) -> Results:
         if row["state"] == "finished":
             runs.check_same(run, settings.as_dict(), {})
             run.require_whole()
-            row |= run.metrics | {"sparsity_paper": _paper_sparsity(run)}
+            counted = _paper_sparsity(run)
+            row |= run.metrics | {"sparsity_paper": None if counted is None else counted.mean()}
             row |= {"store": run.manifest["data"]["store"], "split": run.manifest["data"]["split"]}
             found[key] = run
         rows.append(row)
@@ -169,13 +172,13 @@ def collect(wanted: Iterable[RunSettings]) -> Results:
     return Results(frame, found)
 
 
-def _paper_sparsity(run: Run) -> float | None:
-    """Sparsity as the published code counts it: similarities instead of contributions, from 0 instead of 1."""
+def _paper_sparsity(run: Run) -> np.ndarray | None:
+    """(N,) sparsity as the published code counts it: similarities instead of contributions, from 0 instead of 1."""
     if not (run / "distances.npy").exists():
         return None
     loaded = load(run)
     nearest = run.array("distances.npy").min(axis=(2, 3))  # (N, m)
-    return float((metrics.sparsity(loaded.similarity(nearest)) - 1).mean())
+    return metrics.sparsity(loaded.similarity(nearest)) - 1
 
 
 def _check_same_data(frame: pd.DataFrame) -> None:
@@ -220,7 +223,6 @@ def summary(results: Results, variants: Iterable[str], labels: str = "categorica
 def table1(results: Results, variants: Iterable[str], labels: str = "categorical", paper: bool = True) -> pd.DataFrame:
     """Texts for a reader: "0.59 ± 0.004" a metric and variant, and beside them the paper's own numbers on EyePACS."""
     numbers = summary(results, variants, labels)
-    digits = {"mae": 3, "accuracy": 3, "kappa": 3, "sparsity": 1, "sparsity_paper": 1, "diversity": 1}
     rows = {}
     for variant in numbers.index:
         row = {}
@@ -232,7 +234,8 @@ def table1(results: Results, variants: Iterable[str], labels: str = "categorical
             elif np.isnan(mean):
                 text = "-"
             else:
-                text = f"{mean:.{digits[name]}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits[name]}f}")
+                digits = DIGITS.get(name, 3)
+                text = f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
             row[f"{title} {arrow}"] = text
         for name in PAPER.columns if paper else ():
             value = PAPER.loc[variant, name] if variant in PAPER.index else None
@@ -272,21 +275,23 @@ def _latex(text: str) -> str:
 def sparsity_tests(results: Results, first: str = "insightr", second: str = "log_similarity") -> pd.DataFrame:
     """Wilcoxon signed-rank test, a row a fold: is the sparsity of `first` smaller, image by image? One-sided p.
 
-    Paper, section 4: "p < 0.001 for all folds". Folds that are not finished for both are NaN.
+    Paper, section 4: "p < 0.001 for all folds". `p` counts contributions, `p_paper` counts as the paper does.
+    Folds that are not finished for both are NaN.
     """
     rows = []
     for fold in sorted(results.of(first)["fold"]):
         pair = [results.run(variant, fold) for variant in (first, second)]
-        row = {"fold": fold, first: np.nan, second: np.nan, "p": np.nan}
+        row = {"fold": fold, first: np.nan, second: np.nan, "p": np.nan, "p_paper": np.nan}
         if all(pair):
-            a, b = (metrics.sparsity(run.array("weights.npy")) for run in pair)
-            row |= {
-                first: a.mean(),
-                second: b.mean(),
-                "p": wilcoxon(a, b, alternative="less").pvalue if (a != b).any() else 1.0,
-            }
+            own, other = (metrics.sparsity(run.array("weights.npy")) for run in pair)
+            row |= {first: own.mean(), second: other.mean(), "p": _p_less(own, other)}
+            row["p_paper"] = _p_less(*(_paper_sparsity(run) for run in pair))
         rows.append(row)
-    return pd.DataFrame(rows, columns=["fold", first, second, "p"])
+    return pd.DataFrame(rows, columns=["fold", first, second, "p", "p_paper"])
+
+
+def _p_less(own: np.ndarray, other: np.ndarray) -> float:
+    return float(wilcoxon(own, other, alternative="less").pvalue) if (own != other).any() else 1.0
 
 
 def errors(results: Results, variant: str, labels: str = "categorical") -> np.ndarray | None:
@@ -332,29 +337,61 @@ def against_baseline(results: Results, variants: Iterable[str], labels: str = "c
 
 # -- sweeps -----------------------------------------------------------------------------------------------------------
 
+# What a sweep is called -> the settings that it changes; the first of them is the axis of its curve.
 SWEEPS = {
-    "prototypes": "model.prototypes",
-    "k": "losses.k",
-    "delta": "losses.delta",
-    "epsilon": "model.epsilon",
-    "psd": "losses.psd",
-    "depth": "model.latent_channels",
+    "prototypes": ("model.prototypes",),
+    "k": ("losses.k",),
+    "delta": ("losses.delta",),
+    "cluster": ("losses.cluster",),
+    "epsilon": ("model.epsilon",),
+    "psd": ("losses.psd",),
+    "depth": ("model.latent_channels",),
+    "locality": ("model.backbone_until", "model.block_kernel", "model.block_stride", "model.block_padding"),
 }
+_STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # of ResNet, where its backbone ends
 
 
-def sweep(settings: TableSettings, parameter: str, values: Iterable[float], folds: Iterable[int]) -> list[RunSettings]:
-    """The runs of a sweep over one setting of INSightR-Net, tagged `<parameter>-<value>`."""
+def sweep_overrides(settings: TableSettings, parameter: str, value: float | str) -> dict[str, float | str | int]:
+    """The overrides at one value of a sweep.
+
+    locality: the backbone ends at this layer, and the block's kernel and stride make the same 9 x 9 cells of it.
+    Raises SettingsError for an unknown parameter or value.
+    """
     if parameter not in SWEEPS:
         raise SettingsError(f"sweep over {parameter!r}: {suggest(parameter, SWEEPS)}")
-    return [
-        settings.run("insightr", fold, overrides={SWEEPS[parameter]: value}, tag=f"{parameter}-{value:g}")
-        for value in values
-        for fold in folds
-    ]
+    if parameter != "locality":
+        try:
+            return {SWEEPS[parameter][0]: float(value)}
+        except ValueError:
+            raise SettingsError(f"sweep over {parameter}: {value!r} must be a number") from None
+    if value not in _STRIDES:
+        raise SettingsError(f"sweep over locality: {suggest(value, _STRIDES)}")
+    stride = max(1, settings.run("insightr", 0).data.size // _STRIDES[value] // 8)
+    return dict(zip(SWEEPS[parameter], (value, max(2, stride), stride, max(1, stride // 2)), strict=True))
 
 
-def finished_sweeps(settings: TableSettings) -> list[RunSettings]:
-    """The runs of sweeps that are finished: tagged `<parameter>-<value>`, and with no other override than it."""
+def sweep(
+    settings: TableSettings, parameter: str, values: Iterable[float | str], folds: Iterable[int]
+) -> list[RunSettings]:
+    """The runs of a sweep over one property of INSightR-Net, tagged `<parameter>-<value>`.
+
+    At the preset's own value it is the run of the tables, without a tag: nothing is trained twice.
+    """
+    found = []
+    for value in values:
+        overrides = sweep_overrides(settings, parameter, value)
+        tag = f"{parameter}-{value if parameter == 'locality' else format(float(value), 'g')}"
+        for fold in folds:
+            run = settings.run("insightr", fold, overrides=overrides, tag=tag)
+            found.append(run if run.changes() else settings.run("insightr", fold))
+    return found
+
+
+def finished_sweeps(settings: TableSettings) -> list[tuple[str, RunSettings]]:
+    """(parameter, run) of the finished runs of sweeps: tagged `<parameter>-<value>`, with no other override than its.
+
+    With them the run without a tag of each of their folds, where it is finished: the point at the preset's own value.
+    """
     folder = runs.run_directory(settings.run("insightr", 0)).parent
     found = []
     for path in sorted(folder.glob("fold*-*-*")):
@@ -362,6 +399,10 @@ def finished_sweeps(settings: TableSettings) -> list[RunSettings]:
         parameter = tag.partition("-")[0]
         if parameter in SWEEPS and Run(path).state == "finished":
             overrides = Run(path).manifest["overrides"]
-            if set(overrides) == {SWEEPS[parameter]}:
-                found.append(settings.run("insightr", int(fold), overrides=overrides, tag=tag))
+            if SWEEPS[parameter][0] in overrides and set(overrides) <= set(SWEEPS[parameter]):
+                found.append((parameter, settings.run("insightr", int(fold), overrides=overrides, tag=tag)))
+    for parameter, fold in sorted({(parameter, run.fold) for parameter, run in found}):
+        plain = settings.run("insightr", fold)
+        if Run(runs.run_directory(plain)).state == "finished":
+            found.append((parameter, plain))
     return found

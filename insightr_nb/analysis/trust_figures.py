@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from insightr_nb.analysis import tracing
 from insightr_nb.analysis.explanation import Explanation, LoadedRun
+from insightr_nb.data import display
 
 _KNOW_NOTHING = ("chance", "random map", "contrast of the image")
 
@@ -16,18 +17,18 @@ _KNOW_NOTHING = ("chance", "random map", "contrast of the image")
 def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
     """What a box is and what the cell behind it can see, on one image."""
     figure, axes = plt.subplots(figsize=(5, 5.4), layout="constrained")
-    axes.imshow(e.image)
-    j = e.top(1)[0]
-    row, col = run.grid.centre(e.cells[j])
-    side = run.grid.receptive_field
+    axes.imshow(e.picture)
+    j, cells = e.top(1)[0], run.display_grid
+    row, col = cells.centre(e.cells[j])
+    side = cells.receptive_field
     axes.add_patch(Rectangle((col - side / 2, row - side / 2), side, side, fill=False, ec="orange", ls="--", lw=2))
-    x0, y0, x1, y1 = e.boxes[j]
+    x0, y0, x1, y1 = run.display_box(e.boxes[j])
     axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=2))
-    reach = max(side - run.grid.size, 0) / 2 + 4
-    axes.set(xlim=(-reach, run.grid.size + reach), ylim=(run.grid.size + reach, -reach), xticks=[], yticks=[])
+    reach = max(side - cells.size, 0) / 2 + 4
+    axes.set(xlim=(-reach, cells.size + reach), ylim=(cells.size + reach, -reach), xticks=[], yticks=[])
     axes.set_facecolor("white")
-    axes.set_title(f"cyan: the box of a cell, {run.grid.stride} px\norange: all that it can depend on, {side} px of "
-                   f"{run.grid.size}", fontsize=10)  # fmt: skip
+    axes.set_title(f"cyan: the box of a cell, {run.grid.stride} px\norange: all that it can depend on, "
+                   f"{run.grid.receptive_field} px of {run.grid.size}", fontsize=10)  # fmt: skip
     return figure
 
 
@@ -57,16 +58,19 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
     highest = max(e.similarities[e.top(1)[0]] for e in explanations)
     for (top, bottom), e, lesion in zip(every.T, explanations, lesions, strict=True):
         j = e.top(1)[0]
-        heat = run.grid.upsample(run.similarity(e.maps[j]))
-        traced = tracing.match(run, e.image, j)
+        cells = run.display_grid
+        heat = cells.upsample(run.similarity(e.maps[j]))
+        traced = display.enlarged(tracing.match(run, e.image, j), cells.size)
         for axes, values, scale in ((top, heat, highest), (bottom, traced, traced.max() or 1)):
-            axes.imshow(e.image)
+            axes.imshow(e.picture)
             axes.imshow(values, cmap="inferno", alpha=np.clip(values / scale, 0, 1) ** 0.5, vmin=0, vmax=scale)
-            axes.contour(lesion, [0.5], colors="#7CFC00", linewidths=0.7)
+            axes.contour(
+                display.enlarged(lesion.astype(np.float32), cells.size), [0.5], colors="#7CFC00", linewidths=0.7
+            )
             axes.set(xticks=[], yticks=[])
-        x0, y0, x1, y1 = e.boxes[j]
+        x0, y0, x1, y1 = run.display_box(e.boxes[j])
         top.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
-        top.set(xlim=(-0.5, run.grid.size - 0.5), ylim=(run.grid.size - 0.5, -0.5))  # a box can reach over the edge
+        top.set(xlim=(-0.5, cells.size - 0.5), ylim=(cells.size - 0.5, -0.5))  # a box can reach over the edge
         top.set_title(f"label {e.target:g}, prototype {e.prototype_labels[j]:.1f}", fontsize=9)
     every[0, 0].set_ylabel("similarity over cells, one scale")
     every[1, 0].set_ylabel("the same match, traced to pixels")
@@ -102,9 +106,9 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
     for axes in every.flat:
         axes.axis("off")
     for axes, p in zip(every.flat, chosen.itertuples(), strict=False):
-        axes.imshow(run.store.image(run.store.row(p.image_id)))
-        b = boxes.loc[p.prototype]
-        axes.add_patch(Rectangle((b.x0, b.y0), b.x1 - b.x0, b.y1 - b.y0, fill=False, ec="cyan", lw=1.5))
+        axes.imshow(run.display_image(p.image_id))
+        x0, y0, x1, y1 = run.display_box(boxes.loc[p.prototype, ["x0", "y0", "x1", "y1"]])
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
         axes.set_title(f"#{p.prototype} label {p.label:.1f}\nimage of {p.source_label:g}, twins {p.twins}\n"
                        f"background {p.background:.0%}", fontsize=8)  # fmt: skip
     figure.suptitle("The prototypes to doubt first")

@@ -154,6 +154,13 @@ def prepared(image: np.ndarray, settings: DataSettings) -> np.ndarray:
     return graham.normalise(image, settings.size, settings.recipe_size)
 
 
+def prepared_source(source: str, settings: DataSettings) -> np.ndarray:
+    """`prepared` of a row's `source`. Raises DataError for one that is missing or cannot be prepared."""
+    if source.startswith("synthetic:"):
+        return prepared(photograph(source, settings.size), settings)
+    return prepared_file(source, settings)
+
+
 def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
     """`prepared` of an image file, from a JPEG decoded at reduced size where that is enough."""
     if settings.preparation == "resize":
@@ -184,9 +191,7 @@ def _prepare_one(job: tuple[str, DataSettings]) -> np.ndarray | str:
     cv2.setNumThreads(1)
     source, settings = job
     try:
-        if source.startswith("synthetic:"):
-            return prepared(photograph(source, settings.size), settings)
-        return prepared_file(source, settings)
+        return prepared_source(source, settings)
     except DataError as error:
         return str(error)
     except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others

@@ -46,11 +46,10 @@ class INSightRNet(nn.Module):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
-        window = follow(self.backbone, self.block)  # now, so that a backbone of unknown geometry is refused early
-        self.window = window if s.skip_ground else None
-        if s.skip_ground:
-            ground = network_input(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8), s)  # (1, 3, 1, 1)
-            self.register_buffer("ground", ground, persistent=False)
+        self.window = follow(self.backbone, self.block)  # now, so that a backbone of unknown geometry is refused early
+        self.skip_ground = s.skip_ground
+        ground = network_input(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8), s)  # (1, 3, 1, 1)
+        self.register_buffer("ground", ground, persistent=False)
         self.last_layer = WeightedMean(torch.linspace(s.prototype_label_min, s.prototype_label_max, s.prototypes))
 
     @property
@@ -63,15 +62,17 @@ class INSightRNet(nn.Module):
         features = self.backbone(images)  # (B, 512, h, w) for ResNet-18
         return torch.sigmoid(self.block(features).float())  # the block's last activation, in float32
 
-    @torch.no_grad()
     def outside(self, images: torch.Tensor, height: int) -> torch.Tensor | None:
-        """(B, H, W) bool, H = height: cells whose box shows more grey ground than image. None if every cell counts.
+        """The `ground_cells`, where the setting `skip_ground` leaves them out. None if every cell counts.
 
         With a receptive field of most of the image, a cell on the ground can carry what the network saw elsewhere, and
         is steadier than any patch of the retina: prototypes move there unless they are kept away.
         """
-        if self.window is None:
-            return None
+        return self.ground_cells(images, height) if self.skip_ground else None
+
+    @torch.no_grad()
+    def ground_cells(self, images: torch.Tensor, height: int) -> torch.Tensor:
+        """(B, H, W) bool, H = height: cells whose box shows more grey ground than image. images: (B, 3, S, S)."""
         stride, offset, _ = self.window
         ground = ((images - self.ground).abs() < 0.005).all(1, keepdim=True).float()  # (B, 1, S, S), under a grey level
         before = math.floor(stride / 2 - offset)  # pixels of the first box that lie before the image: all ground

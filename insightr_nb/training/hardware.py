@@ -4,7 +4,9 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
+from typing import Any
 
+import psutil
 import torch
 
 from insightr_nb.errors import RunError, SettingsError
@@ -66,6 +68,27 @@ def make_deterministic(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def idle_cores(seconds: float = 0.5) -> float:
+    """How many of this machine's cores are idle at present, measured for `seconds`."""
+    return (os.cpu_count() or 1) * (1 - psutil.cpu_percent(interval=seconds) / 100)
+
+
+def idle_threads() -> int:
+    """Threads for a training on a CPU: one an idle core, at least one. More would wait for each other."""
+    return max(1, round(idle_cores()))
+
+
+def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
+    """Set PyTorch's threads to `idle_threads`, unless OMP_NUM_THREADS says how many; a sentence for the log.
+
+    hardware: of the manifest of a run that is resumed; it keeps its threads, and so its rounding.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        idle = idle_threads()
+        torch.set_num_threads((hardware or {}).get("threads") or min(idle, torch.get_num_threads()))
+    return f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
 
 
 def describe(device: torch.device) -> dict[str, str | int | bool]:

@@ -20,18 +20,20 @@ from insightr_nb.model.network import INSightRNet
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
+from insightr_nb.training.estimate import Pace
 from insightr_nb.training.projection import project
 from insightr_nb.training.stages import Stage, protocol, training_only
 
 MODEL = "model.safetensors"
 
 
-def train(settings: RunSettings) -> Run:
+def train(settings: RunSettings, pace: Pace | None = None) -> Run:
     """Train one (variant, fold), or finish an interrupted training, or find it done.
 
     Writes manifest.json, history.csv, last.ckpt (until the training is done), model.safetensors, and for a network
     with prototypes prototypes.csv (`evaluate` adds the boxes), prototype_maps.npy and prototypes_before_projection.npy.
-    Test images are not looked at: that is `analysis.evaluation.evaluate`.
+    Test images are not looked at: that is `analysis.evaluation.evaluate`. pace: as announced; a much slower epoch is
+    said once, with what helps.
 
     Raises RunError when the folder holds a run with other settings, its backbone is missing, or a loss is not finite.
     """
@@ -47,7 +49,7 @@ def train(settings: RunSettings) -> Run:
                 return run.require_whole(MODEL)
         data.store.check()
         with hardware.memory_errors(settings):
-            trainer = _Trainer(settings, run, data, device)
+            trainer = _Trainer(settings, run, data, device, pace)
         if not resumed:  # only now: what can fail early has not
             shutil.rmtree(run.path, ignore_errors=True)
         run.start(settings, about, hardware.describe(device), resumed)
@@ -64,8 +66,8 @@ def _is_trained(run: Run) -> bool:
 class _Trainer:
     """State of one training; everything that a resumed one needs is in `_state`."""
 
-    def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device):
-        self.settings, self.run, self.data, self.device = settings, run, data, device
+    def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device, pace: Pace | None):
+        self.settings, self.run, self.data, self.device, self.pace = settings, run, data, device, pace
         self.stages = protocol(settings)
         hardware.make_deterministic(device)
         torch.manual_seed(settings.seed)
@@ -137,6 +139,9 @@ class _Trainer:
                 f"validation {row['validation_mae']:.3f}  {row['seconds']:.0f} s",
                 flush=True,
             )
+            if self.pace and (note := self.pace.slower(row["seconds"], stage, self.settings, self.data)):
+                print(note, flush=True)
+                self.pace = None  # once is enough
 
     def _epoch(self, stage: Stage, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """One pass over the training part; the means of the losses, in the user's units where they are labels."""

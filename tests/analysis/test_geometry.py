@@ -1,11 +1,12 @@
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from insightr_nb.analysis.geometry import Grid, grid
+from insightr_nb.analysis.geometry import Grid, grid, scaled_box
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import ModelSettings, RunSettings
 
@@ -49,7 +50,8 @@ def test_the_paper_preset_is_64_i_minus_16():
     [
         (ModelSettings(weights="random"), 1024, 8),  # paper's block on an image large enough to hold the whole field
         (ModelSettings(weights="random", block_stride=1), 1024, 16),
-        (ModelSettings(weights="random", backbone_until="layer3"), 512, 8),  # demo
+        (ModelSettings(weights="random", backbone_until="layer2"), 512, 8),  # demo
+        (ModelSettings(weights="random", backbone_until="layer3"), 512, 8),
         (ModelSettings(weights="random", block_kernel=1, block_padding=0), 1024, 8),  # released
         (ModelSettings(backbone="vgg11", weights="random", block_stride=1), 512, 8),
         (ModelSettings(backbone="resnet50", weights="random"), 1024, 8),
@@ -65,7 +67,7 @@ def test_a_cell_depends_on_the_pixels_around_its_centre(model, size, cell):
 
 
 def test_every_cell_has_pixels_and_inner_boxes_touch():
-    cells = Grid(256, 9, 32, -8.0, 227)  # demo: cell 0 is centred outside the image
+    cells = Grid(256, 9, 32, -8.0, 227)  # cell 0 is centred outside the image
     for i in range(9):
         x0, y0, x1, y1 = cells.box(i, i)
         assert 0 <= x0 < x1 <= 256
@@ -97,3 +99,21 @@ def test_the_border_keeps_the_value_of_its_cell():
     first = cells.upsample(corner)[:16, :16]  # cell (0, 0) is centred at -16; its box is the first 16 pixels
     assert first[:8, :8].min() == 1
     assert first[16 - 1, 16 - 1] < 0.2
+
+
+def test_a_scaled_grid_means_the_same_places():
+    """Cell 3 of 128 px is centred at pixel 44, whose middle is 44.5 px from the edge: 178 of 512 px, pixel 177.5."""
+    small = Grid(128, 9, 16, -4.0, 107)
+    large = small.scaled(512)
+    assert (large.size, large.stride, large.receptive_field) == (512, 64, 428)
+    assert large.centre(3) == 177.5
+    assert large.scaled(128) == small
+    values = np.random.default_rng(0).random((9, 9))
+    by_cells, by_pixels = large.upsample(values), cv2.resize(small.upsample(values), (512, 512))
+    assert np.abs(by_cells - by_pixels)[48:-48, 48:-48].max() < 0.1  # both are linear between the same centres
+    assert Grid(224, 9, 28, -7.0, 200).scaled(512).box(4, 4) == (209, 209, 273, 273)  # centred at 240.6
+
+
+def test_a_scaled_box_covers_the_same_part_of_the_image():
+    assert scaled_box((20, 36, 36, 52), 128, 512) == (80, 144, 144, 208)
+    assert scaled_box(scaled_box((7, 0, 224, 31), 224, 512), 512, 224) == (7, 0, 224, 31)

@@ -47,8 +47,33 @@ def test_kappa():
     assert metrics.quadratic_kappa(np.array([2.0, 2.0]), np.array([2, 2]), GRADES) is None
 
 
+def test_the_clamped_error_by_hand():
+    predictions, targets = np.array([-0.9, 0.4, 4.9, 4.0]), np.array([0, 1, 4, 2])
+    assert metrics.clamped(predictions, GRADES).tolist() == [0, 0.4, 4, 4]
+    result = metrics.summary(predictions, targets, GRADES, True)
+    assert result["mae"] == pytest.approx((0.9 + 0.6 + 0.9 + 2) / 4)
+    assert result["mae_clamped"] == pytest.approx((0 + 0.6 + 0 + 2) / 4)
+
+
+def test_coherence_by_hand():
+    labels = np.array([0.0, 1.0, 4.0])
+    weights = np.array([[2, 1, 1], [0, 1, 0], [1, 0, 1]])  # shares 0.5 0.25 0.25; all of label 1; half 0, half 4
+    predictions = weights @ labels / weights.sum(1)
+    assert predictions.tolist() == [1.25, 1, 2]
+    # the largest contribution is of label 0, 1 and (the first of equals) 0
+    assert metrics.top_label_gap(weights, labels, predictions) == pytest.approx((1.25 + 0 + 2) / 3)
+    variance = 0.25 * 1 + 0.25 * 16 - 1.25**2
+    assert metrics.label_spread(weights, labels) == pytest.approx((np.sqrt(variance) + 0 + 2) / 3)
+    on_ground = np.array([[True, False, True], [True, False, True], [False, True, True]])
+    assert metrics.ground_share(weights, on_ground) == pytest.approx((0.75 + 0 + 0.5) / 3)
+    result = metrics.summary(predictions, predictions, LabelScale(0, 4), False, weights, labels, on_ground)
+    assert (result["top_label_gap"], result["ground_share"]) == pytest.approx((3.25 / 3, 1.25 / 3))
+
+
 def test_what_has_no_meaning_is_none():
-    baseline = metrics.summary(np.array([1.0]), np.array([1.0]), GRADES, True, None)
-    assert (baseline["sparsity"], baseline["diversity"], baseline["n_test"]) == (None, None, 1)
+    nothing = dict.fromkeys(("sparsity", "diversity", "top_label_gap", "label_spread", "ground_share"))
+    baseline = metrics.summary(np.array([1.0]), np.array([1.0]), GRADES, True)
+    assert baseline == nothing | {"mae": 0, "mae_clamped": 0, "accuracy": 1, "kappa": None, "n_test": 1}
     age = metrics.summary(np.array([33.0]), np.array([30.5]), LabelScale(18, 90), False, np.ones((1, 5)))
-    assert age == {"mae": 2.5, "accuracy": None, "kappa": None, "sparsity": 4.0, "diversity": 5, "n_test": 1}
+    assert age == nothing | {"mae": 2.5, "mae_clamped": 2.5, "accuracy": None, "kappa": None, "sparsity": 4.0,
+                             "diversity": 5, "n_test": 1}  # fmt: skip

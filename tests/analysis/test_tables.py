@@ -1,6 +1,7 @@
 """Tables over runs: by hand-made runs, so that every number is known."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ SETTINGS = TableSettings(preset="smoke", folds=3, variants="baseline,insightr,lo
 @pytest.fixture(autouse=True)
 def own_outputs(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    monkeypatch.setattr(tables, "load", lambda run: SimpleNamespace(similarity=lambda distance: 1 / distance))
 
 
 def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: str = "b") -> Run:
@@ -33,6 +35,7 @@ def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: 
         weights = np.zeros((len(TARGETS), 10), np.float32)
         weights[:, :used] = 1
         files.write_array(run / "weights.npy", weights)
+        files.write_array(run / "distances.npy", np.where(weights > 0, 1, 1e6)[:, :, None, None])  # N x m x H x W
     rows = [
         {"image_id": str(i), "target": t, "prediction": p}
         for i, (t, p) in enumerate(zip(TARGETS, predictions, strict=True))
@@ -139,8 +142,26 @@ def test_the_wilcoxon_test_of_sparsity():
     assert tests["log_similarity"].tolist() == [7, 7, 7]  # 80 % of 8 equal ones
     assert (tests["p"] < binom.pmf(0, 40, 0.5) * 1e7).all()
     assert (tests["p"] < 0.001).all()
+    assert tests["p_paper"].tolist() == tests["p"].tolist()  # without importances the two agree
     turned = tables.sparsity_tests(all_runs(), "log_similarity", "insightr")
     assert (turned["p"] > 0.999).all()
+
+
+def test_the_two_ways_to_count_sparsity_need_not_agree():
+    """An importance that spreads the contributions of one fold: by contributions it is no longer sparser there."""
+    all_runs()
+    run = Run(runs.run_directory(SETTINGS.run("insightr", 2)))
+    files.write_array(run / "weights.npy", np.ones((len(TARGETS), 10), np.float32))
+    run.record()
+    results = tables.collect(SETTINGS.grid(SETTINGS.names("variants")))
+    tests = tables.sparsity_tests(results)
+    assert (tests["p"] < 0.001).tolist() == [True, True, False]
+    assert (tests["p_paper"] < 0.001).all()
+    assert results.of("insightr")["sparsity_paper"].tolist() == [2, 2, 2]  # three, counted from 0
+    found = findings.findings(results).set_index("finding")
+    verdicts = found[found.index.str.contains("sparser")]["verdict"]
+    assert verdicts.tolist() == [findings.NOT, findings.HOLDS]
+    assert "as the paper counts" in verdicts.index[1]
 
 
 def test_the_interval_of_a_difference_counts_images_and_folds():
@@ -160,14 +181,15 @@ def test_the_interval_of_a_difference_counts_images_and_folds():
 
 def test_findings_hold_or_do_not():
     found = findings.findings(all_runs()).set_index("finding")
-    assert found["verdict"].tolist()[:2] == [findings.HOLDS, findings.HOLDS]
+    assert found["verdict"].tolist()[:3] == [findings.HOLDS] * 3
     assert "0.230 against 0.210; difference +0.020 (+0.020 to +0.020)" in found["figures"].iloc[0]
     assert "3.0 against 7.0" in found["figures"].iloc[1]
-    assert set(found["verdict"].iloc[2:]) == {findings.OPEN}
+    assert "2.0 against 6.0" in found["figures"].iloc[2]
+    assert set(found["verdict"].iloc[3:]) == {findings.OPEN}
     for settings in SETTINGS.grid(["log_similarity", "insightr"]):
         make(settings, 0.4, used=3, split=f"fold {settings.fold}")
     found = findings.findings(tables.collect(SETTINGS.grid(SETTINGS.names("variants"))))
-    assert found["verdict"].tolist()[:2] == [findings.NOT, findings.NOT]
+    assert found["verdict"].tolist()[:3] == [findings.NOT] * 3
 
 
 def test_findings_on_removed_losses_need_the_papers_sign_in_all_folds_but_one():
@@ -225,6 +247,8 @@ def test_sweeps_are_overrides_with_tags_and_found_again():
     ]  # fmt: skip
     (small,) = tables.sweep(SETTINGS, "epsilon", [1e-5], [0])
     assert (small.tag, small.model.epsilon) == ("epsilon-1e-05", 1e-5)
+    same = SETTINGS.run("insightr", 0).model.prototypes
+    assert tables.sweep(SETTINGS, "prototypes", [same], [0]) == [SETTINGS.run("insightr", 0)]  # not trained twice
     for settings in (*wanted, small):
         make(settings, split=f"fold {settings.fold}")
     frame = findings.sweeps(SETTINGS)
@@ -236,6 +260,11 @@ def test_sweeps_are_overrides_with_tags_and_found_again():
     make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2, "losses.psd": 0}, tag="k-two"), split="fold 0")
     assert findings.sweeps(SETTINGS)[["parameter", "value"]].values.tolist()[1] == ["k", 2.0]
     assert len(findings.sweeps(SETTINGS)) == 6  # two overrides are no sweep
+    make(SETTINGS.run("insightr", 0), error=0.5, split="fold 0")  # the preset's own values: a point of every curve
+    frame = findings.sweeps(SETTINGS)
+    own = frame[frame["mae"] == 0.5][["parameter", "value", "fold"]].values.tolist()
+    settings = SETTINGS.run("insightr", 0)
+    assert own == [["epsilon", settings.model.epsilon, 0], ["k", settings.losses.k, 0], ["prototypes", same, 0]]
     with pytest.raises(SettingsError, match="sweep over 'prototype': did you mean 'prototypes'"):
         tables.sweep(SETTINGS, "prototype", [5], [0])
 

@@ -64,6 +64,14 @@ def test_every_cell_counts_without_it():
     assert net.outside(images, 3) is None
 
 
+def test_ground_cells_are_known_also_where_they_count():
+    plain, settings = network("smoke", **{"model.skip_ground": False})
+    without, _ = network("smoke")
+    images = network_input(torch.from_numpy(photograph(64))[None], settings.model)
+    assert torch.equal(plain.ground_cells(images, 3), without.outside(images, 3))
+    assert plain.ground_cells(images, 3).any()
+
+
 def test_an_image_of_nothing_but_ground_still_has_a_prediction():
     net, settings = network("smoke")
     grey = torch.full((1, 64, 64, 3), 128, dtype=torch.uint8)

@@ -1,0 +1,71 @@
+"""The price of locality: what a smaller receptive field costs in accuracy, and what it gains in place.
+
+Where the backbone ends decides how much of the image a latent cell can see; the cells stay 9 x 9 (`tables.SWEEPS`).
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from insightr_nb import runs
+from insightr_nb.analysis import lesions, tables
+from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.tables import TableSettings
+from insightr_nb.data.masks import has_masks
+from insightr_nb.runs import Run
+
+CELLS, TRACED, CHANCE = "pointing_cells", "pointing_traced", "pointing_chance"
+_METHODS = {"INSightR-Net, top 1": CELLS, "INSightR-Net, top 1, traced": TRACED}
+
+
+def locality(settings: TableSettings) -> pd.DataFrame:
+    """A row for each finished run of the sweep `locality`, the preset's own among them.
+
+    Columns: backbone_until, fold, receptive_field (px) and its share of the image's side, the metrics, and where masks
+    of lesions are there: the share of test images whose largest match has its peak on a lesion, over cells and traced
+    to pixels, what a cell drawn at random hits, and the mass ratio over cells. Empty without such runs.
+    """
+    rows = []
+    for parameter, wanted in tables.finished_sweeps(settings):
+        if parameter != "locality":
+            continue
+        run = load(Run(runs.run_directory(wanted)))
+        row = {"backbone_until": wanted.model.backbone_until, "fold": wanted.fold,
+               "receptive_field": run.grid.receptive_field,
+               "share_of_side": run.grid.receptive_field / run.grid.size} | run.run.metrics  # fmt: skip
+        if has_masks(run.store, None):
+            report = lesions.lesion_report(run, only=tuple(_METHODS))
+            report = report[report["lesion"] == "any"]
+            means = report.groupby("method")[["pointing", "mass_ratio", "chance"]].mean()
+            row |= {column: means.loc[method, "pointing"] for method, column in _METHODS.items()}
+            row |= {CHANCE: means["chance"].iloc[0], "mass_ratio_cells": means.loc["INSightR-Net, top 1", "mass_ratio"]}
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame.sort_values(["receptive_field", "fold"], ignore_index=True) if rows else frame
+
+
+def figure(frame: pd.DataFrame) -> Figure:
+    """`locality` against the receptive field: accuracy, reasons, place; mean and standard deviation over folds."""
+    panels = [
+        ("Accuracy", "error, in grades", {"mae": "MAE"}),
+        ("Coherence", "in grades", {"top_label_gap": "label of the largest contribution\noff the prediction",
+                                    "label_spread": "spread of the labels"}),
+        ("Length and variety", "prototypes", {"sparsity": "sparsity", "diversity": "diversity"}),
+    ]  # fmt: skip
+    if TRACED in frame:
+        panels.append(("Peak on a lesion", "share of the images with lesions",
+                       {TRACED: "traced to pixels", CELLS: "over cells", CHANCE: "chance"}))  # fmt: skip
+    drawn, axes = plt.subplots(1, len(panels), figsize=(3.9 * len(panels), 3.7), layout="constrained")
+    for place, (title, unit, lines) in zip(axes, panels, strict=True):
+        for column, name in lines.items():
+            sns.lineplot(frame, x="receptive_field", y=column, errorbar="sd", err_style="bars", marker="o", ax=place,
+                         label=name, linestyle=":" if column == CHANCE else "-")  # fmt: skip
+        place.set(title=title, xlabel="a cell sees (px)", ylabel=unit, ylim=(0, None))
+        places = frame.drop_duplicates("receptive_field")
+        labels = [f"{r.receptive_field:g}\n{r.backbone_until}" for r in places.itertuples()]
+        place.set_xticks(places["receptive_field"], labels)
+        place.legend(frameon=False, fontsize=8)
+    sns.despine(drawn)
+    drawn.suptitle(f"The price of locality: mean and standard deviation over {frame['fold'].nunique()} folds")
+    return drawn

@@ -1,0 +1,117 @@
+"""Results as small JSON files: what was measured, and how. `docs/render.py` makes the tables of README and docs of them.
+
+A record says with which settings, data, hardware and versions its rows were made, so that a committed one can be
+compared with the present presets: a result of a preset that has changed is found by a test.
+"""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from insightr_nb import files
+from insightr_nb.errors import RunError
+from insightr_nb.runs import Run, flat
+from insightr_nb.settings import RunSettings
+
+_OF_A_RUN = ("preset", "variant", "labels", "fold", "seed", "tag")  # of a row, or of the head of a record
+
+
+def settings_of(preset: str, variants: Iterable[str], **data: Any) -> dict[str, dict[str, Any]]:
+    """What the preset means today, in dotted names: all of it for "insightr", of the others only what differs from it.
+
+    data: dataset and name, as in `RunSettings.from_parameters`.
+    """
+    own = {v: _plain(RunSettings.from_parameters(preset=preset, variant=v, **data)) for v in ("insightr", *variants)}
+    base = own.pop("insightr")
+    differing = {v: {k: value for k, value in one.items() if value != base[k]} for v, one in own.items()}
+    return {"insightr": base} | {v: differing[v] for v in sorted(differing)}
+
+
+def _plain(settings: RunSettings) -> dict[str, Any]:
+    return {k: v for k, v in flat(settings.as_dict()).items() if k not in _OF_A_RUN}
+
+
+def record(what: str, settings: RunSettings, made_from: Iterable[Run], **content: Any) -> dict[str, Any]:
+    """A record of finished runs of one preset and data set. settings: of any of them; content: its rows and figures.
+
+    Numbers are rounded to six digits, NaN becomes null. Raises RunError without a run.
+    """
+    made_from = list(made_from)
+    if not made_from:
+        raise RunError(f"record {what!r}: no finished run to make it from")
+    manifests = [run.manifest for run in made_from]
+    data = {"dataset": settings.data.dataset} | ({"name": settings.data.name} if settings.data.name else {})
+    begun = [datetime.fromisoformat(m["started"]) for m in manifests]
+    ended = [start + timedelta(seconds=m["seconds"]) for start, m in zip(begun, manifests, strict=True)]
+    head = {
+        "what": what,
+        "preset": settings.preset,
+        **data,
+        "seed": sorted({m["settings"]["seed"] for m in manifests}),
+        "store": sorted({m["data"]["store"] for m in manifests}),
+        "hardware": sorted({_hardware(m["hardware"]) for m in manifests}),
+        "versions": manifests[0]["versions"],
+        "commit": sorted({str(m["git"]["commit"])[:7] for m in manifests}),
+        "made": max(ended).date().isoformat(),
+        "runs": len(made_from),
+        "minutes_of_all_runs": round(sum(m["seconds"] for m in manifests) / 60, 1),
+        "minutes_from_first_to_last": round((max(ended) - min(begun)).total_seconds() / 60, 1),
+        "settings": settings_of(settings.preset, {m["settings"]["variant"] for m in manifests}, **data),
+    }
+    return head | {name: _rounded(value) for name, value in content.items()}
+
+
+def _hardware(about: dict[str, Any]) -> str:
+    precision = "bfloat16" if about["bfloat16"] else "float32"
+    return f"{about['processor']}, {about['cores']} cores, device {about['device']}, {precision}"
+
+
+def _rounded(value: Any) -> Any:
+    """Plain values for JSON; a DataFrame becomes its rows, with an index that has a name among the columns."""
+    if isinstance(value, pd.DataFrame):
+        named = [name for name in value.index.names if name]
+        value = (value.reset_index() if named else value).to_dict("records")
+    if isinstance(value, dict):
+        return {str(k): _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    if isinstance(value, float):  # numpy's float64 is one
+        return None if value != value else float(f"{value:.6g}")
+    return value.item() if hasattr(value, "item") else value
+
+
+def stale(content: dict[str, Any]) -> list[str]:
+    """In which settings the preset differs today from what a record was made with, in sentences. Empty: in none."""
+    data = {name: content[name] for name in ("dataset", "name") if name in content}
+    made = content["settings"]
+    today = settings_of(content["preset"], set(made) - {"insightr"}, **data)
+    return [
+        f"{variant}: {name} was {made[variant].get(name)!r} and is {today[variant].get(name)!r}"
+        for variant in made
+        for name in sorted(made[variant].keys() | today[variant].keys())
+        if made[variant].get(name) != today[variant].get(name)
+    ]
+
+
+def write(path: Path, content: dict[str, Any]) -> Path:
+    """As JSON with a line for each row, so that a change is small in a diff. Returns the path."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    parts = []
+    for name, value in content.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n  " + ",\n  ".join(map(line, value)) + "\n ]"
+        elif isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
+            text = "{\n  " + ",\n  ".join(f"{line(k)}: {line(v)}" for k, v in value.items()) + "\n }"
+        else:
+            text = line(value)
+        parts.append(f" {line(name)}: {text}")
+    with files.atomic(path) as temporary:
+        temporary.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    return path

@@ -1,0 +1,89 @@
+"""Images at display size: sharper than the store's, of the same place, and there also where the source is not."""
+
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from places import IDRID
+
+from insightr_nb.data import display
+from insightr_nb.data.prepare import prepare, prepared_file
+from insightr_nb.settings import DataSettings
+
+
+@pytest.fixture(scope="module")
+def store():
+    return prepare(DataSettings(size=64, train_images=10, test_images=5))
+
+
+def test_it_is_the_same_image_at_another_size(store):
+    image = display.display_image(store, 3)
+    assert image.shape == (512, 512, 3)
+    small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
+    own, other = (np.corrcoef(small.ravel(), store.image(row).ravel())[0, 1] for row in (3, 5))
+    assert own > 0.7
+    assert other < 0.3
+    enlarged = cv2.resize(store.image(3), (512, 512), interpolation=cv2.INTER_CUBIC)
+    assert detail(image) > 3 * detail(enlarged)
+
+
+def detail(image) -> float:
+    return float(np.abs(cv2.Laplacian(image[..., 1], cv2.CV_32F)).mean())
+
+
+def test_it_is_drawn_once(store, monkeypatch):
+    first = display.display_image(store, 4)
+    assert display.display_path(store, 4).exists()
+    display._read.cache_clear()
+    monkeypatch.setattr(display, "prepared_source", None)
+    assert np.array_equal(display.display_image(store, 4), first)
+
+
+def photographs(folder):
+    rng = np.random.default_rng(0)
+    rows = ["image,label"]
+    for n in range(30):
+        picture = rng.integers(0, 255, (600, 600, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{n}.png"), cv2.GaussianBlur(picture, (0, 0), 3))
+        rows.append(f"{n}.png,{n % 5}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return DataSettings(dataset="csv", name="display", folder=str(folder), size=64, preparation="resize")
+
+
+def test_where_the_source_is_gone_or_another_the_stores_image_is_shown(tmp_path):
+    store = prepare(photographs(tmp_path), overwrite=True)
+    row = int(np.flatnonzero(store.table["source"].str.endswith("/0.png"))[0])
+    expect = display.enlarged(store.image(row), 512)
+    source = tmp_path / "0.png"
+    source.rename(tmp_path / "away.png")
+    assert np.array_equal(display.display_image(store, row), expect)
+    shutil.copy(tmp_path / "1.png", source)  # another photograph under the same name
+    assert np.array_equal(display.display_image(store, row), expect)
+    assert not display.display_path(store, row).exists()
+    (tmp_path / "away.png").replace(source)
+    assert not np.array_equal(display.display_image(store, row), expect)
+
+
+def test_a_store_that_cannot_be_written_to_is_drawn_all_the_same(store, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for another user; root may write anywhere
+    assert detail(display.display_image(store, 7)) > 3 * detail(display.enlarged(store.image(7), 512))
+    assert not display.display_path(store, 7).exists()
+
+
+def test_a_store_of_large_images_is_shown_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    store = prepare(DataSettings(size=512, train_images=10, test_images=5))
+    assert np.array_equal(display.display_image(store, 2), store.image(2))
+    assert not display.display_path(store, 2).exists()
+
+
+@pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")
+def test_real_photographs_keep_their_place():
+    path = IDRID / "images" / "train_001.jpg"
+    small = DataSettings(dataset="csv", name="x", folder=str(IDRID), size=128, preparation="graham", centre="disc")
+    large = prepared_file(path, display.display_settings(small))
+    shrunk = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
+    moved = cv2.phaseCorrelate(prepared_file(path, small)[..., 1].astype(float), shrunk[..., 1].astype(float))[0]
+    assert np.abs(moved).max() < 1  # pixels of 128: the crop is of whole pixels at either size
