@@ -1,4 +1,4 @@
-"""Results as small JSON files: what was measured, and how. `docs/render.py` makes the tables of README and docs of them.
+"""Results as small JSON files: what was measured, and how. `docs/render.py` makes the tables of README and docs.
 
 A record says with which settings, data, hardware and versions its rows were made, so that a committed one can be
 compared with the present presets: a result of a preset that has changed is found by a test.

@@ -50,3 +50,25 @@ def test_out_of_memory_says_what_helps(error):
 def test_other_errors_pass_unchanged():
     with pytest.raises(RuntimeError, match="^shapes$"), hardware.memory_errors(RunSettings.from_parameters()):
         raise RuntimeError("shapes")
+
+
+@pytest.mark.parametrize(("busy", "threads"), [(0, 4), (20, 3), (50, 2), (80, 1), (100, 1)])
+def test_a_thread_for_every_idle_core(monkeypatch, busy, threads):
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)
+    assert hardware.idle_threads() == threads
+
+
+def test_threads_follow_the_load_unless_they_are_given(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(hardware, "idle_threads", lambda: 1)
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
+    try:
+        torch.set_num_threads(3)
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        assert hardware.use_idle_cores() == "3 threads on 4 cores"
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        assert hardware.use_idle_cores({"threads": 2}) == "2 threads on 4 cores"  # of the run that is resumed
+        assert hardware.use_idle_cores() == "1 threads on 4 cores"
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,207 @@
+"""Tables of README.md and docs/results.md, made from the records in docs/results/.
+
+    python docs/render.py              write the tables into the texts
+    python docs/render.py --collect    first copy the records that `make tables`, `make sweeps` and notebook 08 left
+
+A text holds `<!-- results: NAME -->` and `<!-- end -->`; what stands between them is replaced. A test fails where a
+record was made with other settings than the presets have today, or a text is not what this makes of the records.
+"""
+
+import argparse
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from insightr_nb import files
+from insightr_nb.analysis import tables
+from insightr_nb.analysis.tables import NAMES, Results
+
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS / "results"
+TEXTS = (DOCS.parent / "README.md", DOCS / "results.md")
+_BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def read(name: str) -> dict:
+    return files.read_json(RESULTS / f"{name}.json")
+
+
+def markdown(frame: pd.DataFrame, digits: int = 3) -> str:
+    """A table of texts and numbers; what is missing is a dash."""
+
+    def text(value) -> str:
+        if value is None or value != value:
+            return "-"
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+    return frame.map(text).to_markdown(index=False, disable_numparse=True)
+
+
+def made(record: dict) -> str:
+    """How a record was made, as a sentence."""
+    hours, minutes = record["minutes_from_first_to_last"], record["minutes_of_all_runs"]
+    runs = "one run" if record["runs"] == 1 else f"{record['runs']} runs"
+    return (
+        f"*Preset `{record['preset']}`, seed {', '.join(map(str, record['seed']))}: {runs} of {minutes:.0f} minutes in "
+        f"all, {hours:.0f} from the start of the first to the end of the last; {'; '.join(record['hardware'])}; "
+        f"{record['made']}.*"
+    )
+
+
+def _results(record: dict) -> Results:
+    frame = pd.DataFrame(record["rows"]).assign(state="finished", tag=None, command="")
+    return Results(frame, {})
+
+
+def _table1(labels: str, paper: bool) -> str:
+    record = read("table1")
+    results = _results(record)
+    there = set(results.frame.loc[results.frame["labels"] == labels, "variant"])
+    rows = [variant for variant in NAMES if variant in there]
+    folds = results.frame["fold"].nunique()
+    table = tables.table1(results, rows, labels, paper).reset_index()
+    return f"{markdown(table)}\n\nMean ± standard deviation over {folds} folds. {made(record)}"
+
+
+def short_table1() -> str:
+    """The columns of Table 1 that a reader asks for first."""
+    results = _results(read("table1"))
+    numbers = tables.summary(results, ("baseline", "insightr", "log_similarity"))
+    columns = ("mae", "mae_clamped", "accuracy", "kappa", "sparsity", "diversity", "top_label_gap")
+    rows = []
+    for variant in numbers.index:
+        row = {"": NAMES[variant]}
+        for name in columns:
+            mean, sd = numbers.loc[variant, (name, "mean")], numbers.loc[variant, (name, "sd")]
+            digits = tables.DIGITS.get(name, 3)
+            text = "-" if mean != mean else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+            row[" ".join(tables.METRICS[name])] = text
+        rows.append(row)
+    return f"{markdown(pd.DataFrame(rows))}\n\n{made(read('table1'))}"
+
+
+def statistics() -> str:
+    record = read("table1")
+    sparser = pd.DataFrame(record["sparsity_wilcoxon"])
+    lines = [
+        f"- {NAMES[row['variant']]}: {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+        for row in record["mae_minus_baseline"]
+    ]
+    return (
+        "MAE minus that of the baseline, 95 % interval by a bootstrap over images and folds:\n\n"
+        + "\n".join(lines)
+        + f"\n\nSparsity against the log similarity, one-sided Wilcoxon test in each fold: largest p "
+        f"{sparser['p'].max():.1g} (contributions), {sparser['p_paper'].max():.1g} (as the paper counts)."
+    )
+
+
+def findings() -> str:
+    rows = read("findings")["rows"]
+    return "\n".join(f"- {row['finding']}: **{row['verdict']}**. {row['figures']}." for row in rows)
+
+
+def _over_folds(frame: pd.DataFrame, by: list[str], columns: dict[str, tuple[str, int]]) -> pd.DataFrame:
+    """Mean ± standard deviation over folds as texts. columns: name in the record -> heading, digits."""
+    grouped = frame.groupby(by, sort=False)
+    mean, sd, count = grouped.mean(numeric_only=True), grouped.std(numeric_only=True), grouped["fold"].nunique()
+    shown = {heading: [f"{m:.{d}f} ± {s:.{d}f}" for m, s in zip(mean[name], sd[name], strict=True)]
+             for name, (heading, d) in columns.items() if name in mean}  # fmt: skip
+    return pd.DataFrame(shown, index=mean.index).assign(folds=count).reset_index()
+
+
+_CURVES = {"mae": ("MAE ↓", 3), "sparsity": ("sparsity ↓", 1), "diversity": ("diversity ↑", 1),
+           "top_label_gap": ("gap of the top label ↓", 2), "label_spread": ("spread of the labels ↓", 2)}  # fmt: skip
+
+
+def sweeps() -> str:
+    record = read("sweeps")
+    frame = pd.DataFrame(record["rows"])
+    table = _over_folds(frame[frame["parameter"] != "locality"], ["parameter", "value"], _CURVES)
+    return f"{markdown(table)}\n\n{made(record)}"
+
+
+def locality() -> str:
+    record = read("locality")
+    columns = _CURVES | {"pointing_traced": ("peak on a lesion, traced ↑", 2), "pointing_cells": ("over cells ↑", 2),
+                         "pointing_chance": ("chance", 2)}  # fmt: skip
+    table = _over_folds(pd.DataFrame(record["rows"]), ["backbone_until", "receptive_field"], columns)
+    table = table.rename(columns={"backbone_until": "backbone ends at", "receptive_field": "a cell sees (px)"})
+    return f"{markdown(table)}\n\n{made(record)}"
+
+
+def trust() -> str:
+    record = read("trust")
+    rows = []
+    for row in record["lesions"]:
+        if row["group"] == "all":
+            mild = next(r for r in record["lesions"] if r["group"] != "all" and r["method"] == row["method"])
+            rows.append({"": row["method"]} | {
+                heading: _with_interval(r, measure)
+                for heading, r, measure in (("peak on a lesion ↑", row, "pointing"), ("mild", mild, "pointing"),
+                                            ("activation on lesions / their share of area ↑", row, "mass_ratio"))
+            })  # fmt: skip
+    one = record["figures"]
+    return (
+        f"{markdown(pd.DataFrame(rows))}\n\n"
+        f"Removing the patches with the largest contributions changes the prediction more than removing random ones: "
+        f"{one['deletion area']:.3f} a step ({one['deletion area low']:.3f} to {one['deletion area high']:.3f}, "
+        f"{one['deletion images']} images; above 0 is faithful). Prototypes that lie mostly on the ground: "
+        f"{one['prototypes on the ground']}. Uncertainty and error: Spearman's correlation {one['correlation']:.2f}. "
+        f"{made(record)}"
+    )
+
+
+def _with_interval(row: dict, measure: str) -> str:
+    value, low, high = (row[f"{measure}{end}"] for end in ("", " low", " high"))
+    text = f"{value:.3g}"
+    return text if low is None or low == high else f"{text} ({low:.3g} to {high:.3g})"
+
+
+def _trials(name: str) -> str:
+    record = read(name)
+    return f"{markdown(pd.DataFrame(record['rows']))}\n\n{made(record)}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "short_table1": short_table1,
+    "table1": lambda: _table1("categorical", True),
+    "table1_continuous": lambda: _table1("continuous", False),
+    "statistics": statistics,
+    "findings": findings,
+    "sweeps": sweeps,
+    "locality": locality,
+    "trust": trust,
+    "demo_choice": lambda: _trials("demo_choice"),
+    "photo": lambda: _trials("photo"),
+}
+
+
+def rendered(text: str) -> str:
+    """The text with every block made anew. Raises KeyError for a block that there is not."""
+    return _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
+
+
+def collect() -> None:
+    """Copy the records and the figure of the locality sweep out of outputs/."""
+    root = files.outputs_root()
+    made_by = [*sorted((root / "tables/synthetic/demo/results").glob("*.json")),
+               root / "runs/synthetic/demo/categorical/insightr/fold0/trust/trust.json"]  # fmt: skip
+    for path in made_by:
+        if path.exists():
+            print(files.shown(shutil.copy(path, RESULTS / path.name)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--collect", action="store_true", help="copy the records out of outputs/ first")
+    if parser.parse_args().collect:
+        collect()
+    for path in TEXTS:
+        path.write_text(rendered(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

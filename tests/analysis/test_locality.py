@@ -1,0 +1,71 @@
+"""The sweep over where the backbone ends: its settings, and what is measured of its runs."""
+
+import numpy as np
+import pytest
+import torch
+
+from insightr_nb import runs
+from insightr_nb.analysis import lesions, locality, table_figures, tables
+from insightr_nb.analysis.evaluation import evaluate
+from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.geometry import grid
+from insightr_nb.analysis.tables import TableSettings
+from insightr_nb.errors import SettingsError
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.runs import Run
+from insightr_nb.training.trainer import train
+
+
+@pytest.mark.parametrize(("value", "stride", "sees"), [("layer1", 4, 55), ("layer2", 2, 107), ("layer3", 1, 227)])
+def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
+    (run,) = tables.sweep(TableSettings(), "locality", [value], [0])
+    assert run.model.block_stride == stride
+    torch.manual_seed(0)
+    cells = grid(INSightRNet(run.model), run.data.size)
+    assert (cells.cells, cells.stride, cells.receptive_field) == (9, 16, sees)
+    assert run.tag == (None if value == "layer2" else f"locality-{value}")  # the preset's own is the run of the tables
+    assert run.backbone_run().tag == run.tag
+
+
+def test_the_values_are_layers():
+    with pytest.raises(SettingsError, match="sweep over locality: did you mean 'layer2'"):
+        tables.sweep(TableSettings(), "locality", ["layer22"], [0])
+    with pytest.raises(SettingsError, match="sweep over k: 'two' must be a number"):
+        tables.sweep(TableSettings(), "k", ["two"], [0])
+
+
+@pytest.fixture(scope="module")
+def swept(smoke_run):
+    settings = TableSettings(preset="smoke", folds=1, variants="insightr")
+    for step in tables.sweep(settings, "locality", ["layer2"], [0])[0].steps():
+        evaluate(train(step), step)
+    return settings
+
+
+def test_each_run_is_measured(swept, smoke_run):
+    frame = locality.locality(swept)
+    assert frame["backbone_until"].tolist()[0] == "layer2"
+    assert frame["receptive_field"].tolist() == [load(run).grid.receptive_field for run in (
+        Run(runs.run_directory(tables.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)]  # fmt: skip
+    assert frame["mae"].iloc[1] == smoke_run.metrics["mae"]
+    report = lesions.lesion_report(load(smoke_run))
+    report = report[report["lesion"] == "any"].groupby("method")
+    names = {"INSightR-Net, top 1": "pointing_cells", "INSightR-Net, top 1, traced": "pointing_traced"}
+    for method, column in names.items():
+        assert frame[column].iloc[1] == pytest.approx(report["pointing"].mean()[method])
+    assert 0 < frame["pointing_chance"].iloc[1] < 0.2
+    assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
+
+
+def test_it_is_drawn_with_the_receptive_field_along_the_axis(swept):
+    figure = locality.figure(locality.locality(swept))
+    assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "Coherence", "Length and variety",
+                                                          "Peak on a lesion"]  # fmt: skip
+    ticks = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+    assert ticks[0].endswith("\nlayer2")
+    table_figures.plt.close(figure)
+
+
+def test_without_such_runs_there_is_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    assert locality.locality(TableSettings()).empty

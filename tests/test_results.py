@@ -1,0 +1,73 @@
+"""The committed results: of the present presets, and told by README and docs as the records have them."""
+
+import importlib.util
+import json
+
+import pytest
+from places import ROOT
+
+from insightr_nb.analysis import records, tables
+from insightr_nb.presets import PRESETS, VARIANTS
+
+RECORDS = sorted((ROOT / "docs" / "results").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def render():
+    spec = importlib.util.spec_from_file_location("render", ROOT / "docs" / "render.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_results():
+    assert {p.stem for p in RECORDS} >= {"table1", "findings", "demo_choice"}
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.stem)
+def test_a_record_is_of_the_present_settings(path):
+    assert records.stale(json.loads(path.read_text())) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+def test_the_text_says_what_the_records_say(render, name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "<!-- results: " in text
+    assert render.rendered(text) == text, "give: python docs/render.py"
+
+
+def test_every_record_is_told_somewhere(render):
+    texts = "".join(path.read_text(encoding="utf-8") for path in render.TEXTS)
+    assert all(f"<!-- results: {name} -->" in texts for name in render.BLOCKS)
+    told = {"short_table1": "table1", "table1_continuous": "table1", "statistics": "table1"}
+    assert {p.stem for p in RECORDS} == {told.get(name, name) for name in render.BLOCKS}
+
+
+def test_another_preset_makes_a_record_stale(monkeypatch):
+    content = {"preset": "smoke", "dataset": "synthetic", "settings": records.settings_of("smoke", ["no_psd"])}
+    assert content["settings"]["no_psd"] == {"losses.psd": 0.0}
+    assert content["settings"]["insightr"]["losses.cluster"] == 1.0
+    assert records.stale(content) == []
+    monkeypatch.setitem(PRESETS["smoke"], "losses.cluster", 0.5)
+    assert records.stale(content) == ["insightr: losses.cluster was 1.0 and is 0.5"]
+    monkeypatch.setitem(VARIANTS, "no_psd", {"losses.psd": 0.1})
+    assert records.stale(content)[1] == "no_psd: losses.psd was 0.0 and is 0.1"
+
+
+def test_a_changed_number_is_another_text(render, tmp_path, monkeypatch):
+    record = json.loads((ROOT / "docs/results/table1.json").read_text())
+    first = next(row for row in record["rows"] if row["variant"] == "insightr" and row["labels"] == "categorical")
+    first["mae"] += 0.1
+    (tmp_path / "table1.json").write_text(json.dumps(record))
+    before = render.short_table1()
+    monkeypatch.setattr(render, "RESULTS", tmp_path)
+    assert render.short_table1() != before
+
+
+def test_the_rows_of_table_1_are_whole():
+    record = json.loads((ROOT / "docs/results/table1.json").read_text())
+    runs = [(row["variant"], row["labels"], row["fold"]) for row in record["rows"]]
+    wanted = {(v, "categorical", f) for v in tables.NAMES for f in range(5)}
+    wanted |= {(v, "continuous", f) for v in ("baseline", "insightr") for f in range(5)}
+    assert len(runs) == len(set(runs)) == record["runs"] == 45
+    assert set(runs) == wanted
