@@ -20,7 +20,8 @@ from insightr_nb.errors import SettingsError
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
 
-KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds")
+KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds",
+         "threads")
 for key in config:
     if key not in KNOWN:
         raise SettingsError(f"--config {key}: {suggest(key, KNOWN)}")
@@ -68,9 +69,8 @@ DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {NAME}" if NAME 
 FROM = f" -p data_folder '{FOLDER}'" if FOLDER else ""
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
-# Where other processes use the cores, the idle ones are shared: more threads would only wait for each other.
-CORES = min(workflow.resource_settings.cores or 1, hardware.idle_threads())
-THREADS = max(1, CORES // (torch.cuda.device_count() or 2))
+SIDE_BY_SIDE = torch.cuda.device_count() or 2
+THREADS = int(config.get("threads") or hardware.threads_of_each(SIDE_BY_SIDE, workflow.resource_settings.cores or 1))
 
 TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
            for labels, variants in (("categorical", VARIANTS), ("continuous", CONTINUOUS)) for variant in variants]

@@ -14,6 +14,7 @@ from insightr_nb import files, runs
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
 from insightr_nb.analysis.exploration import Exploration
+from insightr_nb.data import display
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.explorer import finished_runs
 from insightr_nb.runs import Run
@@ -146,6 +147,16 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(archive, s
     assert len(exploration.order("error")) == 12
     assert set(exploration.nearest_patches(0)["image_id"]) <= tested
     assert runs.load(archive) == run  # found, not unpacked again
+
+
+def test_the_pictures_come_along_at_display_size(archive, copied, tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
+    loaded = load(runs.load(archive))
+    monkeypatch.setattr(display, "prepared_source", lambda *_: pytest.fail("drawn anew"))
+    for image_id in loaded.store.table["image_id"]:
+        shown = loaded.display_image(image_id)
+        assert shown.shape == (512, 512, 3)
+        assert np.array_equal(shown, load(copied).display_image(image_id))
 
 
 def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(archive, tmp_path):

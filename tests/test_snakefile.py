@@ -35,25 +35,26 @@ def jobs(text: str) -> dict[str, int]:
             ["sweeps", "--config", "sweep=epsilon:1e-5,1e-3", "sweep_folds=1"],
             {"prepare": 1, "backbone": 1, "sweep": 2, "curves": 1, "sweeps": 1},
         ),
-        (["sweeps"], {"prepare": 1, "backbone": 2, "train": 2, "sweep": 6, "curves": 1, "sweeps": 1}),
+        (["sweeps"], {"prepare": 1, "backbone": 3, "train": 3, "sweep": 15, "curves": 1, "sweeps": 1}),
+        (["sweeps", "--config", "sweep=locality:layer1 k:2,3", "sweep_folds=1"],  # k = 3 and layer2 are the preset's
+         {"prepare": 1, "backbone": 1, "train": 1, "sweep": 2, "curves": 1, "sweeps": 1}),
         (
             ["--config", "preset=smoke"],
             {"prepare": 1, "backbone": 6, "train": 27, "tables": 1, "ablations": 1, "all": 1},
         ),
         (SMALL, {"prepare": 1, "backbone": 1, "train": 1, "tables": 1, "ablations": 1, "all": 1}),
     ],
-    ids=["tables", "another sweep", "sweeps", "smoke", "one run"],
+    ids=["tables", "another sweep", "sweeps", "two sweeps", "smoke", "one run"],
 )
 def test_what_it_makes(tmp_path, words, expect):
     text = snakemake(tmp_path, "--dry-run", *words).communicate()[0]
     assert {k: v for k, v in jobs(text).items() if k != "total"} == expect, text[-2000:]
 
 
-@pytest.mark.parametrize(("cores", "threads"), [("1", set()), ("2", set()), ("8", {"4"})])
-def test_two_trainings_side_by_side_share_the_cores(tmp_path, monkeypatch, cores, threads):
+@pytest.mark.parametrize(("given", "threads"), [("threads=1", set()), ("threads=4", {"4"})])
+def test_the_threads_of_a_training_are_those_of_its_job(tmp_path, given, threads):
     """Snakemake names a job's threads where it is not one, and gives every job the environment for as many."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as on a machine without cards
-    text = snakemake(tmp_path, "--dry-run", "--cores", cores, *SMALL).communicate()[0]
+    text = snakemake(tmp_path, "--dry-run", "--cores", "8", *SMALL, given).communicate()[0]
     assert set(re.findall(r"^ +threads: (\d+)$", text, re.MULTILINE)) == threads, text[-2000:]
 
 

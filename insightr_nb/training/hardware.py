@@ -75,19 +75,23 @@ def idle_cores(seconds: float = 0.5) -> float:
     return (os.cpu_count() or 1) * (1 - psutil.cpu_percent(interval=seconds) / 100)
 
 
-def idle_threads() -> int:
-    """Threads for a training on a CPU: one an idle core, at least one. More would wait for each other."""
-    return max(1, round(idle_cores()))
+def threads_of_each(trainings: int = 1, cores: int | None = None) -> int:
+    """Threads for each of some trainings side by side on a CPU: the cores that other processes leave them, shared.
+
+    cores: how many may be used, by default all. At least one each; more than idle cores would wait for each other.
+    """
+    everywhere = os.cpu_count() or 1
+    busy = round(everywhere - idle_cores())
+    return max(1, ((cores or everywhere) - busy) // trainings)
 
 
 def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
-    """Set PyTorch's threads to `idle_threads`, unless OMP_NUM_THREADS says how many; a sentence for the log.
+    """Set PyTorch's threads by `threads_of_each`, unless OMP_NUM_THREADS says how many; a sentence for the log.
 
     hardware: of the manifest of a run that is resumed; it keeps its threads, and so its rounding.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        idle = idle_threads()
-        torch.set_num_threads((hardware or {}).get("threads") or min(idle, torch.get_num_threads()))
+        torch.set_num_threads((hardware or {}).get("threads") or min(threads_of_each(), torch.get_num_threads()))
     return f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
 
 

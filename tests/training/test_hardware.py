@@ -52,16 +52,20 @@ def test_other_errors_pass_unchanged():
         raise RuntimeError("shapes")
 
 
-@pytest.mark.parametrize(("busy", "threads"), [(0, 4), (20, 3), (50, 2), (80, 1), (100, 1)])
-def test_a_thread_for_every_idle_core(monkeypatch, busy, threads):
+@pytest.mark.parametrize(
+    ("busy", "trainings", "cores", "threads"),
+    [(0, 1, None, 4), (20, 1, None, 3), (50, 1, None, 2), (100, 1, None, 1), (0, 2, 4, 2), (50, 2, 4, 1), (0, 2, 16, 8),
+     (0, 2, 1, 1)],
+)  # fmt: skip
+def test_trainings_share_the_cores_that_others_leave_them(monkeypatch, busy, trainings, cores, threads):
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)
-    assert hardware.idle_threads() == threads
+    assert hardware.threads_of_each(trainings, cores) == threads
 
 
 def test_threads_follow_the_load_unless_they_are_given(monkeypatch):
     before = torch.get_num_threads()
-    monkeypatch.setattr(hardware, "idle_threads", lambda: 1)
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: 75)
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
     try:
         torch.set_num_threads(3)
