@@ -1,4 +1,4 @@
-# make demo | test | test-browser | test-faults | tables | sweeps | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
+# make demo | test | test-browser | test-faults | tables | sweeps | results | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -11,7 +11,7 @@ RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 
-.PHONY: demo test test-browser test-faults test-cluster tables sweeps bench lab lint lock clean
+.PHONY: demo test test-browser test-faults test-cluster tables sweeps results bench lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, pictures.
 demo: $(STAMP)
@@ -59,6 +59,10 @@ tables: $(STAMP)
 # INSightR-Net with 10, 25, 50 and 100 prototypes, and with its backbone ending at layer1, 2 and 3, on 3 folds.
 sweeps: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local sweeps $(SNAKEMAKE)
+
+# The records of `make tables`, `make sweeps` and notebook 08 into docs/results/, and the tables of README and docs of them.
+results: $(STAMP)
+	$(BIN)/python docs/render.py --collect
 
 # Measurements as ratios to something run beside them: outputs/bench/bench.md
 bench: $(STAMP)

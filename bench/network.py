@@ -20,13 +20,13 @@ from insightr_nb.training.projection import project
 from insightr_nb.training.stages import protocol, training_only
 
 BATCH = 30
-PRESETS = {256: "demo", 512: "paper"}  # image size -> preset whose network and losses are measured
+PRESETS = {256: "demo", 512: "paper"}  # image size that is measured -> preset whose prototypes and losses it has
 
 
 def settings_at(size: int, **model) -> RunSettings:
-    """Of the preset for an image size, with all of ResNet-18, since it is compared with that (`demo` has less)."""
+    """Of a preset, with all of ResNet-18 and 9 x 9 cells at an image size, since it is compared with ResNet-18."""
     settings = RunSettings.from_parameters(preset=PRESETS[size])
-    whole = {256: {"backbone_until": None, "block_stride": 1}, 512: {}}[size]
+    whole = {256: {"backbone_until": None, "block_stride": 1, "skip_ground": False}, 512: {}}[size]
     return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **whole | model))
 
 
@@ -96,8 +96,8 @@ class Ours:
         finish(self.device)
 
     def evaluate(self) -> None:
-        data = SimpleNamespace(test=self.part, store=SimpleNamespace(scale=LabelScale()))
-        evaluation._predict(self.network, data, self.settings, self.device)
+        data = SimpleNamespace(store=SimpleNamespace(scale=LabelScale()))
+        evaluation._predict(self.network, self.part, data, self.settings, self.device)
 
 
 def finish(device: torch.device) -> None:

@@ -37,16 +37,15 @@ def markdown(frame: pd.DataFrame, digits: int = 3) -> str:
             return "-"
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
-    return frame.map(text).to_markdown(index=False, disable_numparse=True)
+    return frame.astype(object).map(text).to_markdown(index=False, disable_numparse=True)
 
 
 def made(record: dict) -> str:
     """How a record was made, as a sentence."""
-    hours, minutes = record["minutes_from_first_to_last"], record["minutes_of_all_runs"]
-    runs = "one run" if record["runs"] == 1 else f"{record['runs']} runs"
+    count = record["runs"] + record["backbones"]
     return (
-        f"*Preset `{record['preset']}`, seed {', '.join(map(str, record['seed']))}: {runs} of {minutes:.0f} minutes in "
-        f"all, {hours:.0f} from the start of the first to the end of the last; {'; '.join(record['hardware'])}; "
+        f"*Preset `{record['preset']}`, seed {', '.join(map(str, record['seed']))}; {count} trainings with their "
+        f"pre-trained backbones, {record['minutes_of_all_runs']:.0f} minutes in all; {'; '.join(record['hardware'])}; "
         f"{record['made']}.*"
     )
 
@@ -99,16 +98,20 @@ def statistics() -> str:
 
 
 def findings() -> str:
-    rows = read("findings")["rows"]
-    return "\n".join(f"- {row['finding']}: **{row['verdict']}**. {row['figures']}." for row in rows)
+    lines = [f"- {row['finding']}: **{row['verdict']}**." for row in read("findings")["rows"]]
+    figures = [f" {row['figures']}." if row["figures"] else "" for row in read("findings")["rows"]]
+    return "\n".join(map("".join, zip(lines, figures, strict=True)))
 
 
 def _over_folds(frame: pd.DataFrame, by: list[str], columns: dict[str, tuple[str, int]]) -> pd.DataFrame:
     """Mean ± standard deviation over folds as texts. columns: name in the record -> heading, digits."""
-    grouped = frame.groupby(by, sort=False)
+    grouped = frame.groupby(by, sort=False, dropna=False)
     mean, sd, count = grouped.mean(numeric_only=True), grouped.std(numeric_only=True), grouped["fold"].nunique()
-    shown = {heading: [f"{m:.{d}f} ± {s:.{d}f}" for m, s in zip(mean[name], sd[name], strict=True)]
-             for name, (heading, d) in columns.items() if name in mean}  # fmt: skip
+    shown = {}
+    for name, (heading, digits) in columns.items():
+        if name in mean:
+            pairs = zip(mean[name], sd[name], strict=True)
+            shown[heading] = [f"{m:.{digits}f}" + (f" ± {s:.{digits}f}" if s == s else "") for m, s in pairs]
     return pd.DataFrame(shown, index=mean.index).assign(folds=count).reset_index()
 
 
@@ -119,8 +122,9 @@ _CURVES = {"mae": ("MAE ↓", 3), "sparsity": ("sparsity ↓", 1), "diversity": 
 def sweeps() -> str:
     record = read("sweeps")
     frame = pd.DataFrame(record["rows"])
-    table = _over_folds(frame[frame["parameter"] != "locality"], ["parameter", "value"], _CURVES)
-    return f"{markdown(table)}\n\n{made(record)}"
+    frame = frame[frame["parameter"] != "locality"].assign(value=lambda rows: rows["value"].map("{:g}".format))
+    table = _over_folds(frame, ["parameter", "value"], _CURVES)
+    return f"{markdown(table)}\n\n{made(record)} With the sweep over locality."
 
 
 def locality() -> str:
@@ -185,13 +189,15 @@ def rendered(text: str) -> str:
 
 
 def collect() -> None:
-    """Copy the records and the figure of the locality sweep out of outputs/."""
+    """Copy the records, and the figures that README shows, out of outputs/."""
     root = files.outputs_root()
-    made_by = [*sorted((root / "tables/synthetic/demo/results").glob("*.json")),
-               root / "runs/synthetic/demo/categorical/insightr/fold0/trust/trust.json"]  # fmt: skip
-    for path in made_by:
+    tables_of, trust_of = root / "tables/synthetic/demo", root / "runs/synthetic/demo/categorical/insightr/fold0/trust"
+    for path in (*sorted((tables_of / "results").glob("*.json")), trust_of / "trust.json"):
         if path.exists():
             print(files.shown(shutil.copy(path, RESULTS / path.name)))
+    for path in (tables_of / "figures/locality.png", trust_of / "traced.png"):
+        if path.exists():
+            print(files.shown(shutil.copy(path, DOCS / path.name)))
 
 
 def main() -> None:

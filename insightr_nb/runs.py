@@ -252,6 +252,15 @@ def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None
         )
 
 
+def settings_today(manifest: dict[str, Any]) -> RunSettings:
+    """What preset, variant and the overrides that a manifest records mean today."""
+    made = manifest["settings"]
+    return RunSettings.from_parameters(
+        **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
+        dataset=made["data"]["dataset"], name=made["data"]["name"], overrides=manifest["overrides"],
+    )  # fmt: skip
+
+
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as one mapping with dotted names."""
     named: dict[str, Any] = {}
@@ -275,11 +284,7 @@ def verify(path: Run | Path | str) -> list[str]:
             return [f"the run is {run.state}"]
         manifest = run.manifest
         problems = run.damage()
-        made = manifest["settings"]
-        today = RunSettings.from_parameters(
-            **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
-            dataset=made["data"]["dataset"], name=made["data"]["name"], overrides=manifest["overrides"],
-        )  # fmt: skip
+        today = settings_today(manifest)
         problems += differences(run, today.as_dict(), {})
         store = open_store(store_path(today.data, run.root))
         store.check()
@@ -304,7 +309,7 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     as the network sees them and at display size.
     Raises RunError for a run that is not finished or not whole, and for data that were prepared anew since.
     """
-    from insightr_nb.data.display import display_image, display_path
+    from insightr_nb.data.display import write_pictures
     from insightr_nb.data.store import open_store, store_path
 
     run = path if isinstance(path, Run) else Run(Path(path))
@@ -324,11 +329,9 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
                for name in ("manifest.json", *run.manifest["files"])}  # fmt: skip
     archive = Path(archive)
     with files.atomic(archive) as temporary, store.part(rows) as part:
-        content |= {f"data/{store.path.name}/{file.name}": file for file in sorted(part.iterdir())}
-        for row in rows:
-            display_image(store, row)  # draws it where it is not there yet
-            if (picture := display_path(store, row)).exists():
-                content[f"data/{store.path.name}/display/{picture.name}"] = picture
+        write_pictures(store, rows, part / "display")
+        content |= {f"data/{store.path.name}/{file.relative_to(part).as_posix()}": file
+                    for file in sorted(part.rglob("*")) if file.is_file()}  # fmt: skip
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
             about = {"run": next(iter(content)).removesuffix("/manifest.json"),
                      "files": {name: files.digest(file) for name, file in content.items()}}  # fmt: skip

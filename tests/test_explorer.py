@@ -123,7 +123,8 @@ def test_boxes_and_maps_are_those_of_explain(copied):
     tab.index.value = 5
     e = explain(copied, app.exploration.predictions["image_id"][5])
     assert tab.top.tolist() == e.top(3).tolist()
-    assert np.array_equal(tab.boxes, e.boxes[e.top(3)])
+    assert tab.boxes == [app.exploration.loaded.display_box(box) for box in e.boxes[e.top(3)]]
+    assert np.array_equal(tab.pixels, e.picture)
     assert np.asarray(tab.maps) == pytest.approx(e.maps, abs=1e-4)
 
 

@@ -36,8 +36,10 @@ def jobs(text: str) -> dict[str, int]:
             {"prepare": 1, "backbone": 1, "sweep": 2, "curves": 1, "sweeps": 1},
         ),
         (["sweeps"], {"prepare": 1, "backbone": 3, "train": 3, "sweep": 15, "curves": 1, "sweeps": 1}),
-        (["sweeps", "--config", "sweep=locality:layer1 k:2,3", "sweep_folds=1"],  # k = 3 and layer2 are the preset's
-         {"prepare": 1, "backbone": 1, "train": 1, "sweep": 2, "curves": 1, "sweeps": 1}),
+        (
+            ["sweeps", "--config", "sweep=locality:layer1 k:2,3", "sweep_folds=1"],  # k = 3 and layer2 are the preset's
+            {"prepare": 1, "backbone": 1, "train": 1, "sweep": 2, "curves": 1, "sweeps": 1},
+        ),
         (
             ["--config", "preset=smoke"],
             {"prepare": 1, "backbone": 6, "train": 27, "tables": 1, "ablations": 1, "all": 1},

@@ -70,7 +70,8 @@ def _metrics(
     scale, labels = data.store.scale, None
     if isinstance(network, INSightRNet):
         labels = scale.to_user(network.prototype_labels.cpu().double().numpy())
-    explained = outputs.get("weights"), labels, outputs.get("on_ground")
+    on_ground = None if data.store.settings.preparation == "resize" else outputs.get("on_ground")  # it has no ground
+    explained = outputs.get("weights"), labels, on_ground
     return metrics.summary(predictions, targets, scale, data.store.grades, *explained)
 
 

@@ -162,11 +162,13 @@ def explain_folds(some_runs: Sequence[Run | str | Path], image: str | Path | np.
 
 def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray, np.ndarray, float | None]:
     """The prepared image, (size, size, 3) uint8, the same at display size, and its label if it is of the data set."""
-    sizes = run.store.settings, display.display_settings(run.store.settings)
+    settings = run.store.settings
+    larger = display.display_settings(settings)
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise DataError(f"image: an H x W x 3 uint8 RGB array is expected, not {image.shape} {image.dtype}")
-        return *(prepared(image, settings) for settings in sizes), None
+        pixels = prepared(image, settings)
+        return pixels, pixels if larger == settings else prepared(image, larger), None
     if not isinstance(image, str | Path):
         raise DataError(f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
                         "number; -r image 007 hands over the text")  # fmt: skip
@@ -177,4 +179,5 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
         example = run.store.table["image_id"].iloc[0]
         raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
                         "nor an image file")  # fmt: skip
-    return *(prepared_file(image, settings) for settings in sizes), None
+    pixels = prepared_file(image, settings)
+    return pixels, pixels if larger == settings else prepared_file(image, larger), None

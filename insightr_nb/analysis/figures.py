@@ -205,9 +205,9 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     target = "" if e.target is None else f"\nlabel {e.target:g}"
     axes = figure.add_subplot(grid[:count, 0])
     _picture(axes, e.picture, f"prediction {e.prediction:.2f}{target}")
-    axes.set_anchor("N")
     colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
     figure.colorbar(colours, ax=axes, location="bottom", shrink=0.8, label="similarity, one scale for all maps")
+    axes.set_anchor("N")  # the colour bar has moved it down
     for r, j in enumerate(top):
         p = e.prototype_sources.iloc[j]
         axes = figure.add_subplot(grid[r, 1])

@@ -105,14 +105,18 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
 
 
 def lesion_report(
-    run: LoadedRun, baseline: ResNetRegressor | None = None, folder: str | None = None, limit: int | None = None,
-    only: tuple[str, ...] = (),
-) -> pd.DataFrame:  # fmt: skip
+    run: LoadedRun, baseline: ResNetRegressor | None = None, folder: str | None = None, limit: int | None = None
+) -> pd.DataFrame:
+    """`report_of` all `methods`."""
+    return report_of(run, methods(run, baseline), folder, limit)
+
+
+def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, limit: int | None = None) -> pd.DataFrame:
     """How often maps point at lesions: a row an image (with lesions), method and kind of lesion ("any" for all).
 
     Columns: method, image_id, target, lesion, pointing, mass_ratio, chance (share of the cells inside the disc whose
     centre is on a lesion: what a cell drawn at random hits). folder: of masks; test images without any are left out;
-    limit: at most so many of the others, evenly spread over the table. only: the names of methods; all if empty.
+    limit: at most so many of the others, evenly spread over the table.
 
     Raises DataError where no test image has masks, or none has a lesion.
     """
@@ -120,7 +124,6 @@ def lesion_report(
     chosen = np.flatnonzero(table["image_id"].isin(masked(run.store, table["image_id"], folder)))
     if limit is not None:
         chosen = chosen[np.linspace(0, len(chosen) - 1, min(limit, len(chosen))).astype(int)]
-    every = [method for method in methods(run, baseline) if not only or method.name in only]
     rows = []
     for n in np.unique(chosen):
         image_id, target = table["image_id"][n], table["target"][n]

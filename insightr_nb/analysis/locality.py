@@ -35,7 +35,7 @@ def locality(settings: TableSettings) -> pd.DataFrame:
                "receptive_field": run.grid.receptive_field,
                "share_of_side": run.grid.receptive_field / run.grid.size} | run.run.metrics  # fmt: skip
         if has_masks(run.store, None):
-            report = lesions.lesion_report(run, only=tuple(_METHODS))
+            report = lesions.report_of(run, [m for m in lesions.methods(run, None) if m.name in _METHODS])
             report = report[report["lesion"] == "any"]
             means = report.groupby("method")[["pointing", "mass_ratio", "chance"]].mean()
             row |= {column: means.loc[method, "pointing"] for method, column in _METHODS.items()}
@@ -47,12 +47,16 @@ def locality(settings: TableSettings) -> pd.DataFrame:
 
 def figure(frame: pd.DataFrame) -> Figure:
     """`locality` against the receptive field: accuracy, reasons, place; mean and standard deviation over folds."""
+    unit = "in the unit of the labels"
+    gap = {
+        "top_label_gap": "label of the largest contribution\noff the prediction",
+        "label_spread": "spread of the labels",
+    }
     panels = [
-        ("Accuracy", "error, in grades", {"mae": "MAE"}),
-        ("Coherence", "in grades", {"top_label_gap": "label of the largest contribution\noff the prediction",
-                                    "label_spread": "spread of the labels"}),
+        ("Accuracy", f"error, {unit}", {"mae": "MAE"}),
+        ("Coherence", unit, gap),
         ("Length and variety", "prototypes", {"sparsity": "sparsity", "diversity": "diversity"}),
-    ]  # fmt: skip
+    ]
     if TRACED in frame:
         panels.append(("Peak on a lesion", "share of the images with lesions",
                        {TRACED: "traced to pixels", CELLS: "over cells", CHANCE: "chance"}))  # fmt: skip

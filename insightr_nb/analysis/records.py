@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from insightr_nb import files
+from insightr_nb import files, runs
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run, flat
 from insightr_nb.settings import RunSettings
@@ -38,12 +38,15 @@ def _plain(settings: RunSettings) -> dict[str, Any]:
 def record(what: str, settings: RunSettings, made_from: Iterable[Run], **content: Any) -> dict[str, Any]:
     """A record of finished runs of one preset and data set. settings: of any of them; content: its rows and figures.
 
-    Numbers are rounded to six digits, NaN becomes null. Raises RunError without a run.
+    The times count the pre-trainings of their backbones as well. `differs` says in which settings a run differs from
+    what the preset means today. Numbers are rounded to six digits, NaN becomes null. Raises RunError without a run.
     """
-    made_from = list(made_from)
-    if not made_from:
+    own = list({run.path: run for run in made_from}.values())
+    if not own:
         raise RunError(f"record {what!r}: no finished run to make it from")
-    manifests = [run.manifest for run in made_from]
+    backbones = {runs.run_directory(b) for run in own if (b := runs.settings_today(run.manifest).backbone_run())}
+    manifests = [run.manifest for run in (*own, *map(Run, sorted(backbones))) if (run / "manifest.json").exists()]
+    differing = [line for run in own for line in runs.differences(run, runs.settings_today(run.manifest).as_dict(), {})]
     data = {"dataset": settings.data.dataset} | ({"name": settings.data.name} if settings.data.name else {})
     begun = [datetime.fromisoformat(m["started"]) for m in manifests]
     ended = [start + timedelta(seconds=m["seconds"]) for start, m in zip(begun, manifests, strict=True)]
@@ -55,14 +58,20 @@ def record(what: str, settings: RunSettings, made_from: Iterable[Run], **content
         "store": sorted({m["data"]["store"] for m in manifests}),
         "hardware": sorted({_hardware(m["hardware"]) for m in manifests}),
         "versions": manifests[0]["versions"],
-        "commit": sorted({str(m["git"]["commit"])[:7] for m in manifests}),
+        "commit": sorted({_commit(m["git"]) for m in manifests}),
         "made": max(ended).date().isoformat(),
-        "runs": len(made_from),
+        "runs": len(own),
+        "backbones": len(manifests) - len(own),
         "minutes_of_all_runs": round(sum(m["seconds"] for m in manifests) / 60, 1),
         "minutes_from_first_to_last": round((max(ended) - min(begun)).total_seconds() / 60, 1),
         "settings": settings_of(settings.preset, {m["settings"]["variant"] for m in manifests}, **data),
+        "differs": sorted(set(differing)),
     }
     return head | {name: _rounded(value) for name, value in content.items()}
+
+
+def _commit(git: dict[str, Any]) -> str:
+    return "unknown" if git["commit"] is None else git["commit"][:7] + " with changes" * bool(git["changed"])
 
 
 def _hardware(about: dict[str, Any]) -> str:
@@ -85,11 +94,14 @@ def _rounded(value: Any) -> Any:
 
 
 def stale(content: dict[str, Any]) -> list[str]:
-    """In which settings the preset differs today from what a record was made with, in sentences. Empty: in none."""
+    """In which settings the preset differs today from what a record was made with, in sentences. Empty: in none.
+
+    Raises SettingsError for a preset or variant that there is no more.
+    """
     data = {name: content[name] for name in ("dataset", "name") if name in content}
     made = content["settings"]
     today = settings_of(content["preset"], set(made) - {"insightr"}, **data)
-    return [
+    return content.get("differs", []) + [
         f"{variant}: {name} was {made[variant].get(name)!r} and is {today[variant].get(name)!r}"
         for variant in made
         for name in sorted(made[variant].keys() | today[variant].keys())

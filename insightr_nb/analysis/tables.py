@@ -204,7 +204,8 @@ def _check_same_data(frame: pd.DataFrame) -> None:
 def summary(results: Results, variants: Iterable[str], labels: str = "categorical") -> pd.DataFrame:
     """Mean and standard deviation over folds (n - 1): one row a variant, columns (metric, "mean" | "sd").
 
-    Where a fold is missing, both are NaN, and the column ("folds", "done") says how many of how many there are.
+    Where a fold is missing, both are NaN, and the column ("folds", "done") says how many of how many there are. So are
+    those of a metric that not every fold has (a run of an older version).
     """
     rows = {}
     for variant in variants:
@@ -212,8 +213,9 @@ def summary(results: Results, variants: Iterable[str], labels: str = "categorica
         whole = len(part) > 0 and (part["state"] == "finished").all()
         row = {("folds", "done"): (part["state"] == "finished").sum(), ("folds", "asked"): len(part)}
         for name in METRICS:
-            row[name, "mean"] = part[name].mean() if whole else np.nan
-            row[name, "sd"] = part[name].std(ddof=1) if whole and len(part) > 1 else np.nan
+            known = whole and part[name].notna().all()
+            row[name, "mean"] = part[name].mean() if known else np.nan
+            row[name, "sd"] = part[name].std(ddof=1) if known and len(part) > 1 else np.nan
         rows[variant] = row
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
@@ -355,7 +357,7 @@ def sweep_overrides(settings: TableSettings, parameter: str, value: float | str)
     """The overrides at one value of a sweep.
 
     locality: the backbone ends at this layer, and the block's kernel and stride make the same 9 x 9 cells of it.
-    Raises SettingsError for an unknown parameter or value.
+    Raises SettingsError for an unknown parameter or value, and where the images are too small for that many cells.
     """
     if parameter not in SWEEPS:
         raise SettingsError(f"sweep over {parameter!r}: {suggest(parameter, SWEEPS)}")
@@ -366,7 +368,12 @@ def sweep_overrides(settings: TableSettings, parameter: str, value: float | str)
             raise SettingsError(f"sweep over {parameter}: {value!r} must be a number") from None
     if value not in _STRIDES:
         raise SettingsError(f"sweep over locality: {suggest(value, _STRIDES)}")
-    stride = max(1, settings.run("insightr", 0).data.size // _STRIDES[value] // 8)
+    size = settings.run("insightr", 0).data.size
+    stride, rest = divmod(size, 8 * _STRIDES[value])
+    if rest or stride not in (1, 2, 4, 8):
+        raise SettingsError(
+            f"sweep over locality: images of {size} px have no 9 x 9 cells at {value}; use another layer"
+        )
     return dict(zip(SWEEPS[parameter], (value, max(2, stride), stride, max(1, stride // 2)), strict=True))
 
 

@@ -4,7 +4,6 @@ The source of a row is prepared once more, at `SIZE` pixels, and kept as a JPEG 
 """
 
 import dataclasses
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from insightr_nb import files
 from insightr_nb.data.images import read_image
 from insightr_nb.data.prepare import prepared_source
 from insightr_nb.data.store import Store
-from insightr_nb.errors import DataError
+from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import DataSettings
 
 SIZE = 512  # pixels a side
-_QUALITY = 95  # of the JPEG
 _SAME = 2.0  # grey levels, mean difference: the source is still the photograph that the network has seen
 
 
@@ -33,37 +31,61 @@ def display_image(store: Store, row: int) -> np.ndarray:
 
     Where the source is gone, or is not the photograph any more that was prepared: the store's image, enlarged.
     """
-    if store.images.shape[1] >= SIZE:
-        return store.image(row)
-    path = display_path(store, row)
-    if not path.exists():
-        image = _from_source(store, row)
-        if image is None or not os.access(store.path, os.W_OK):
-            return enlarged(store.image(row), SIZE) if image is None else image
-        coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-        with files.atomic(path) as temporary:
-            temporary.write_bytes(coded.tobytes())
-    return _read(path, path.stat().st_mtime_ns)
+    image = None if store.images.shape[1] >= SIZE else _kept(store, row)
+    return enlarged(store.image(row), SIZE) if image is None else image
 
 
-def display_path(store: Store, row: int) -> Path:
-    """Where image `row` is kept at display size; it is there once `display_image` has drawn it from its source."""
-    return store.path / "display" / f"{store.table['digest'].iloc[row]}.jpg"
+def write_pictures(store: Store, rows: np.ndarray, folder: Path) -> None:
+    """These rows at display size as JPEG files in `folder`, which `display_image` finds in the folder of a store.
 
-
-def _from_source(store: Store, row: int) -> np.ndarray | None:
-    source, settings = store.table["source"].iloc[row], store.settings
-    try:
-        if np.abs(prepared_source(source, settings).astype(float) - store.image(row)).mean() > _SAME:
-            return None
-        return prepared_source(source, display_settings(settings))
-    except DataError:  # the source is gone
-        return None
+    Rows without a source are left out, and all where the store's images are not smaller.
+    """
+    if store.images.shape[1] < SIZE:
+        for row in rows:
+            if (image := _kept(store, row)) is not None:
+                _write(folder / _name(store, row), image)
 
 
 def enlarged(image: np.ndarray, size: int) -> np.ndarray:
     """A square image at `size` pixels a side, or as it is where it is not smaller."""
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC) if len(image) < size else image
+
+
+def _kept(store: Store, row: int) -> np.ndarray | None:
+    """The image from its file, which is made if it is not there; None where there is no source."""
+    path = store.path / "display" / _name(store, row)
+    if path.exists():
+        try:
+            return _read(path, path.stat().st_mtime_ns)
+        except DataError:  # damaged: it is drawn anew
+            path.unlink()
+    small, large = _drawn(store.table["source"].iloc[row], store.settings)
+    if large is None or np.abs(small.astype(float) - store.image(row)).mean() > _SAME:
+        return None
+    try:
+        _write(path, large)
+    except RunError:  # a store that cannot be written to: then it is drawn every time
+        return large
+    return _read(path, path.stat().st_mtime_ns)
+
+
+def _name(store: Store, row: int) -> str:
+    return f"{store.table['digest'].iloc[row]}.jpg"
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(coded.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _drawn(source: str, settings: DataSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """A source as the network saw it and at display size; None twice where it is gone or cannot be prepared."""
+    try:
+        return prepared_source(source, settings), prepared_source(source, display_settings(settings))
+    except (DataError, cv2.error, ValueError, MemoryError):  # as in `prepare`: what an odd file raises
+        return None, None
 
 
 @lru_cache(maxsize=128)

@@ -1,8 +1,9 @@
 """How long trainings will take on this machine, and whether one is much slower than was announced."""
 
-import os
+import statistics
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -33,16 +34,20 @@ class Pace:
         return images * (self.training if trains else self.inference) + extra * self.inference
 
     def slower(self, seconds: float, stage: Stage, settings: RunSettings, data: FoldData) -> str:
-        """A sentence where an epoch took much longer than announced, with what helps; else an empty text."""
+        """A sentence where an epoch on a CPU took much longer than announced, with what helps; else an empty text.
+
+        Only of epochs in which the backbone trains: its steps are what was measured.
+        """
         factor = seconds / self.epoch(stage, settings, data)
-        if factor < _SLOW or seconds < 2:
+        on_cpu = hardware.choose_device(settings.device).type == "cpu"
+        if not on_cpu or "backbone" not in stage.learning_rates or factor < _SLOW or seconds < 2:
             return ""
-        note = f"This epoch took {factor:.1f} times as long as announced."
-        if hardware.choose_device(settings.device).type == "cpu":
+        threads = torch.get_num_threads()
+        note = f"This epoch took {factor:.1f} times as long as announced: other processes may use the cores"
+        if threads > 1:
             note += (
-                f" Other processes may use the {os.cpu_count()} cores: beside them {torch.get_num_threads()} threads "
-                "wait for each other. Fewer are faster then: interrupt, set OMP_NUM_THREADS=1, and give the same "
-                "command again; it goes on after the last epoch"
+                f". Beside them, {threads} threads wait for each other and fewer are faster: interrupt, set "
+                "OMP_NUM_THREADS=1, and give the same command again; it goes on after the last whole epoch"
             )
         return note
 
@@ -59,24 +64,38 @@ def measure(settings: RunSettings, data: FoldData) -> Pace:
         for training in (True, False):
             network.train(training)
             with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
-                for _ in range(4):  # the first are warm-up
+                times = []
+                for _ in range(5):  # the first is warm-up
                     begin = time.monotonic()
                     loss = network(images).sum()
                     if training:
                         loss.backward()
                     loss.item()
-                    last = (time.monotonic() - begin) / len(images)
-            seconds.append(last)
+                    times.append((time.monotonic() - begin) / len(images))
+            seconds.append(statistics.median(times[1:]))
     return Pace(*seconds)
+
+
+def untrained(steps: list[RunSettings]) -> list[RunSettings]:
+    """Those of the runs that are not trained to their end."""
+    there = [Run(runs.run_directory(settings)) for settings in steps]
+    return [
+        settings
+        for settings, run in zip(steps, there, strict=True)
+        if settings.overwrite or (run / "last.ckpt").exists() or not (run / "model.safetensors").exists()
+    ]
+
+
+def interrupted(steps: list[RunSettings]) -> dict[str, Any] | None:
+    """The hardware in the manifest of the first of the runs that will be resumed; None if none will."""
+    resumed = (Run(runs.run_directory(settings)) for settings in untrained(steps) if not settings.overwrite)
+    return next((run.manifest["hardware"] for run in resumed if (run / "last.ckpt").exists()), None)
 
 
 def expected_minutes(steps: list[RunSettings], data: FoldData, pace: Pace) -> float:
     """How long the trainings that are not finished will take, evaluation included."""
     seconds = 0.0
-    for settings in steps:
-        run = Run(runs.run_directory(settings))
-        if (run / "model.safetensors").exists() and not (run / "last.ckpt").exists() and not settings.overwrite:
-            continue
+    for settings in untrained(steps):
         for stage in protocol(settings):
             seconds += stage.epochs * pace.epoch(stage, settings, data)
             if stage.projects:  # in float32, about twice the time

@@ -70,7 +70,7 @@ def make_deterministic(device: torch.device) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def idle_cores(seconds: float = 0.5) -> float:
+def idle_cores(seconds: float = 1.5) -> float:
     """How many of this machine's cores are idle at present, measured for `seconds`."""
     return (os.cpu_count() or 1) * (1 - psutil.cpu_percent(interval=seconds) / 100)
 
@@ -80,9 +80,8 @@ def threads_of_each(trainings: int = 1, cores: int | None = None) -> int:
 
     cores: how many may be used, by default all. At least one each; more than idle cores would wait for each other.
     """
-    everywhere = os.cpu_count() or 1
-    busy = round(everywhere - idle_cores())
-    return max(1, ((cores or everywhere) - busy) // trainings)
+    idle = round(idle_cores())
+    return max(1, min(cores or idle, idle) // trainings)
 
 
 def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:

@@ -30,6 +30,8 @@ def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
 def test_the_values_are_layers():
     with pytest.raises(SettingsError, match="sweep over locality: did you mean 'layer2'"):
         tables.sweep(TableSettings(), "locality", ["layer22"], [0])
+    with pytest.raises(SettingsError, match="images of 128 px have no 9 x 9 cells at layer4"):
+        tables.sweep(TableSettings(), "locality", ["layer4"], [0])
     with pytest.raises(SettingsError, match="sweep over k: 'two' must be a number"):
         tables.sweep(TableSettings(), "k", ["two"], [0])
 

@@ -1,13 +1,16 @@
 """Results as files: what they say of how they were made, and that they are plain JSON."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from insightr_nb import files, runs
 from insightr_nb.analysis import records
 from insightr_nb.errors import RunError
+from insightr_nb.runs import Run
 
 
 def test_a_record_says_how_it_was_made(smoke_run, smoke_settings, tmp_path):
@@ -18,10 +21,24 @@ def test_a_record_says_how_it_was_made(smoke_run, smoke_settings, tmp_path):
     assert written["one"] == {"n": 3, "ok": True}
     assert (written["what"], written["preset"], written["seed"], written["runs"]) == ("trial", "smoke", [0], 1)
     assert written["store"] == [smoke_run.manifest["data"]["store"]]
-    assert written["minutes_of_all_runs"] == pytest.approx(smoke_run.manifest["seconds"] / 60, abs=0.06)
+    backbone = Run(runs.run_directory(smoke_settings.backbone_run()))
+    seconds = smoke_run.manifest["seconds"] + backbone.manifest["seconds"]
+    assert (written["runs"], written["backbones"]) == (1, 1)
+    assert written["minutes_of_all_runs"] == pytest.approx(seconds / 60, abs=0.06)
     assert smoke_run.manifest["hardware"]["processor"] in written["hardware"][0]
     assert written["settings"]["insightr"]["data.size"] == 64
     assert records.stale(written) == []
+
+
+def test_a_run_counts_once_and_an_old_one_makes_the_record_stale(smoke_run, smoke_settings, tmp_path):
+    old = Run(tmp_path / "fold0")
+    shutil.copytree(smoke_run.path, old.path)
+    manifest = old.manifest
+    manifest["settings"]["losses"]["cluster"] = 0.7
+    files.write_json(old / "manifest.json", manifest)
+    content = records.record("trial", smoke_settings, [smoke_run, smoke_run, old])
+    assert content["runs"] == 2
+    assert records.stale(content) == ["losses.cluster is 0.7 there, 1.0 now"]
 
 
 def test_a_row_is_a_line(tmp_path):

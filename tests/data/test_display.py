@@ -1,7 +1,7 @@
 """Images at display size: sharper than the store's, of the same place, and there also where the source is not."""
 
-import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ from places import IDRID
 
 from insightr_nb.data import display
 from insightr_nb.data.prepare import prepare, prepared_file
+from insightr_nb.errors import RunError
 from insightr_nb.settings import DataSettings
 
 
@@ -33,12 +34,28 @@ def detail(image) -> float:
     return float(np.abs(cv2.Laplacian(image[..., 1], cv2.CV_32F)).mean())
 
 
+def kept(store, row) -> Path:
+    return store.path / "display" / f"{store.table['digest'].iloc[row]}.jpg"
+
+
 def test_it_is_drawn_once(store, monkeypatch):
     first = display.display_image(store, 4)
-    assert display.display_path(store, 4).exists()
-    display._read.cache_clear()
+    assert kept(store, 4).exists()
+    forget()
     monkeypatch.setattr(display, "prepared_source", None)
     assert np.array_equal(display.display_image(store, 4), first)
+
+
+def forget():
+    display._read.cache_clear()
+    display._drawn.cache_clear()
+
+
+def test_a_damaged_file_is_drawn_anew(store):
+    first = display.display_image(store, 6)
+    kept(store, 6).write_bytes(kept(store, 6).read_bytes()[:50])
+    forget()
+    assert np.array_equal(display.display_image(store, 6), first)
 
 
 def photographs(folder):
@@ -59,24 +76,44 @@ def test_where_the_source_is_gone_or_another_the_stores_image_is_shown(tmp_path)
     source = tmp_path / "0.png"
     source.rename(tmp_path / "away.png")
     assert np.array_equal(display.display_image(store, row), expect)
-    shutil.copy(tmp_path / "1.png", source)  # another photograph under the same name
-    assert np.array_equal(display.display_image(store, row), expect)
-    assert not display.display_path(store, row).exists()
+    for other in (tmp_path / "1.png", tmp_path / "labels.csv"):  # another photograph, or none, under the same name
+        shutil.copy(other, source)
+        forget()
+        assert np.array_equal(display.display_image(store, row), expect)
+    assert not kept(store, row).exists()
     (tmp_path / "away.png").replace(source)
+    forget()
     assert not np.array_equal(display.display_image(store, row), expect)
 
 
-def test_a_store_that_cannot_be_written_to_is_drawn_all_the_same(store, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for another user; root may write anywhere
-    assert detail(display.display_image(store, 7)) > 3 * detail(display.enlarged(store.image(7), 512))
-    assert not display.display_path(store, 7).exists()
+def test_a_store_that_cannot_be_written_to_is_drawn_all_the_same(store, monkeypatch, tmp_path):
+    def refuse(path, image):
+        raise RunError(f"{path} could not be written: Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(display, "_write", refuse)
+        image = display.display_image(store, 7)
+        assert detail(image) > 3 * detail(display.enlarged(store.image(7), 512))
+        assert not kept(store, 7).exists()
+    display.write_pictures(store, np.array([7, 8]), tmp_path)  # an export takes them along all the same
+    assert {p.name for p in tmp_path.iterdir()} == {kept(store, row).name for row in (7, 8)}
+
+
+@pytest.mark.parametrize("changes", [{}, {"centre": "image"}, {"preparation": "resize"}])
+def test_it_shows_the_same_place(changes, monkeypatch, tmp_path):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    store = prepare(DataSettings(size=128, train_images=10, test_images=5, **changes))
+    for row in range(3):
+        shrunk = cv2.resize(display.display_image(store, row), (128, 128), interpolation=cv2.INTER_AREA)
+        pair = (image[..., 1].astype(float) for image in (store.image(row), shrunk))
+        assert np.abs(cv2.phaseCorrelate(*pair)[0]).max() < 1  # pixels of 128: the crop is of whole pixels
 
 
 def test_a_store_of_large_images_is_shown_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     store = prepare(DataSettings(size=512, train_images=10, test_images=5))
     assert np.array_equal(display.display_image(store, 2), store.image(2))
-    assert not display.display_path(store, 2).exists()
+    assert not kept(store, 2).exists()
 
 
 @pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")

@@ -1,12 +1,16 @@
 """How long a training takes: the sum by hand, and the word on an epoch that is much slower."""
 
 import dataclasses
+import itertools
 
 import pytest
+import torch
 
+from insightr_nb import files, runs
 from insightr_nb.data.folds import fold_data
+from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
-from insightr_nb.training import estimate
+from insightr_nb.training import estimate, trainer
 from insightr_nb.training.estimate import Pace
 from insightr_nb.training.stages import protocol
 from insightr_nb.training.trainer import train
@@ -41,27 +45,57 @@ def test_the_minutes_of_a_run_are_those_of_its_stages(settings):
     assert 0 < measured.inference < measured.training < 10
 
 
+def joint(settings):
+    return next(stage for stage in protocol(settings) if stage.name == "joint")
+
+
 def test_an_epoch_much_slower_than_announced_is_said_once(settings, capsys, monkeypatch):
-    monkeypatch.setattr(estimate, "_SLOW", -1.0)
-    monkeypatch.setattr(Pace, "epoch", lambda *_: 1e-6)
+    monkeypatch.setattr(Pace, "epoch", lambda self, *_: self.training)  # seconds of the epoch, as announced
+    monkeypatch.setattr(estimate, "_SLOW", 0.0)  # every epoch of 2 s is too slow
+    monkeypatch.setattr(trainer.time, "monotonic", itertools.count(0, 3).__next__)  # and takes 3 s or more
     for step in settings.steps():
-        train(step)
-    assert "announced" not in capsys.readouterr().out
-    again = dataclasses.replace(settings, overwrite=True)
-    data = fold_data(settings)
-    note = PACE.slower(8.0, protocol(settings)[0], settings, data)
+        train(step, PACE)
+        lines = capsys.readouterr().out.splitlines()
+        said = [n for n, line in enumerate(lines) if "times as long as announced" in line]
+        assert len(said) == 1
+        assert lines[said[0] - 1].startswith("epoch ")
+        assert sum(line.startswith("epoch ") for line in lines) > 1
+
+
+def test_what_helps_against_other_processes(settings, monkeypatch):
+    data, stage = fold_data(settings), joint(settings)
+    pace = Pace(3.0, 1.0)
+    announced = pace.epoch(stage, settings, data)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    note = pace.slower(2.5 * announced, stage, settings, data)
+    assert note.startswith("This epoch took 2.5 times as long as announced")
+    assert "2 threads wait for each other" in note
     assert "OMP_NUM_THREADS=1" in note
-    assert "times as long as announced" in note
-    monkeypatch.setattr(Pace, "slower", lambda *_: "This epoch took long.")
-    train(again, PACE)
-    assert capsys.readouterr().out.count("This epoch took long.") == 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert "OMP_NUM_THREADS" not in pace.slower(2.5 * announced, stage, settings, data)  # fewer cannot be
 
 
 def test_an_epoch_as_announced_is_no_news(settings):
-    data, stage = fold_data(settings), protocol(settings)[0]
-    seconds = PACE.epoch(stage, settings, data)
-    assert PACE.slower(1.9 * seconds, stage, settings, data) == ""
-    slow = Pace(3.0, 1.0)
-    assert slow.slower(2.5 * slow.epoch(stage, settings, data), stage, settings, data).startswith(
-        "This epoch took 2.5 times as long as announced."
-    )
+    data, pace = fold_data(settings), Pace(3.0, 1.0)
+    stage, frozen = joint(settings), protocol(settings)[0]
+    assert pace.slower(1.9 * pace.epoch(stage, settings, data), stage, settings, data) == ""
+    assert pace.slower(9 * pace.epoch(frozen, settings, data), frozen, settings, data) == ""  # it was not measured
+
+
+def test_a_finished_run_is_not_measured_again(settings):
+    for step in settings.steps():
+        train(step)
+    assert estimate.untrained(settings.steps()) == []
+    again = dataclasses.replace(settings, overwrite=True)
+    assert estimate.untrained(again.steps()) == [again]
+    assert estimate.interrupted(settings.steps()) is None
+
+
+def test_an_interrupted_run_says_on_what_it_was_trained(settings):
+    run = Run(runs.run_directory(dataclasses.replace(settings, tag="interrupted")))
+    run.path.mkdir(parents=True)
+    (run / "last.ckpt").touch()
+    files.write_json(run / "manifest.json", {"hardware": {"threads": 2}})
+    steps = [dataclasses.replace(settings, tag="interrupted")]
+    assert estimate.interrupted(steps) == {"threads": 2}
+    assert estimate.interrupted([dataclasses.replace(steps[0], overwrite=True)]) is None

@@ -54,8 +54,8 @@ def test_other_errors_pass_unchanged():
 
 @pytest.mark.parametrize(
     ("busy", "trainings", "cores", "threads"),
-    [(0, 1, None, 4), (20, 1, None, 3), (50, 1, None, 2), (100, 1, None, 1), (0, 2, 4, 2), (50, 2, 4, 1), (0, 2, 16, 8),
-     (0, 2, 1, 1)],
+    [(0, 1, None, 4), (20, 1, None, 3), (50, 1, None, 2), (100, 1, None, 1), (0, 2, 4, 2), (50, 2, 4, 1), (50, 1, 2, 2),
+     (0, 2, 16, 2), (0, 2, 1, 1)],
 )  # fmt: skip
 def test_trainings_share_the_cores_that_others_leave_them(monkeypatch, busy, trainings, cores, threads):
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
