@@ -15,8 +15,10 @@ from insightr_nb.settings import DataSettings
 
 
 @pytest.fixture(scope="module")
-def store():
-    return prepare(DataSettings(size=64, train_images=10, test_images=5))
+def store(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSIGHTR_OUTPUTS", str(tmp_path_factory.mktemp("display")))
+        return prepare(DataSettings(size=64, train_images=10, test_images=5))
 
 
 def test_it_is_the_same_image_at_another_size(store):
