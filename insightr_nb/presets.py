@@ -1,10 +1,30 @@
 """Presets and variants: dotted names of settings that depart from the defaults, which are the paper's text.
 
 `paper` follows the text of Hesse and Namburete (MICCAI 2022), `released` the code that its authors published where the
-two differ, `demo` is small enough for a laptop, `smoke` for tests.
+two differ, `demo` is small enough for a laptop, `photo` is for a few hundred photographs, `smoke` for tests.
 """
 
 from typing import Any
+
+# For data of hundreds of images: 20 joint epochs of small batches, from random weights.
+_SHORT: dict[str, Any] = {
+    "model.weights": "random",
+    "model.skip_ground": True,
+    "training.warm_up_epochs": 2,
+    "training.joint_epochs": 10,
+    "training.last_layer_epochs": 2,
+    "training.lr_backbone": 5e-5,
+    "training.lr_prototypes": 6e-3,
+    "training.lr_last_layer": 1e-2,
+    "training.joint_halve_every": 5,
+    "training.pretrain_lr": 1e-3,
+    "training.baseline_epochs": 20,  # no fewer than INSightR-Net trains the backbone
+    "training.baseline_lr": 2e-4,
+    "training.baseline_halve_every": 5,
+    "training.batch_size": 10,
+    "training.batchnorm_images": 300,
+    "training.batchnorm_frozen": True,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"data.size": 512},
@@ -25,28 +45,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.fill": 0,
         "training.selection": "total",
     },
-    "demo": {
+    "demo": _SHORT
+    | {
         "data.size": 128,  # small images leave time for many steps
         "losses.cluster": 0.3,  # chosen of 1, 0.3 and 0.1 on validation: docs/results/demo_choice.json
-        "model.weights": "random",
         "model.backbone_until": "layer2",  # 16 x 16 of it at 128 px, as all of it has at 512: the paper's block fits
-        "model.skip_ground": True,
-        "training.warm_up_epochs": 2,
-        "training.joint_epochs": 10,
-        "training.last_layer_epochs": 2,
-        "training.lr_backbone": 5e-5,
-        "training.lr_prototypes": 6e-3,
-        "training.lr_last_layer": 1e-2,
-        "training.joint_halve_every": 5,
         "training.pretrain_epochs": 14,
-        "training.pretrain_lr": 1e-3,
         "training.pretrain_halve_every": 5,
-        "training.baseline_epochs": 20,  # as many as INSightR-Net trains the backbone
-        "training.baseline_lr": 2e-4,
-        "training.baseline_halve_every": 5,
-        "training.batch_size": 10,
-        "training.batchnorm_images": 300,
-        "training.batchnorm_frozen": True,
+    },
+    "photo": _SHORT
+    | {
+        "data.size": 256,
+        "losses.cluster": 0.3,
+        "model.backbone_until": "layer3",  # 16 x 16 of it at 256 px
+        "training.pretrain_epochs": 30,
+        "training.pretrain_halve_every": 10,
     },
     "smoke": {
         "data.size": 64,

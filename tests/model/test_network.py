@@ -14,7 +14,7 @@ def build(preset: str) -> INSightRNet:
     return INSightRNet(dataclasses.replace(RunSettings.from_parameters(preset=preset).model, weights="random")).eval()
 
 
-@pytest.mark.parametrize(("preset", "size"), [("paper", 512), ("released", 540), ("demo", 128)])
+@pytest.mark.parametrize(("preset", "size"), [("paper", 512), ("released", 540), ("demo", 128), ("photo", 256)])
 def test_the_latent_grid_is_9_x_9_x_128(preset, size):
     settings = RunSettings.from_parameters(preset=preset)
     assert settings.data.size == size

@@ -26,7 +26,7 @@ def network(preset: str, **overrides) -> tuple[INSightRNet, RunSettings]:
     return INSightRNet(settings.model).eval(), settings
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper", "released"])
+@pytest.mark.parametrize("preset", ["demo", "photo", "paper", "released"])
 def test_cells_that_show_mostly_ground_are_outside(preset):
     net, settings = network(preset)
     size = settings.data.size
