@@ -38,9 +38,9 @@ def test_the_text_says_what_the_records_say(render, name):
 
 def test_every_record_is_told_somewhere(render):
     texts = "".join(path.read_text(encoding="utf-8") for path in render.TEXTS)
-    assert all(f"<!-- results: {name} -->" in texts for name in render.BLOCKS)
-    told = {"short_table1": "table1", "table1_continuous": "table1", "statistics": "table1"}
-    assert {p.stem for p in RECORDS} == {told.get(name, name) for name in render.BLOCKS}
+    told = {name for name in render.BLOCKS if f"<!-- results: {name} -->" in texts}
+    assert {p.stem for p in RECORDS} <= told
+    assert {"short_table1", "table1_continuous", "statistics"} <= told  # of the record table1 as well
 
 
 def test_another_preset_makes_a_record_stale(monkeypatch):
