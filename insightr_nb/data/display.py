@@ -4,6 +4,7 @@ The source of a row is prepared once more, at `SIZE` pixels, and kept as a JPEG 
 """
 
 import dataclasses
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,8 +43,14 @@ def write_pictures(store: Store, rows: np.ndarray, folder: Path) -> None:
     """
     if store.images.shape[1] < SIZE:
         for row in rows:
-            if (image := _kept(store, row)) is not None:
-                _write(folder / _name(store, row), image)
+            if (image := _kept(store, row)) is None:
+                continue
+            kept = store.path / "display" / _name(store, row)
+            if kept.exists():  # as it is: coded once more, it would lose a little
+                folder.mkdir(exist_ok=True)
+                shutil.copy(kept, folder)
+            else:
+                _write(folder / kept.name, image)
 
 
 def enlarged(image: np.ndarray, size: int) -> np.ndarray:
