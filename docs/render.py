@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from insightr_nb import files
 from insightr_nb.analysis import tables
@@ -197,7 +198,10 @@ def collect() -> None:
             print(files.shown(shutil.copy(path, RESULTS / path.name)))
     for path in (tables_of / "figures/locality.png", trust_of / "traced.png"):
         if path.exists():
-            print(files.shown(shutil.copy(path, DOCS / path.name)))
+            with Image.open(path) as picture:  # photographs as JPEG, drawings as they are
+                suffix = ".jpg" if path.stem == "traced" else ".png"
+                picture.convert("RGB").save(DOCS / (path.stem + suffix), quality=88)
+            print(files.shown(DOCS / (path.stem + suffix)))
 
 
 def main() -> None:
