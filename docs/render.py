@@ -30,13 +30,13 @@ def read(name: str) -> dict:
     return files.read_json(RESULTS / f"{name}.json")
 
 
-def markdown(frame: pd.DataFrame, digits: int = 3) -> str:
-    """A table of texts and numbers; what is missing is a dash."""
+def markdown(frame: pd.DataFrame) -> str:
+    """A table of texts and numbers, these with three digits that count; what is missing is a dash."""
 
     def text(value) -> str:
         if value is None or value != value:
             return "-"
-        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
 
     return frame.astype(object).map(text).to_markdown(index=False, disable_numparse=True)
 
@@ -45,8 +45,8 @@ def made(record: dict) -> str:
     """How a record was made, as a sentence."""
     count = record["runs"] + record["backbones"]
     return (
-        f"*Preset `{record['preset']}`, seed {', '.join(map(str, record['seed']))}; {count} trainings with their "
-        f"pre-trained backbones, {record['minutes_of_all_runs']:.0f} minutes in all; {'; '.join(record['hardware'])}; "
+        f"*Preset `{record['preset']}`, seed {', '.join(map(str, record['seed']))}; {count} trainings, those "
+        f"of the backbones among them, of {record['minutes_of_all_runs']:.0f} minutes in all; {'; '.join(record['hardware'])}; "
         f"{record['made']}.*"
     )
 
