@@ -55,11 +55,11 @@ FOLDS = folds("folds", settings().data.folds)
 VARIANTS = listed("variants", "baseline,insightr,log_similarity,no_psd,no_cluster,no_cluster_no_psd,no_min_k")
 CONTINUOUS = listed("continuous", "baseline,insightr")
 SWEEP_FOLDS = folds("sweep_folds", min(3, settings().data.folds))
-SWEEP = []
-for each in str(config.get("sweep", "prototypes:10,25,50,100 locality:layer1,layer2,layer3")).split():
+SWEEP, SWEPT_PRESET = [], tables.TableSettings(dataset=DATASET, name=NAME, preset=PRESET)
+LAYERS = ",".join(tables.localities(SWEPT_PRESET))
+for each in str(config.get("sweep", "prototypes:10,25,50,100" + f" locality:{LAYERS}" * bool(LAYERS))).split():
     parameter, _, values = each.partition(":")
-    SWEEP += tables.sweep(tables.TableSettings(dataset=DATASET, name=NAME, preset=PRESET), parameter,
-                          values.split(","), SWEEP_FOLDS)
+    SWEEP += tables.sweep(SWEPT_PRESET, parameter, values.split(","), SWEEP_FOLDS)
 
 ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"

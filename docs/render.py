@@ -44,10 +44,10 @@ def markdown(frame: pd.DataFrame) -> str:
 def made(record: dict) -> str:
     """How a record was made, as a sentence."""
     count = record["runs"] + record["backbones"]
+    seeds, machines = (", ".join(map(str, record[name])) for name in ("seed", "hardware"))
     return (
-        f"*Preset `{record['preset']}`, seed {', '.join(map(str, record['seed']))}; {count} trainings, those "
-        f"of the backbones among them, of {record['minutes_of_all_runs']:.0f} minutes in all; {'; '.join(record['hardware'])}; "
-        f"{record['made']}.*"
+        f"*Preset `{record['preset']}`, seed {seeds}; {count} trainings, those of the backbones among them, of "
+        f"{record['minutes_of_all_runs']:.0f} minutes in all; {machines}; {record['made']}.*"
     )
 
 

@@ -353,6 +353,12 @@ SWEEPS = {
 _STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # of ResNet, where its backbone ends
 
 
+def localities(settings: TableSettings) -> list[str]:
+    """Where the backbone can end so that a block makes 9 x 9 cells of images of the preset's size."""
+    size = settings.run("insightr", 0).data.size
+    return [layer for layer, stride in _STRIDES.items() if size in (8 * stride * block for block in (1, 2, 4, 8))]
+
+
 def sweep_overrides(settings: TableSettings, parameter: str, value: float | str) -> dict[str, float | str | int]:
     """The overrides at one value of a sweep.
 
@@ -369,11 +375,11 @@ def sweep_overrides(settings: TableSettings, parameter: str, value: float | str)
     if value not in _STRIDES:
         raise SettingsError(f"sweep over locality: {suggest(value, _STRIDES)}")
     size = settings.run("insightr", 0).data.size
-    stride, rest = divmod(size, 8 * _STRIDES[value])
-    if rest or stride not in (1, 2, 4, 8):
+    if value not in localities(settings):
         raise SettingsError(
             f"sweep over locality: images of {size} px have no 9 x 9 cells at {value}; use another layer"
         )
+    stride = size // (8 * _STRIDES[value])
     return dict(zip(SWEEPS[parameter], (value, max(2, stride), stride, max(1, stride // 2)), strict=True))
 
 

@@ -27,6 +27,20 @@ def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
     assert run.backbone_run().tag == run.tag
 
 
+@pytest.mark.parametrize(
+    ("preset", "layers"),
+    [("demo", [1, 2, 3]), ("photo", [1, 2, 3, 4]), ("smoke", [1, 2]), ("paper", [2, 3, 4]), ("released", [])],
+)
+def test_the_layers_that_make_9_x_9_cells(preset, layers):
+    settings = TableSettings(preset=preset)
+    assert tables.localities(settings) == [f"layer{n}" for n in layers]
+    for layer in tables.localities(settings):
+        (run,) = tables.sweep(settings, "locality", [layer], [0])
+        side = run.data.size // {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}[layer]
+        cells = (side + 2 * run.model.block_padding - run.model.block_kernel) // run.model.block_stride + 1
+        assert cells == 9
+
+
 def test_the_values_are_layers():
     with pytest.raises(SettingsError, match="sweep over locality: did you mean 'layer2'"):
         tables.sweep(TableSettings(), "locality", ["layer22"], [0])
