@@ -5,25 +5,34 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.ready
 PRESET := demo
+SIDE_BY_SIDE := 2
 LAB :=
 SNAKEMAKE :=
 RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := $(or $(INSIGHTR_OUTPUTS),outputs)/notebooks
 
-.PHONY: demo test test-browser test-faults test-cluster tables sweeps results bench lab lint lock clean
+.PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-cluster tables sweeps results bench lab lint lock clean
 
-# The main job on the embedded data: prepare, pre-train, baseline, INSightR-Net, pictures.
+# The main job on the embedded data: prepare, pre-train, baseline beside INSightR-Net, pictures. SIDE_BY_SIDE=1: one by one.
 demo: $(STAMP)
 	@mkdir -p $(OUT)
-	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb -p preset $(PRESET) $(LOUD) | cat
+	@$(MAKE) --no-print-directory -j $(SIDE_BY_SIDE) demo-data demo-model
 	@$(BIN)/python -c "from insightr_nb.demo import announce; announce('$(PRESET)')"
-	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb -p preset $(PRESET)
-	for variant in baseline insightr; do \
-	  $(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$$variant.ipynb -p preset $(PRESET) \
-	    -p variant $$variant $(LOUD) | cat || exit 1; done  # cat: papermill would truncate a file that stdout is redirected to
+	@$(MAKE) --no-print-directory demo-backbone
+	@INSIGHTR_SIDE_BY_SIDE=$(SIDE_BY_SIDE) $(MAKE) --no-print-directory -j $(SIDE_BY_SIDE) demo-baseline demo-insightr
 	$(RUN) notebooks/04_projection.ipynb $(OUT)/04_projection.ipynb -p preset $(PRESET) $(LOUD) | cat
 	@$(BIN)/python -c "from insightr_nb.demo import report; report('$(PRESET)')"
+
+demo-data:
+	$(RUN) notebooks/01_prepare_data.ipynb $(OUT)/01_prepare_data.ipynb -p preset $(PRESET) $(LOUD) | cat
+
+demo-model:
+	$(RUN) notebooks/02_model.ipynb $(OUT)/02_model.ipynb -p preset $(PRESET)
+
+# sed, or cat: papermill would truncate a file that stdout is redirected to.
+demo-backbone demo-baseline demo-insightr: demo-%:
+	$(RUN) notebooks/03_train.ipynb $(OUT)/03_train_$*.ipynb -p preset $(PRESET) -p variant $* $(LOUD) | sed -u 's/^/$*: /'
 
 # One process a core, each with one thread.
 test: $(STAMP)

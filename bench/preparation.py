@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from bench.measure import Row, compare, value
-from insightr_nb.data import graham, prepare, synthetic
+from insightr_nb.data import graham, photograph, synthetic
 from insightr_nb.data.images import read_image
 from insightr_nb.settings import DataSettings
 
@@ -53,7 +53,7 @@ def port(path: Path, size: int, out: Path) -> None:
 
 
 def ours(path: Path, settings: DataSettings) -> np.ndarray:
-    return prepare._prepare_one((str(path), settings))
+    return photograph.prepare_one((str(path), settings))
 
 
 def speed(paths: list[Path], out: Path) -> list[Row]:
@@ -99,8 +99,8 @@ def fidelity(paths: list[Path], size: int, what: str) -> list[Row]:
     against = {"area": [], "bilinear": []}
     for path in paths:
         image = read_image(path)
-        prepared = prepare.prepared_file(path, settings)
-        small, disc = prepare.fundus(path, graham.FUNDUS_RADIUS * size / 512)
+        prepared = photograph.prepared_file(path, settings)
+        small, disc = photograph.fundus(path, graham.FUNDUS_RADIUS * size / 512)
         factor = image.shape[0] / small.shape[0]
         disc = graham.Disc(disc.x * factor, disc.y * factor, disc.radius * factor)
         against["area"].append(difference(image, prepared, disc, size, cv2.INTER_AREA))

@@ -15,7 +15,7 @@ from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.analysis.figures import heat, heat_scale
 from insightr_nb.data import display, graham
 from insightr_nb.data.images import read_image
-from insightr_nb.data.prepare import photograph
+from insightr_nb.data.photograph import photograph
 from insightr_nb.errors import InsightrError
 
 _NO_DISC = (

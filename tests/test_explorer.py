@@ -1,6 +1,7 @@
 """The explorer without a browser: what is shown when something is wrong; the rest is in tests/browser."""
 
 import shutil
+import threading
 
 import cv2
 import numpy as np
@@ -235,3 +236,24 @@ def test_a_run_from_a_zip_shows_the_images_that_came_along(copied, tmp_path, mon
     assert tab.index.max == len(tab.order) - 1 < len(tab.e.predictions) - 1
     tab.index.value = tab.index.max
     assert tab.e.predictions["image_id"][tab.order[-1]] in tab.headline.value
+
+
+def test_pictures_are_drawn_before_they_are_looked_at(copied, monkeypatch):
+    monkeypatch.setattr(explorer, "headless", lambda: False)
+    before = set(threading.enumerate())
+    app = explorer.Explorer()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=60)
+    store, e = app.exploration.loaded.store, app.exploration
+    wanted = {*e.prototypes["image_id"], *e.predictions["image_id"]}
+    digests = store.table.set_index("image_id")["digest"]
+    assert {digests[name] for name in wanted} == {path.stem for path in (store.path / "display").glob("*.jpg")}
+
+
+def test_drawing_ahead_ends_when_another_run_is_opened(copied, monkeypatch):
+    app = explorer.Explorer()
+    before, app.exploration = app.exploration, None
+    app._draw_ahead(before)
+    first = app.tabs.children[0]
+    shown = {first.shown()[0], *before.prototypes.set_index("prototype")["image_id"][first.top]}
+    assert len(list((before.loaded.store.path / "display").glob("*.jpg"))) == len(shown)

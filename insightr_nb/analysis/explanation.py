@@ -13,7 +13,7 @@ from insightr_nb.analysis.geometry import Grid, grid, scaled_box
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
 from insightr_nb.data.loading import network_input
-from insightr_nb.data.prepare import prepared, prepared_file
+from insightr_nb.data.photograph import prepared, prepared_file
 from insightr_nb.data.store import Store, open_store, store_path
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.model.network import INSightRNet

@@ -15,7 +15,7 @@ from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import network_input
-from insightr_nb.data.prepare import photograph, prepared
+from insightr_nb.data.photograph import photograph, prepared
 from insightr_nb.settings import RESULT_PARAMETERS
 
 PARAMETERS = (*RESULT_PARAMETERS, "masks", "image", "images")  # of notebook 08

@@ -13,7 +13,7 @@ import numpy as np
 
 from insightr_nb import files
 from insightr_nb.data.images import read_image
-from insightr_nb.data.prepare import prepared_source
+from insightr_nb.data.photograph import prepared_source
 from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import DataSettings

@@ -8,7 +8,7 @@ import numpy as np
 
 from insightr_nb.data import graham, synthetic
 from insightr_nb.data.images import read_image
-from insightr_nb.data.prepare import fundus, render_size
+from insightr_nb.data.photograph import fundus, render_size
 from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError
 

@@ -14,30 +14,24 @@ import hashlib
 import io
 import os
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from insightr_nb import files
-from insightr_nb.data import catalog, graham, published, synthetic
-from insightr_nb.data.images import read_image
+from insightr_nb.data import catalog, published
+from insightr_nb.data.photograph import end_with_parent, prepare_one
 from insightr_nb.data.store import Store, check_same, open_store, split_files, store_path
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
 _BLOCK = 128  # images between two savings of the progress
-_SPARE = 1.05  # how much larger than needed a JPEG is decoded, at least
-_LITTLE = 0.7  # a file is shrunk by area below this factor; above it, where little can alias, six times faster
-_RENDER = 1.2  # synthetic photographs are drawn this much larger than the prepared image
 _FORMAT = 3  # of the store; a change starts a new one
 _DEFAULTS = {"preparation": "graham", "centre": "disc", "all_images": False}
 _CAPS = {"max_train_per_grade": 2443, "max_test_per_grade": 1206}  # paper, section 3, "Dataset"
@@ -106,14 +100,14 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
     _check_space(partial, len(todo), settings.size)
     slots = int((done["reason"] == "").sum())
     workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     with pool, tqdm(total=len(rows), initial=slots, unit="image", desc="preparing", leave=False, mininterval=1) as bar:
         for start in range(0, len(todo), _BLOCK):
             pixels, lines = [], []
             block = todo[start : start + _BLOCK]
             jobs = [(source, settings) for source in rows["source"].iloc[block]]
             try:
-                for row, result in zip(block, pool.map(_prepare_one, jobs, chunksize=2), strict=True):
+                for row, result in zip(block, pool.map(prepare_one, jobs, chunksize=2), strict=True):
                     bar.update()
                     if isinstance(result, str):
                         lines.append((row, "", result))
@@ -127,87 +121,6 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
                     'work below `if __name__ == "__main__":`, since every worker imports it'
                 ) from None
             slots = _append(partial, settings.size, slots, pixels, lines)
-
-
-# -- one image --------------------------------------------------------------------------------------------------------
-
-
-def photograph(source: str, size: int) -> np.ndarray:
-    """The raw photograph of a row's `source`, (H, W, 3) uint8 RGB; synthetic ones are drawn for prepared `size`."""
-    if source.startswith("synthetic:"):
-        seed, index = source.removeprefix("synthetic:").split("/")
-        return synthetic.photograph(int(index), int(seed), render_size(size)).image
-    return read_image(source)
-
-
-def render_size(size: int) -> int:
-    """Side of the synthetic photograph that a prepared image of `size` is made from."""
-    return round(size * _RENDER)
-
-
-def prepared(image: np.ndarray, settings: DataSettings) -> np.ndarray:
-    """A raw photograph as the store holds it, (size, size, 3) uint8 RGB."""
-    if settings.preparation == "resize":
-        return graham.resize(image, settings.size)
-    if settings.centre == "image":
-        return graham.published(image, settings.size, settings.recipe_size)
-    return graham.normalise(image, settings.size, settings.recipe_size)
-
-
-def prepared_source(source: str, settings: DataSettings) -> np.ndarray:
-    """`prepared` of a row's `source`. Raises DataError for one that is missing or cannot be prepared."""
-    if source.startswith("synthetic:"):
-        return prepared(photograph(source, settings.size), settings)
-    return prepared_file(source, settings)
-
-
-def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
-    """`prepared` of an image file, from a JPEG decoded at reduced size where that is enough."""
-    if settings.preparation == "resize":
-        return prepared(read_image(path, shortest=settings.size), settings)
-    if settings.centre == "image":  # the exact port decodes the whole file
-        return prepared(read_image(path), settings)
-    radius = graham.FUNDUS_RADIUS * settings.size / settings.recipe_size
-    image, disc = fundus(path, radius)
-    shrink = cv2.INTER_CUBIC if radius > _LITTLE * disc.radius else cv2.INTER_AREA
-    return graham.normalise(image, settings.size, settings.recipe_size, disc, shrink)
-
-
-def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, graham.Disc]:
-    """A photograph, decoded no larger than a fundus of this radius (px) needs, and the disc in it.
-
-    It stays a little larger than needed: then what becomes of it is within two grey levels of the file decoded whole.
-    """
-    image = read_image(path, shortest=int(2 * _SPARE * radius))
-    disc = graham.find_disc(image)
-    if disc.radius < _SPARE * radius:  # a small fundus in a wide frame, or a file that is not larger
-        image = read_image(path)
-        disc = graham.find_disc(image)
-    return image, disc
-
-
-def _prepare_one(job: tuple[str, DataSettings]) -> np.ndarray | str:
-    """The prepared image, or the reason why there is none."""
-    cv2.setNumThreads(1)
-    source, settings = job
-    try:
-        return prepared_source(source, settings)
-    except DataError as error:
-        return str(error)
-    except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others
-        return f"{source}: cannot be prepared ({type(error).__name__}: {error})"
-
-
-def _end_with_parent() -> None:
-    """A worker must not outlive a parent that was killed."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 # -- the files of a store ---------------------------------------------------------------------------------------------

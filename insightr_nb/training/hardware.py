@@ -87,10 +87,13 @@ def threads_of_each(trainings: int = 1, cores: int | None = None) -> int:
 def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
     """Set PyTorch's threads by `threads_of_each`, unless OMP_NUM_THREADS says how many; a sentence for the log.
 
-    hardware: of the manifest of a run that is resumed; it keeps its threads, and so its rounding.
+    $INSIGHTR_SIDE_BY_SIDE says how many trainings are started at once, as by `make demo`; each is then told of the
+    others before they are busy. hardware: of the manifest of a run that is resumed; it keeps its threads, and so its
+    rounding.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads((hardware or {}).get("threads") or min(threads_of_each(), torch.get_num_threads()))
+        idle = threads_of_each(int(os.environ.get("INSIGHTR_SIDE_BY_SIDE", 1)))
+        torch.set_num_threads((hardware or {}).get("threads") or min(idle, torch.get_num_threads()))
     return f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
 
 

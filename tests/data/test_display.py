@@ -9,7 +9,8 @@ import pytest
 from places import IDRID
 
 from insightr_nb.data import display
-from insightr_nb.data.prepare import prepare, prepared_file
+from insightr_nb.data.photograph import prepared_file
+from insightr_nb.data.prepare import prepare
 from insightr_nb.errors import RunError
 from insightr_nb.settings import DataSettings
 

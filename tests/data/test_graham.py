@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from places import IDRID
 
-from insightr_nb.data import graham, prepare, synthetic
+from insightr_nb.data import graham, synthetic
+from insightr_nb.data import photograph as one_photograph
 from insightr_nb.data.graham import Disc
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
@@ -338,12 +339,12 @@ def test_a_reduced_jpeg_gives_nearly_the_same_image(tmp_path):
     image = synthetic.photograph(4, 0, 1400).image
     cv2.imwrite(str(tmp_path / "x.jpg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     settings = DataSettings(size=256, preparation="graham", centre="disc")
-    reduced, disc = prepare.fundus(tmp_path / "x.jpg", 150)
+    reduced, disc = one_photograph.fundus(tmp_path / "x.jpg", 150)
     assert reduced.shape == (350, 350, 3)
     whole = read_image(tmp_path / "x.jpg")
     circle = Disc(4 * disc.x, 4 * disc.y, 4 * disc.radius)
     expect = graham.normalise(whole, 256, 512, circle)
-    got = prepare.prepared_file(tmp_path / "x.jpg", settings)
+    got = one_photograph.prepared_file(tmp_path / "x.jpg", settings)
     assert np.abs(got.astype(int) - expect)[graham.mask(256)].mean() < 2
     found = graham.find_disc(whole)
     assert (circle.x, circle.y, circle.radius) == pytest.approx((found.x, found.y, found.radius), abs=0.01 * 650)

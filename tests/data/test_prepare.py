@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from insightr_nb.data import graham, prepare, synthetic
+from insightr_nb.data import graham, photograph, prepare, synthetic
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import read_json, write_json
@@ -104,7 +104,7 @@ def test_the_fingerprint_follows_the_content(store, own_outputs, in_process):
 
 def at_image(monkeypatch, count: int, error: BaseException) -> None:
     """The preparation of image number `count` fails."""
-    original, calls = prepare.prepared, []
+    original, calls = photograph.prepared, []
 
     def failing(*arguments):
         calls.append(1)
@@ -112,7 +112,7 @@ def at_image(monkeypatch, count: int, error: BaseException) -> None:
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(prepare, "prepared", failing)
+    monkeypatch.setattr(photograph, "prepared", failing)
 
 
 def at_progress(monkeypatch, count: int, error: BaseException) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from insightr_nb.data import prepare
+from insightr_nb.data import photograph, prepare
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
@@ -202,5 +202,5 @@ def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_
     assert store.rejected["image_id"].tolist() == ["2"]
     assert "an image of 1 x 1 px is too small" in store.rejected["reason"][0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "prepared_file", lambda *_: np.zeros(2).reshape(3))
-        assert "cannot be prepared (ValueError" in prepare._prepare_one(("x.png", settings))
+        patch.setattr(photograph, "prepared_file", lambda *_: np.zeros(2).reshape(3))
+        assert "cannot be prepared (ValueError" in photograph.prepare_one(("x.png", settings))

@@ -74,5 +74,9 @@ def test_threads_follow_the_load_unless_they_are_given(monkeypatch):
         monkeypatch.delenv("OMP_NUM_THREADS")
         assert hardware.use_idle_cores({"threads": 2}) == "2 threads on 4 cores"  # of the run that is resumed
         assert hardware.use_idle_cores() == "1 threads on 4 cores"
+        torch.set_num_threads(3)
+        monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: 0)
+        monkeypatch.setenv("INSIGHTR_SIDE_BY_SIDE", "2")  # two trainings that start now: neither is busy yet
+        assert hardware.use_idle_cores() == "2 threads on 4 cores"
     finally:
         torch.set_num_threads(before)
