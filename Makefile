@@ -37,7 +37,7 @@ demo-backbone demo-baseline demo-insightr: demo-%:
 # One process a core, each with one thread.
 test: $(STAMP)
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Notebook 07 in a real JupyterLab and Chromium, with screenshots under outputs/screenshots/.
 test-browser: $(STAMP)

@@ -6,6 +6,12 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """The slow files first, so that no worker is left alone with one at the end."""
+    slow = ("test_notebooks.py", "test_snakefile.py", "test_photographs.py", "test_kill.py", "test_trust.py")
+    items.sort(key=lambda item: slow.index(item.path.name) if item.path.name in slow else len(slow))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def outputs(tmp_path_factory):
     """Everything that the tests write, kernels of notebooks included, goes here."""

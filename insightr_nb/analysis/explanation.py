@@ -1,6 +1,7 @@
 """Why this grade? The explanation of one image by a finished run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +76,11 @@ class LoadedRun:
     def display_image(self, image_id: str) -> np.ndarray:
         """An image of the data set at display size, (S, S, 3) uint8 RGB."""
         return display.display_image(self.store, self.store.row(image_id))
+
+    def display_images(self, image_ids: Iterable[str]) -> list[np.ndarray]:
+        """`display_image` of several images; what is not drawn yet is drawn side by side."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.display_image, image_ids))
 
     def display_box(self, box) -> tuple[int, int, int, int]:
         """A box x0, y0, x1, y1 in the network's pixels, in those of the images at display size."""

@@ -26,7 +26,7 @@ _STAGE_COLOURS = {"regression": "0.93", "warm-up": "#fdf1d8", "joint": "#e8f0fa"
 def save(figure: Figure, path: Path) -> Path:
     """PNG at 130 dots an inch, folders made as needed. Returns the path."""
     with files.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png")
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png", pil_kwargs={"compress_level": 2})
     return path
 
 
@@ -179,9 +179,8 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
         rows, columns, figsize=(1.4 * columns, 1.75 * rows), squeeze=False, layout="constrained"
     )
     reach = int(1.5 * run.display_grid.stride)
-    for place, (_, p) in zip(axes.flat, table.iterrows(), strict=False):
+    for place, (_, p), image in zip(axes.flat, table.iterrows(), run.display_images(table["image_id"]), strict=False):
         row = run.store.row(p["image_id"])
-        image = run.display_image(p["image_id"])
         image = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
         x0, y0, x1, y1 = run.display_box(p[["x0", "y0", "x1", "y1"]])
         x, y = (x0 + x1) // 2, (y0 + y1) // 2  # the box's centre is the window's

@@ -1,44 +1,19 @@
 """Every notebook, run by papermill as a user runs it, at preset `smoke`."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import papermill
 import pytest
-from places import IDRID, ROOT
+from notebooks.running import run, succeed
+from places import ROOT
 
 from insightr_nb import explorer, settings
 from insightr_nb.analysis import tables, trust
 from insightr_nb.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-
-def run(name: str, folder, /, **parameters) -> subprocess.CompletedProcess:
-    """`papermill notebooks/<name>.ipynb out.ipynb -p ...` with everything written below `folder`."""
-    options = [word for key, value in parameters.items() for word in ("-p", key, str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        "--no-progress-bar",
-        f"notebooks/{name}.ipynb",
-        f"{folder}/{name}.ipynb",
-    ]
-    environment = os.environ | {"INSIGHTR_OUTPUTS": str(folder)}
-    return subprocess.run(command + options, cwd=ROOT, env=environment, capture_output=True, text=True)
-
-
-def succeed(name: str, folder, /, **parameters) -> str:
-    """Runs a notebook that must succeed; the text that it printed."""
-    done = run(name, folder, **parameters)
-    assert done.returncode == 0, done.stderr[-3000:]
-    cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
-    return "".join(o.get("text", "") for c in cells if c.cell_type == "code" for o in c.outputs)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -183,32 +158,3 @@ def test_03_trains_the_other_variants(fresh, variant):
     succeed("03_train", folder, preset="smoke", fold=2, variant=variant)
     metrics = json.loads((folder / f"runs/synthetic/smoke/categorical/{variant}/fold2/metrics.json").read_text())
     assert (metrics["sparsity"] is None) == (variant == "baseline")
-
-
-@pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")
-def test_real_photographs_through_all_notebooks(tmp_path):
-    text = succeed("01_prepare_data", tmp_path, preset="smoke", dataset="csv", name="idrid", data_folder=IDRID)
-    assert "409 images of 64 x 64 px, 0 rejected; labels from 0 to 4" in text
-    succeed("03_train", tmp_path, preset="smoke", dataset="csv", name="idrid")  # found by its name
-    text = succeed("04_projection", tmp_path, preset="smoke", dataset="csv", name="idrid")
-    assert "10 prototypes from" in text
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "fragments"),
-    [
-        ("03_train", {"fodl": 2}, ["fodl", "did you mean 'fold'"]),
-        ("03_train", {"fold": 9}, ["fold = 9", "0 to 4"]),
-        ("01_prepare_data", {"dataset": "csv", "name": "x", "data_folder": "no/where"}, ["no/where", "no such folder"]),
-        (
-            "04_projection",
-            {"variant": "log_similarity", "fold": 4},
-            ["is missing", "-p variant log_similarity -p fold 4"],
-        ),
-    ],
-)
-def test_bad_input_fails_with_a_message_that_helps(tmp_path, name, parameters, fragments):
-    done = run(name, tmp_path, **parameters)
-    assert done.returncode != 0
-    for fragment in fragments:
-        assert fragment in done.stderr

@@ -1,0 +1,122 @@
+"""How a preset was chosen: trials judged on the validation part of one fold, to a record in docs/results/.
+
+    python docs/choose.py demo                                about 20 minutes on two cores
+    python docs/choose.py photo --data_folder path/to/idrid   about an hour and a half
+
+Finished trials are found. Test images are not looked at in choosing; those of the preset as it is and of the baseline
+are evaluated afterwards, for photographs. For the synthetic data, whose lesions are known, there is also how often the
+peak of the largest match lies on a lesion, by the centre of its cell and traced to pixels.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from insightr_nb.analysis import records, tracing
+from insightr_nb.analysis.evaluation import evaluate, validation_metrics
+from insightr_nb.analysis.geometry import grid
+from insightr_nb.analysis.lesions import at_centres
+from insightr_nb.analysis.metrics import top_prototypes
+from insightr_nb.data.folds import fold_data
+from insightr_nb.data.loading import network_input
+from insightr_nb.data.masks import lesion_masks
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training.checkpoint import load_model
+from insightr_nb.training.trainer import train
+
+LAYER3 = {"model.backbone_until": "layer3", "model.block_stride": 1}
+TRIALS = {
+    "demo": [
+        ("insightr", {}),
+        ("insightr", {"losses.cluster": 1.0}),
+        ("insightr", {"losses.cluster": 0.1}),
+        ("insightr", LAYER3 | {"losses.cluster": 1.0}),
+        ("baseline", {}),
+    ],
+    "photo": [
+        ("insightr", {}),
+        ("insightr", {"losses.cluster": 1.0}),
+        ("baseline", {}),
+    ],
+}
+FOLD = {"demo": 1, "photo": 0}
+METRICS = {
+    "mae": "MAE ↓",
+    "mae_clamped": "MAE, clamped ↓",
+    "accuracy": "accuracy ↑",
+    "kappa": "quadratic kappa ↑",
+    "sparsity": "sparsity ↓",
+    "diversity": "diversity ↑",
+    "top_label_gap": "gap of the top label ↓",
+    "label_spread": "spread of the labels ↓",
+}
+
+
+def trial(preset: str, variant: str, overrides: dict, data: dict) -> tuple[Run, RunSettings]:
+    """The trained run of one trial."""
+    tag = "choice-" + "-".join(f"{value}" for value in overrides.values()) if overrides else None
+    settings = RunSettings.from_parameters(
+        preset=preset, variant=variant, fold=FOLD[preset], overrides=overrides, tag=tag, **data
+    )
+    for step in settings.steps():
+        run = train(step)
+    return run, settings
+
+
+def row(settings: RunSettings, metrics: dict, part: str) -> dict:
+    """What a trial differs in, and its metrics on a part."""
+    weights = settings.losses
+    return {
+        "variant": settings.variant,
+        "backbone ends at": settings.model.backbone_until,
+        "weight of the cluster loss": "-" if settings.variant == "baseline" else f"{weights.cluster:g}",
+        "images": part,
+    } | {name: metrics[key] for key, name in METRICS.items()}
+
+
+def pointing(run: Run, settings: RunSettings) -> dict[str, float]:
+    """Share of the validation images with lesions whose largest match has its peak on one."""
+    network, data = load_model(run / "model.safetensors"), fold_data(settings)
+    cells = grid(network, data.store.images.shape[1])
+    traced, centred = [], []
+    for image in data.validation.rows:
+        lesion = np.any(list(lesion_masks(data.store, data.store.table["image_id"][image]).values()), axis=0)
+        if not lesion.any():
+            continue
+        pixels = data.store.image(image)
+        output = network(network_input(torch.from_numpy(pixels)[None], settings.model))
+        j = top_prototypes(output.weights.detach().numpy(), 1)[0, 0]
+        heat = tracing.trace(network, pixels, settings.model, lambda out, j=j: out.similarities[0, j].log())
+        traced.append(lesion.flat[heat.argmax()])
+        hits = at_centres(cells.centre(np.arange(cells.cells)), lesion)
+        centred.append(hits.flat[output.distances[0, j].argmin()])
+    return {"peak on a lesion, traced ↑": float(np.mean(traced)), "over cells ↑": float(np.mean(centred))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", choices=TRIALS)
+    parser.add_argument("--data_folder", help="photo: IDRiD's photographs and a table with columns image and level")
+    given = parser.parse_args()
+    photographs = given.preset == "photo"
+    data = {"dataset": "csv", "name": "idrid", "data_folder": given.data_folder} if photographs else {}
+    made = [trial(given.preset, *each, data) for each in TRIALS[given.preset]]
+    rows = []
+    for run, settings in made:
+        rows.append(row(settings, validation_metrics(run, settings), "validation"))
+        if not photographs and settings.variant != "baseline":
+            rows[-1] |= pointing(run, settings)
+    rows += [row(s, evaluate(run, s), "test") for run, s in made if photographs and not s.tag]
+    name = "photo" if photographs else "demo_choice"
+    validation_mae = list(made[-1][0].table("history.csv")["validation_mae"])  # of the baseline, epoch by epoch
+    content = records.record(
+        name, made[0][1], [run for run, _ in made], rows=rows, baseline_validation_mae=validation_mae
+    )
+    records.write(Path(__file__).parent / "results" / f"{name}.json", content)
+
+
+if __name__ == "__main__":
+    main()
