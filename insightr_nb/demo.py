@@ -3,16 +3,17 @@
 import pandas as pd
 
 from insightr_nb import files, runs
-from insightr_nb.data.folds import fold_data
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
-from insightr_nb.training import estimate, hardware
 
 VARIANTS = ("baseline", "insightr")
 
 
 def announce(preset: str) -> None:
     """Prepares the data and prints the time that the trainings will take, measured on this machine."""
+    from insightr_nb.data.folds import fold_data  # here, since `report` needs none of them and PyTorch takes seconds
+    from insightr_nb.training import estimate, hardware
+
     runs_of_demo = [RunSettings.from_parameters(preset=preset, variant=v) for v in VARIANTS]
     steps = [runs_of_demo[0].backbone_run(), *runs_of_demo]
     threads = hardware.use_idle_cores()

@@ -70,7 +70,7 @@ def make_deterministic(device: torch.device) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def idle_cores(seconds: float = 1.5) -> float:
+def idle_cores(seconds: float = 0.5) -> float:
     """How many of this machine's cores are idle at present, measured for `seconds`."""
     return (os.cpu_count() or 1) * (1 - psutil.cpu_percent(interval=seconds) / 100)
 
