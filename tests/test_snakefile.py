@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-PROFILE = ["--profile", "profiles/local", "--nolock"]
+PROFILE = ["--profile", "profiles/local"]
 SMALL = ["--config", "preset=smoke", "folds=1", "variants=baseline", "continuous=none"]
 
 
