@@ -53,7 +53,7 @@ def port(path: Path, size: int, out: Path) -> None:
 
 
 def ours(path: Path, settings: DataSettings) -> np.ndarray:
-    return photograph.prepare_one((str(path), settings))
+    return photograph.prepare_one((str(path), settings))[0]
 
 
 def speed(paths: list[Path], out: Path) -> list[Row]:

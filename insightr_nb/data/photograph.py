@@ -10,18 +10,20 @@ import numpy as np
 
 from insightr_nb.data import graham, synthetic
 from insightr_nb.data.images import read_image
+from insightr_nb.data.sources import SourceFile
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
 _SPARE = 1.05  # how much larger than needed a JPEG is decoded, at least
 _LITTLE = 0.7  # a file is shrunk by area below this factor; above it, where little can alias, six times faster
+_SYNTHETIC = "synthetic:"
 _RENDER = 1.2  # synthetic photographs are drawn this much larger than the prepared image
 
 
 def photograph(source: str, size: int) -> np.ndarray:
     """The raw photograph of a row's `source`, (H, W, 3) uint8 RGB; synthetic ones are drawn for prepared `size`."""
-    if source.startswith("synthetic:"):
-        seed, index = source.removeprefix("synthetic:").split("/")
+    if source.startswith(_SYNTHETIC):
+        seed, index = source.removeprefix(_SYNTHETIC).split("/")
         return synthetic.photograph(int(index), int(seed), render_size(size)).image
     return read_image(source)
 
@@ -42,7 +44,7 @@ def prepared(image: np.ndarray, settings: DataSettings) -> np.ndarray:
 
 def prepared_source(source: str, settings: DataSettings) -> np.ndarray:
     """`prepared` of a row's `source`. Raises DataError for one that is missing or cannot be prepared."""
-    if source.startswith("synthetic:"):
+    if source.startswith(_SYNTHETIC):
         return prepared(photograph(source, settings.size), settings)
     return prepared_file(source, settings)
 
@@ -72,16 +74,20 @@ def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, graham.Disc]:
     return image, disc
 
 
-def prepare_one(job: tuple[str, DataSettings]) -> np.ndarray | str:
-    """Of a row's source and the settings: the prepared image, or the reason why there is none."""
+def prepare_one(job: tuple[str, DataSettings]) -> tuple[np.ndarray | None, str, SourceFile | None]:
+    """Of a row's source and the settings: the prepared image, or why there is none; and the file that was read."""
     cv2.setNumThreads(1)
     source, settings = job
     try:
-        return prepared_source(source, settings)
+        about = None if source.startswith(_SYNTHETIC) else SourceFile.read(source)  # before, so that a change is seen
+    except OSError as error:
+        return None, f"{source}: cannot be read ({error.strerror})", None
+    try:
+        return prepared_source(source, settings), "", about
     except DataError as error:
-        return str(error)
+        return None, str(error), about
     except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others
-        return f"{source}: cannot be prepared ({type(error).__name__}: {error})"
+        return None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", about
 
 
 def end_with_parent() -> None:

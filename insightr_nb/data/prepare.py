@@ -1,8 +1,8 @@
 """Raw photographs to a prepared store: every image read, normalised and written once, in parallel and in order.
 
 A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x size x 3, RGB), `table.csv`, one row an
-image, `rejected.csv` (image_id, reason, source), `duplicates.csv`, `meta.json`, and `split.json` with a split file.
-Until it is whole it is called `<dataset>-<size>.partial`. Images are appended to their file, each block of them before
+image, `rejected.csv` (image_id, reason, source), `duplicates.csv`, `meta.json`, `sources.csv` (the files that were
+read, see `sources`; not for synthetic ones), and `split.json` with a split file. Until it is whole it is called `<dataset>-<size>.partial`. Images are appended to their file, each block of them before
 its lines in `progress.csv`, so whatever is listed there is on the disk, and a killed preparation goes on after it.
 """
 
@@ -25,8 +25,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from insightr_nb import files
-from insightr_nb.data import catalog, published
+from insightr_nb.data import catalog, published, sources
 from insightr_nb.data.photograph import end_with_parent, prepare_one
+from insightr_nb.data.sources import SourceFile
 from insightr_nb.data.store import Store, check_same, open_store, split_files, store_path
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
@@ -56,7 +57,22 @@ def prepare(
                 return open_store(path)
     store = open_store(path)
     check_same(settings, store)
+    if settings.folder and settings.dataset != "synthetic":
+        _check_folder(settings, store)
     return store
+
+
+def _check_folder(settings: DataSettings, store: Store) -> None:
+    """That the data folder still is what the store was made from, as far as both are there."""
+    made = store.settings
+    if not Path(settings.folder).expanduser().is_dir():
+        print(f"data_folder = {settings.folder!r} is not there; {files.shown(store.path)} is used as it was prepared")
+        return
+    if store.partial or (made.split_file and not settings.split_file):
+        return  # only some of its rows are here, or the rows are those of a file that was not given again
+    given = {name: getattr(settings, name) for name in ("folder", "split_file", "test_split_file")}
+    table = catalog.find(dataclasses.replace(made, **given))
+    sources.check(store, table.rows, _recipe(made, table) == store.meta["recipe"], settings.folder)
 
 
 def _complete(settings: DataSettings) -> DataSettings:
@@ -109,11 +125,11 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
             try:
                 for row, result in zip(block, pool.map(prepare_one, jobs, chunksize=2), strict=True):
                     bar.update()
-                    if isinstance(result, str):
-                        lines.append((row, "", result))
-                        continue
-                    lines.append((row, hashlib.sha256(result.tobytes()).hexdigest()[:16], ""))
-                    pixels.append(result)
+                    image, reason, source = result
+                    digest = "" if image is None else hashlib.sha256(image.tobytes()).hexdigest()[:16]
+                    lines.append((row, digest, reason, source))
+                    if image is not None:
+                        pixels.append(image)
             except BrokenProcessPool:
                 raise DataError(
                     f"a worker process was killed, most likely for lack of memory, near {jobs[0][0]}. "
@@ -161,12 +177,13 @@ def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFr
 
 
 def _progress(partial: Path) -> pd.DataFrame:
-    """row, digest, reason, in the order of work."""
-    path, columns = partial / "progress.csv", {"row": int, "digest": str, "reason": str}
+    """row, digest, reason, and of the file that was read size, modified, source (its digest); in the order of work."""
+    columns = {"row": int} | dict.fromkeys(("digest", "reason", "size", "modified", "source"), str)
+    path = partial / "progress.csv"
     if not path.exists() or not path.stat().st_size:
         return pd.DataFrame(columns=list(columns)).astype(columns)
     text = {"keep_default_na": False, "quoting": csv.QUOTE_NONE}
-    return pd.read_csv(path, sep="\t", names=list(columns), dtype=columns, **text)
+    return pd.read_csv(path, sep="\t", names=list(columns), dtype=columns, **text).fillna("")
 
 
 def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], lines: list[tuple]) -> int:
@@ -178,8 +195,9 @@ def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], line
         file.flush()
         os.fsync(file.fileno())
     with open(partial / "progress.csv", "a") as file:
-        for row, digest, reason in lines:
-            file.write(f"{row}\t{digest}\t{' '.join(reason.split())}\n")
+        for row, digest, reason, source in lines:
+            about = dataclasses.astuple(source) if source else ("", "", "")
+            file.write("\t".join(map(str, (row, digest, " ".join(reason.split()), *about))) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return slots + len(pixels)
@@ -201,6 +219,10 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
     out = _rejected(table.rows, rejected)
     out.to_csv(partial / "rejected.csv", index=False)
     table.duplicates.to_csv(partial / "duplicates.csv", index=False)
+    read = pd.concat([done, rejected]).sort_values("row").query("source != ''")
+    if len(read):
+        files_read = [SourceFile(int(r.size), int(r.modified), r.source) for r in read.itertuples()]
+        sources.write(partial, table.rows, settings.folder, zip(read["row"], files_read, strict=True))
     if table.split_file:
         published.write(partial / "split.json", table.split_file)
     content = rows[["image_id", "patient_id", "label", "split", "digest"]].to_csv(index=False)

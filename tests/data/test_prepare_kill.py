@@ -148,7 +148,7 @@ def test_a_kill_at_the_end_loses_and_damages_nothing(csv_settings, own_outputs, 
     store = prepare.prepare(settings)
     assert store.images[:, 16, 16, 1].tolist() == [10 * i for i in range(10)]
     assert sorted(f.name for f in store.path.iterdir()) == [
-        "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "table.csv"
+        "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "sources.csv", "table.csv"
     ]  # fmt: skip
     assert [p.name for p in store.path.parent.iterdir() if not p.name.startswith(".")] == ["mine-32"]
 
@@ -193,7 +193,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     assert not [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists()]
 
 
-def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_outputs, in_process):
+def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_outputs, in_process, tmp_path):
     colours = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
     table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(colours))
     dot = cv2.imencode(".png", np.full((1, 1, 3), 200, np.uint8))[1].tobytes()
@@ -203,4 +203,4 @@ def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_
     assert "an image of 1 x 1 px is too small" in store.rejected["reason"][0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photograph, "prepared_file", lambda *_: np.zeros(2).reshape(3))
-        assert "cannot be prepared (ValueError" in photograph.prepare_one(("x.png", settings))
+        assert "cannot be prepared (ValueError" in photograph.prepare_one((str(tmp_path / "raw/2.png"), settings))[1]

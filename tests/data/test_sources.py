@@ -1,0 +1,112 @@
+"""A data folder that is not what its store was made from any more is said, with what changed."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from insightr_nb.data import prepare, sources
+from insightr_nb.errors import DataError
+
+NAMES = [f"{i:03d}.png" for i in range(12)]
+TABLE = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(NAMES))
+
+
+def colours() -> dict:
+    return {name: (200, 15 * i, 5) for i, name in enumerate(NAMES)}
+
+
+@pytest.fixture
+def settings(csv_settings, own_outputs, in_process):
+    sources._SEEN.clear()
+    made = csv_settings(TABLE, colours(), preparation="resize")
+    prepare.prepare(made)
+    return made
+
+
+def folder(settings):
+
+    return Path(settings.folder)
+
+
+def png(colour) -> bytes:
+    return cv2.imencode(".png", np.full((20, 20, 3), colour, np.uint8))[1].tobytes()
+
+
+def refused(settings) -> str:
+    with pytest.raises(DataError) as error:
+        prepare.prepare(settings)
+    assert "-p overwrite True" in str(error.value)
+    return str(error.value)
+
+
+def test_the_same_folder_is_opened_without_reading_a_photograph(settings, monkeypatch):
+    monkeypatch.setattr(sources.SourceFile, "read", lambda path: pytest.fail("read again"))
+    assert len(prepare.prepare(settings).images) == 12
+
+
+def test_a_changed_label(settings):
+    text = TABLE.replace("004.png,0", "004.png,1")
+    (folder(settings) / "labels.csv").write_text(text)
+    assert "1 image with another label (004: 1, was 0)" in refused(settings)
+
+
+def test_a_new_row_and_one_that_is_gone(settings):
+    (folder(settings) / "012.png").write_bytes(png((1, 2, 3)))
+    text = TABLE.replace("003.png,1\n", "") + "012.png,1\n"
+    (folder(settings) / "labels.csv").write_text(text)
+    said = refused(settings)
+    assert "1 image new (012)" in said
+    assert "1 image gone (003)" in said
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_replaced_photograph(settings, same_size):
+    path = folder(settings) / "007.png"
+    before = path.read_bytes()
+    path.write_bytes(before[:-20] + bytes(20) if same_size else png((9, 8, 7)) + b"more")
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 10**9))
+    assert "1 image with another file (" in refused(settings)
+    assert "007.png" in refused(settings)
+
+
+def test_a_photograph_with_a_new_time_and_the_same_bytes_is_the_same(settings):
+    os.utime(folder(settings) / "007.png", ns=(1, 1))
+    assert len(prepare.prepare(settings).images) == 12
+
+
+def test_a_copy_of_the_folder_is_the_same_and_another_folder_of_this_name_is_not(settings, csv_settings, tmp_path):
+    shutil.copytree(folder(settings), tmp_path / "copy")
+    assert len(prepare.prepare(replace(settings, folder=str(tmp_path / "copy"))).images) == 12
+    other = csv_settings(TABLE, {name: (5, 200, 15 * i) for i, name in enumerate(NAMES)}, folder="other")
+    assert "12 images with another file" in refused(replace(settings, folder=other.folder))
+
+
+def test_a_folder_that_has_gone_is_no_error_since_the_store_is_whole(settings, tmp_path, capsys):
+    folder(settings).rename(tmp_path / "moved")
+    assert len(prepare.prepare(settings).images) == 12
+    assert "is not there" in capsys.readouterr().out
+
+
+def test_a_mended_photograph_that_had_been_rejected(csv_settings, own_outputs, in_process):
+    made = csv_settings(TABLE, colours() | {"002.png": b"no image"}, preparation="resize")
+    prepare.prepare(made, max_rejected=0.2)
+    (folder(made) / "002.png").write_bytes(png((200, 30, 5)))
+    assert "002.png" in refused(made)
+
+
+def test_overwriting_makes_it_from_what_is_there_now(settings):
+    (folder(settings) / "labels.csv").write_text(TABLE.replace("004.png,0", "004.png,1"))
+    store = prepare.prepare(settings, overwrite=True)
+    assert store.table["label"].tolist()[4] == 1
+    assert len(prepare.prepare(settings).images) == 12
+
+
+def test_a_store_of_an_older_version_is_opened(settings):
+    store = prepare.prepare(settings)
+    (store.path / "sources.csv").unlink()
+    assert len(prepare.prepare(settings).images) == 12
