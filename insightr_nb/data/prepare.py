@@ -2,8 +2,9 @@
 
 A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x size x 3, RGB), `table.csv`, one row an
 image, `rejected.csv` (image_id, reason, source), `duplicates.csv`, `meta.json`, `sources.csv` (the files that were
-read, see `sources`; not for synthetic ones), and `split.json` with a split file. Until it is whole it is called `<dataset>-<size>.partial`. Images are appended to their file, each block of them before
-its lines in `progress.csv`, so whatever is listed there is on the disk, and a killed preparation goes on after it.
+read, see `sources`; not for synthetic ones), and `split.json` with a split file. Until it is whole it is called
+`<dataset>-<size>.partial`. Images are appended to their file, each block of them before its lines in `progress.csv`, so
+whatever is listed there is on the disk, and a killed preparation goes on after it.
 """
 
 import contextlib
