@@ -10,6 +10,7 @@
 # metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
 
 import json
+import shlex
 
 import torch
 
@@ -65,8 +66,8 @@ ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
 RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
-DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {NAME}" if NAME else "")
-FROM = f" -p data_folder '{FOLDER}'" if FOLDER else ""
+DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {shlex.quote(str(NAME))}" if NAME else "")
+FROM = f" -p data_folder {shlex.quote(str(FOLDER))}" if FOLDER else ""
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
 SIDE_BY_SIDE = torch.cuda.device_count() or 2
@@ -95,7 +96,7 @@ rule prepare:
     output: STORE
     log: f"{ROOT}/notebooks/{PRESET}/01_prepare_data.ipynb"
     retries: 1
-    shell: "papermill notebooks/01_prepare_data.ipynb {log} --no-progress-bar {DATA}{FROM}"
+    shell: "papermill notebooks/01_prepare_data.ipynb {log:q} --no-progress-bar {DATA}{FROM}"
 
 
 rule backbone:
@@ -105,7 +106,7 @@ rule backbone:
     threads: THREADS
     retries: 1
     shell:
-        "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p variant backbone"
+        "{GPU} papermill notebooks/03_train.ipynb {log:q} --no-progress-bar {DATA} -p variant backbone"
         " -p labels {wildcards.labels} -p fold {wildcards.fold}"
 
 
@@ -116,7 +117,7 @@ rule train:
     threads: THREADS
     retries: 1
     shell:
-        "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p variant {wildcards.variant}"
+        "{GPU} papermill notebooks/03_train.ipynb {log:q} --no-progress-bar {DATA} -p variant {wildcards.variant}"
         " -p labels {wildcards.labels} -p fold {wildcards.fold}"
 
 
@@ -139,7 +140,7 @@ rule sweep:
     retries: 1
     params: overrides=lambda wildcards: json.dumps(swept(wildcards).changes())
     shell:
-        "{GPU} papermill notebooks/03_train.ipynb {log} --no-progress-bar {DATA} -p fold {wildcards.fold}"
+        "{GPU} papermill notebooks/03_train.ipynb {log:q} --no-progress-bar {DATA} -p fold {wildcards.fold}"
         " -p overrides {params.overrides:q} -p tag {wildcards.tag}"
 
 
@@ -149,7 +150,7 @@ rule tables:
     log: f"{ROOT}/notebooks/{PRESET}/05_tables.ipynb"
     retries: 1
     shell:
-        "papermill notebooks/05_tables.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT}"
+        "papermill notebooks/05_tables.ipynb {log:q} --no-progress-bar {DATA} -p folds {COUNT}"
         " -p variants {ROWS} -p continuous {CONTINUOUS_ROWS}"
 
 
@@ -158,7 +159,7 @@ rule curves:
     output: f"{TABLES}/sweeps.csv"
     log: f"{ROOT}/notebooks/{PRESET}/06_ablations_sweeps.ipynb"
     retries: 1
-    shell: "papermill notebooks/06_ablations.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT} -p variants {ROWS}"
+    shell: "papermill notebooks/06_ablations.ipynb {log:q} --no-progress-bar {DATA} -p folds {COUNT} -p variants {ROWS}"
 
 
 rule ablations:
@@ -167,6 +168,6 @@ rule ablations:
     log: f"{ROOT}/notebooks/{PRESET}/06_ablations.ipynb"
     retries: 1
     shell:
-        "papermill notebooks/06_ablations.ipynb {log} --no-progress-bar {DATA} -p folds {COUNT}"
+        "papermill notebooks/06_ablations.ipynb {log:q} --no-progress-bar {DATA} -p folds {COUNT}"
         " -p variants {ROWS}"
 

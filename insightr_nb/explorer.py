@@ -77,7 +77,7 @@ class Explorer(w.VBox):
         self.chooser.value = now if first is None and now in paths else None
         self._listing = False
         if first is not None:
-            run = first if isinstance(first, Run) else Run(Path(first))
+            run = first if isinstance(first, Run) else Run(files.given_path(first))
             if str(run.path.resolve()) not in paths:
                 self._refuse(run, problems)
                 return

@@ -17,6 +17,7 @@ from insightr_nb.data import display, graham
 from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import photograph
 from insightr_nb.errors import InsightrError
+from insightr_nb.files import given_path
 
 _NO_DISC = (
     "No disc found: no circle fits what is bright in the image, so it may be no fundus photograph, or one that was "
@@ -103,7 +104,7 @@ class ExplainTab(w.VBox):
 
     def explain_own(self, path: str | Path, name: str = "") -> None:
         """Prepare the file as the data set was, and explain it; a message says what is wrong with it."""
-        path = Path(str(path).strip().strip("'\"")).expanduser()
+        path = given_path(str(path).strip().strip("'\""))
         try:
             raw = read_image(path)
             own = explain(self.run, path)

@@ -25,8 +25,13 @@ _PROJECT = Path(__file__).resolve().parents[1]
 def outputs_root() -> Path:
     """Where everything is written: $INSIGHTR_OUTPUTS, or `outputs/` of the project, or of the working folder."""
     if given := os.environ.get("INSIGHTR_OUTPUTS"):
-        return Path(given)
+        return given_path(given)
     return (_PROJECT if (_PROJECT / "notebooks").is_dir() else Path.cwd()) / "outputs"
+
+
+def given_path(text: str | Path) -> Path:
+    """A path as a user gives it: `~` is the home folder, also where no shell has seen it."""
+    return Path(text).expanduser()
 
 
 def shown(path: Path) -> str:

@@ -327,7 +327,7 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     rows = np.flatnonzero(store.table["image_id"].isin(chosen))
     content = {f"{run.path.resolve().relative_to(run.root).as_posix()}/{name}": run / name
                for name in ("manifest.json", *run.manifest["files"])}  # fmt: skip
-    archive = Path(archive)
+    archive = files.given_path(archive)
     with files.atomic(archive) as temporary, store.part(rows) as part:
         write_pictures(store, rows, part / "display")
         content |= {f"data/{store.path.name}/{file.relative_to(part).as_posix()}": file
@@ -347,8 +347,8 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
     Nothing is unpacked but the files that it lists, each compared with its size and SHA-256. Found again when it is
     there already. Raises RunError for another file, a damaged one, names that leave the folder, and a folder in use.
     """
-    archive = Path(archive)
-    folder = Path(folder) if folder else outputs_root() / "imported" / archive.stem
+    archive = files.given_path(archive)
+    folder = files.given_path(folder) if folder else outputs_root() / "imported" / archive.stem
     try:
         with zipfile.ZipFile(archive) as bundle:
             about = files.parse_json(bundle.read(_CONTENTS), archive)

@@ -78,6 +78,8 @@ def test_what_is_unknown_is_named(tmp_path, given, message):
 
 def test_after_a_kill_the_same_command_finishes_what_is_missing(tmp_path):
     """Killed, with all its children, in the training of the backbone; then it finishes; then there is nothing to do."""
+    tmp_path = tmp_path / "a space, and an editor's"  # in a path that a shell must not take apart
+    tmp_path.mkdir()
     process = snakemake(tmp_path, *SMALL, start_new_session=True)
     run = tmp_path / "runs/synthetic/smoke/categorical"
     until = time.monotonic() + 120

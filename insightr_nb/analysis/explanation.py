@@ -17,6 +17,7 @@ from insightr_nb.data.loading import network_input
 from insightr_nb.data.photograph import prepared, prepared_file
 from insightr_nb.data.store import Store, open_store, store_path
 from insightr_nb.errors import DataError, RunError
+from insightr_nb.files import given_path
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -93,7 +94,7 @@ class LoadedRun:
 
 def load(run: Run | str | Path) -> LoadedRun:
     """Opens a finished run with prototypes. Raises RunError that says what is missing and how to make it."""
-    run = run if isinstance(run, Run) else Run(Path(run))
+    run = run if isinstance(run, Run) else Run(given_path(run))
     run.require_finished()
     model = run / "model.safetensors"
     return _load(run, model.stat().st_mtime_ns if model.exists() else 0)
@@ -181,7 +182,8 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
     if (run.store.table["image_id"] == str(image)).any():
         row = run.store.row(str(image))
         return run.store.image(row), run.display_image(str(image)), float(run.store.table["label"][row])
-    if not Path(image).is_file():
+    image = given_path(image)
+    if not image.is_file():
         example = run.store.table["image_id"].iloc[0]
         raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
                         "nor an image file")  # fmt: skip

@@ -13,7 +13,7 @@ import pandas as pd
 from insightr_nb.data import duplicates, published, splits, synthetic, tables
 from insightr_nb.data.published import PublishedSplit
 from insightr_nb.errors import DataError
-from insightr_nb.files import atomic
+from insightr_nb.files import atomic, given_path
 from insightr_nb.settings import DataSettings, LabelScale
 
 COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
@@ -97,7 +97,7 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
     if not settings.folder:
         what = "the folder with its images and label table" if settings.dataset == "csv" else data_set.obtain
         raise DataError(f"data_folder: needed to prepare {settings.store_name!r}; {what}")
-    folder = Path(settings.folder).expanduser()
+    folder = given_path(settings.folder)
     try:
         if not folder.is_dir():
             raise DataError(f"data_folder = {settings.folder!r}: no such folder (looked for {folder.resolve()})")

@@ -11,6 +11,7 @@ from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import fundus, render_size
 from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError
+from insightr_nb.files import given_path
 
 
 def has_masks(store: Store, folder: str | Path | None) -> bool:
@@ -20,7 +21,7 @@ def has_masks(store: Store, folder: str | Path | None) -> bool:
 def masked(store: Store, image_ids: Iterable[str], folder: str | Path | None = None) -> list[str]:
     """Those of the images that have masks. Raises DataError when none has."""
     image_ids = list(dict.fromkeys(image_ids))
-    found = image_ids if folder is None else [i for i in image_ids if _paths(store, Path(folder), i)]
+    found = image_ids if folder is None else [i for i in image_ids if _paths(store, given_path(folder), i)]
     if not found:
         raise DataError(f"{folder}: no mask <image_id>_<lesion>.png of any of {len(image_ids)} images, whose ids look "
                         f"like {image_ids[0]!r}")  # fmt: skip
@@ -41,7 +42,7 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
         drawn = synthetic.photograph(int(index), int(seed), render_size(settings.size))
         image, masks = drawn.image, drawn.masks
     else:
-        image, masks = None, _read(store, Path(folder), image_id)
+        image, masks = None, _read(store, given_path(folder), image_id)
     if settings.preparation == "resize":
         return {name: graham.resize(mask.astype(np.float32), settings.size, 0) >= 0.5 for name, mask in masks.items()}
     if image is None:

@@ -66,7 +66,7 @@ def prepare(
 def _check_folder(settings: DataSettings, store: Store) -> None:
     """That the data folder still is what the store was made from, as far as both are there."""
     made = store.settings
-    if not Path(settings.folder).expanduser().is_dir():
+    if not files.given_path(settings.folder).is_dir():
         print(f"data_folder = {settings.folder!r} is not there; {files.shown(store.path)} is used as it was prepared")
         return
     if store.partial or (made.split_file and not settings.split_file):

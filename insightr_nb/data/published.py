@@ -38,7 +38,7 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
 
     Raises DataError that names the file, fold, part and position of what cannot be used.
     """
-    path = Path(settings.split_file).expanduser()
+    path = files.given_path(settings.split_file)
     content = _json(path)
     names = sorted((k for k in content if k.startswith("Fold ")), key=lambda k: int(k[5:]) if k[5:].isdigit() else -1)
     if names != [f"Fold {i}" for i in range(len(names))] or not names:
@@ -56,7 +56,7 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
         folds.append(fold)
     trained = dict(label_of)
     if settings.test_split_file:
-        test_path = Path(settings.test_split_file).expanduser()
+        test_path = files.given_path(settings.test_split_file)
         tested, _ = _part({"test": _json(test_path)}, "test", f"test_split_file {test_path}", scale, label_of)
     else:
         if "split" not in rows:

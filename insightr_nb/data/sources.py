@@ -45,7 +45,7 @@ def write(path: Path, rows: pd.DataFrame, folder: str, read: Iterable[tuple[int,
         [
             {
                 "image_id": rows["image_id"].iloc[row],
-                "file": os.path.relpath(rows["source"].iloc[row], Path(folder).expanduser()),
+                "file": os.path.relpath(rows["source"].iloc[row], files.given_path(folder).resolve()),
                 "size": about.size,
                 "modified": about.modified,
                 "digest": about.digest,
@@ -66,7 +66,7 @@ def check(store: Store, rows: pd.DataFrame, same_table: bool, folder: str) -> No
         path.exists()) else None  # fmt: skip
     changes = _of_table(store, rows, known) if not same_table else []
     if known is not None:
-        seen = (store.path, path.stat().st_mtime_ns, Path(folder).resolve(), store.fingerprint)
+        seen = (store.path, path.stat().st_mtime_ns, files.given_path(folder).resolve(), store.fingerprint)
         if seen not in _SEEN:
             changes += _of_files(rows, known)
             if not changes:

@@ -136,7 +136,7 @@ def split_files(settings: DataSettings) -> dict[str, str]:
     for name in ("split_file", "test_split_file"):
         if given := getattr(settings, name):
             try:
-                found[name] = files.fingerprint(Path(given).expanduser().read_bytes())
+                found[name] = files.fingerprint(files.given_path(given).read_bytes())
             except OSError as error:
                 raise DataError(f"{name} = {given!r}: cannot be read ({error.strerror})") from None
     return found

@@ -13,6 +13,7 @@ from torchvision import models
 from torchvision.models import get_model, get_model_weights
 
 from insightr_nb.errors import ModelError
+from insightr_nb.files import given_path
 
 _HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
 # Harmless names that a Lightning checkpoint may refer to beside its tensors; they are replaced by an inert stand-in.
@@ -60,7 +61,7 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
     backbone = nn.Sequential(layers)
     _feature_shape(backbone, name)
     if weights not in ("random", "imagenet"):
-        load_weights(backbone, Path(weights))
+        load_weights(backbone, given_path(weights))
     return backbone
 
 

@@ -1,0 +1,29 @@
+"""What `make` would run, in folders whose names a shell must not take apart."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "an editor's"])
+def test_outputs_go_where_they_are_asked_for(tmp_path, name):
+    """The recipe of notebook 02 with a papermill that notes what it was given."""
+    folder = tmp_path / name
+    bin_folder = folder / ".venv/bin"
+    bin_folder.mkdir(parents=True)
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / file, folder)
+    (folder / ".venv/.ready").touch()
+    note = folder / "given.txt"
+    (bin_folder / "papermill").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > given.txt\n')
+    (bin_folder / "papermill").chmod(0o755)
+    for given, out in ((str(folder / "out"), folder / "out"), ("~/x", Path.home() / "x"), (None, Path("outputs"))):
+        environment = {k: v for k, v in os.environ.items() if k != "INSIGHTR_OUTPUTS"}
+        environment |= {"INSIGHTR_OUTPUTS": given} if given else {}
+        done = subprocess.run(["make", "demo-model"], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert str(out / "notebooks/02_model.ipynb") in note.read_text().splitlines()
