@@ -41,6 +41,17 @@ def run_directory(settings: RunSettings) -> Path:
     )
 
 
+def _option(name: str, value: Any) -> str:
+    """-p, or -r for a text that papermill would take for a number, a truth value or None."""
+    if name not in ("name", "tag"):
+        return "-p"
+    try:
+        float(value)
+    except ValueError:
+        return "-r" if value in ("True", "False", "None") else "-p"
+    return "-r"
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder, and its files by the names of design and README."""
@@ -140,7 +151,7 @@ class Run:
             manifest = self.manifest
             given |= {"seed": manifest["settings"]["seed"]} if manifest["settings"]["seed"] else {}
             given |= {"overrides": shlex.quote(json.dumps(manifest["overrides"]))} if manifest["overrides"] else {}
-        options = " ".join(f"-p {k} {v}" for k, v in given.items() if usual.get(k) != v)
+        options = " ".join(f"{_option(k, v)} {k} {v}" for k, v in given.items() if usual.get(k) != v)
         return f"papermill notebooks/03_train.ipynb out.ipynb {options}"
 
     def folds(self) -> "list[Run]":

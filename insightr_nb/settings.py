@@ -244,7 +244,7 @@ class RunSettings(Checked):
         if batch_size is not None:
             changes["training.batch_size"] = batch_size
         seed = coerce(seed, int, "seed")
-        tag = None if tag is None else str(tag)
+        tag = coerce(tag, str | None, "tag")
         if (seed != 0 or changes) and not tag:
             what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
             raise SettingsError(f"tag: needed because {what} departs from preset {preset!r}; e.g. -p tag my_trial")

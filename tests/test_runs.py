@@ -115,6 +115,12 @@ def test_the_command_for_a_data_set_of_the_catalogue_and_for_a_store_by_another_
     assert Run(tmp_path / "runs/clinic" / folder).command().endswith("-p dataset eyepacs -p name clinic -p fold 1")
 
 
+@pytest.mark.parametrize(("tag", "option"), [("1e5", "-r"), ("2024_01_15", "-r"), ("None", "-r"), ("trial-2", "-p")])
+def test_the_command_hands_over_a_tag_that_looks_like_a_number_as_text(tmp_path, tag, option):
+    run = Run(tmp_path / f"synthetic/demo/categorical/insightr/fold0-{tag}")
+    assert run.command().endswith(f"-p fold 0 {option} tag {tag}")
+
+
 def test_arrays_are_read_memory_mapped(tmp_path):
     files.write_array(tmp_path / "weights.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     array = Run(tmp_path).array("weights.npy")

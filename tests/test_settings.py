@@ -80,6 +80,9 @@ def test_papermill_hands_over_text_for_numbers():
         ({"overwrite": "yes"}, ["overwrite = 'yes'", "true or false"]),
         ({"tag": ""}, ["tag = ''"]),
         ({"tag": ".."}, ["tag = '..'"]),
+        ({"tag": 20240115}, ["tag = 20240115", "-r tag hands it over"]),  # what papermill makes of 2024_01_15
+        ({"tag": 1e5}, ["tag = 100000.0", "-r tag"]),
+        ({"dataset": "csv", "name": 2019}, ["name = 2019", "-r name"]),
         ({"name": "mine"}, ["name = 'mine'", "only for dataset = 'csv'"]),
         ({"data_folder": "some/where"}, ["data_folder = 'some/where'", "only for dataset = 'csv'"]),
         ({"overrides": {"data.name": "x"}, "tag": "a"}, ["'data.name'", "parameter name"]),
