@@ -1,6 +1,7 @@
 """The figures of the notebooks, as matplotlib figures; `save` puts them under figures/. Labels in the user's units."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,11 +16,13 @@ from insightr_nb import files
 from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, LoadedRun
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
+from insightr_nb.data.tables import image_id
 from insightr_nb.model.prototypes import similarity
 from insightr_nb.settings import LabelScale, ModelSettings
 
 LABEL_COLOURS = "RdYlBu_r"  # low labels blue, high labels red
 HEAT = "inferno"
+_IN_FILE_NAMES = " !#$&'()+,;=@[]{}~^"  # on every system, beside letters, digits and -._
 _STAGE_COLOURS = {"regression": "0.93", "warm-up": "#fdf1d8", "joint": "#e8f0fa", "last layer": "#e7f5e9"}
 
 
@@ -38,14 +41,14 @@ def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[st
         for c, image in enumerate(row):
             _picture(axes[r, c], image, columns[c] if r == 0 else "")
         axes[r, 0].set_ylabel(rows[r], fontsize=10)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     return figure
 
 
 def _picture(axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
     axes.imshow(image)
     axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=10, color=colour)
+    axes.set_title(title, fontsize=10, color=colour, parse_math=False)  # a $ in an id is no formula
     axes.spines[:].set_visible(False)
 
 
@@ -129,7 +132,7 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
     for axes in (right, left):
         lines |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     return figure
 
 
@@ -229,10 +232,11 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
             f"similarity {e.similarities[j]:.0f}",
             f"contribution {100 * e.shares[j]:.1f} %",
         ]
-        axes.text(0, 0.5, "\n".join(lines), va="center", fontsize=10, transform=axes.transAxes, linespacing=1.5)
+        axes.text(0, 0.5, "\n".join(lines), va="center", fontsize=10, transform=axes.transAxes, linespacing=1.5,
+                  parse_math=False)  # fmt: skip
     axes = figure.add_subplot(grid[count, :])
     _contributions(axes, e, top)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     return figure
 
 
@@ -241,7 +245,9 @@ def write_explanation(
 ) -> tuple[Path, Path]:
     """An explanation as `explanation_<name>.png` and `.json` in a folder; numbers in the labels' units and in pixels.
 
-    folds: what several runs say of the same image; mean and spread of their predictions are written as well.
+    name: an image_id, the path of an image, or any other. What cannot stand in the name of a file is written as in an
+    address: "left/020" becomes left%2F020. folds: what several runs say of the same image; mean and spread of their
+    predictions are written as well.
     """
     sources = e.prototype_sources.set_index("prototype")
     content = {
@@ -269,7 +275,9 @@ def write_explanation(
     if folds is not None:
         predictions = [other.prediction for other in folds.explanations]
         content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
-    picture = folder / f"explanation_{name}.png"
+    if name not in set(run.store.table["image_id"]):
+        name = image_id(Path(name).name)
+    picture = folder / f"explanation_{quote(name, safe=_IN_FILE_NAMES)}.png"
     files.write_json(picture.with_suffix(".json"), content)
     title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"
     return save(explanation(run, e, title=title), picture), picture.with_suffix(".json")

@@ -51,7 +51,9 @@ class Store:
     @property
     def duplicates(self) -> pd.DataFrame:
         """group, image_id, patient_id, label, happened"""
-        return pd.read_csv(self.path / "duplicates.csv", dtype={"image_id": str, "patient_id": str})
+        return pd.read_csv(
+            self.path / "duplicates.csv", dtype={"image_id": str, "patient_id": str}, keep_default_na=False
+        )
 
     @property
     def partial(self) -> bool:

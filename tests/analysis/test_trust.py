@@ -1,6 +1,7 @@
 """Measures of trust by hand-made cases, and on the smoke run."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -333,3 +334,24 @@ def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
     assert folds.spread == pytest.approx(0)
     with pytest.raises(RunError, match="no run was given"):
         explain_folds([], name)
+
+
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("ab$cd$", "ab$cd$")],
+)
+def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
+    row = 3
+    table = loaded.store.table.copy()
+    e = explain(loaded, table["image_id"][row])
+    table.loc[row, "image_id"] = given
+    renamed = replace(loaded, store=replace(loaded.store, table=table))
+    picture, text = figures.write_explanation(renamed, e, tmp_path, given, count=1)
+    assert (picture.name, text.name) == (f"explanation_{file}.png", f"explanation_{file}.json")
+    assert json.loads(text.read_text())["image"] == given
+
+
+def test_a_photograph_of_ones_own_is_called_by_its_file(loaded, tmp_path):
+    e = explain(loaded, loaded.store.table["image_id"][3])
+    picture, _ = figures.write_explanation(loaded, e, tmp_path, str(tmp_path / "eyes" / "IMG.001.jpg"), count=1)
+    assert picture.name == "explanation_IMG.001.png"
