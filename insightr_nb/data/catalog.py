@@ -165,8 +165,9 @@ def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | 
     if grades and (labels != labels.round()).any():
         line = labels.index[labels != labels.round()][0]
         raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is no grade; a whole number is expected")
-    sources, unlisted = tables.sources(frame[image], folder, path)
-    ids = frame[image].map(tables.image_id)
+    names = frame[image].map(lambda name: tables.plain(name, folder))
+    sources, unlisted = tables.sources(names, folder, path)
+    ids = names.map(tables.image_id)
     again = ids.duplicated()
     if again.any():
         line = ids.index[again][0]
@@ -181,10 +182,10 @@ def _table_path(folder: Path, given: str | None) -> Path:
     if given:
         path = folder / given
         if not path.is_file():
-            found = sorted(p.name for p in folder.glob("*.csv"))
-            raise DataError(f"table = {given!r}: no such file in {folder}; tables there: {found or 'none'}")
+            found = [p.name for p in tables.candidates(folder)]
+            raise DataError(f"table = {given!r}: no such file in {folder}; tables there: {', '.join(found) or 'none'}")
         return path
-    found = sorted(folder.glob("*.csv"))
+    found = tables.candidates(folder)
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         others = [name for name, other in CATALOG.items() if _signs(folder, other)]

@@ -1,8 +1,10 @@
 """Label tables (CSV) and the files that their rows mean; errors name the file, the line and the value."""
 
 import os
+import posixpath
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -13,9 +15,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table as text, names of columns stripped, without empty columns and rows; index: line numbers of the file."""
+    """The table as text, names of columns stripped, without empty columns and rows; index: line numbers of the file.
+
+    Cells may be separated by commas, semicolons or tabs; Excel's first line `sep=;` is understood.
+    """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+        separator, skipped = _separator(path)
+        text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+        frame = pd.read_csv(path, sep=separator, skiprows=skipped, encoding="utf-8", **text)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}") from None
     except OSError as error:
@@ -29,11 +36,26 @@ def read(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: two columns are called {repeated[0]!r}; give each a name of its own")
     unnamed = [c.startswith("Unnamed: ") or not c for c in frame.columns]
     frame = frame.loc[:, ~(np.array(unnamed) & (frame == "").all().to_numpy())]
-    frame.index = np.arange(len(frame)) + 2
+    frame.index = np.arange(len(frame)) + 2 + skipped
     frame = frame[(frame != "").any(axis=1)]
     if frame.empty:
         raise DataError(f"{path}: the table has no rows")
     return frame
+
+
+def _separator(path: Path) -> tuple[str, int]:
+    """What separates the cells of a table, and how many lines come before the columns' names."""
+    with open(path, encoding="utf-8-sig") as file:
+        first, second = (file.readline().rstrip("\r\n") for _ in range(2))
+    if first.lower().startswith("sep=") and len(first) == 5:
+        return first[4], 1
+    there = [mark for mark in ",;\t" if mark in first] or [","]
+    return next((mark for mark in there if first.count(mark) == second.count(mark)), there[0]), 0
+
+
+def candidates(folder: Path) -> list[Path]:
+    """The label tables in a folder, without the hidden files that macOS and Office leave beside them."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith((".", "~$")))
 
 
 def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], parameter: str, path: Path) -> str:
@@ -88,27 +110,35 @@ def is_image(name: str) -> bool:
 def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list[str]]:
     """The file of every row, below the folder, and the image files that no row means.
 
-    names: with or without suffix or subfolder; index: line numbers of `path`. A name never leaves the folder.
+    names: with or without suffix or subfolder; index: line numbers of `path`. A name never leaves the folder. Accents
+    may be composed or not, and where no file is called exactly so, letters may differ in case.
     Raises DataError for a name that is no file below the folder, that means several, or that is repeated.
     """
-    files = _image_files(folder)
-    wanted, known = set(names), {}
+    files, others = _files(folder)
+    known: dict[str, tuple[int, ...]] = {}
+    loose: dict[str, tuple[int, ...]] = {}
+    wanted = {_composed(name) for name in names}
+    wanted_loose = {name.lower() for name in wanted}
     for number, file in enumerate(files):
-        inside = PurePosixPath(file)
-        for key in {file, str(inside.with_suffix("")), inside.name, inside.stem} & wanted:
+        inside = PurePosixPath(_composed(file))
+        keys = {str(inside), str(inside.with_suffix("")), inside.name, inside.stem}
+        for key in keys & wanted:
             known[key] = (*known.get(key, ()), number)
+        for key in {key.lower() for key in keys} & wanted_loose:
+            loose[key] = (*loose.get(key, ()), number)
     listed: dict[int, int] = {}  # number of the file -> line
     missing: list[str] = []
     for line, name in names.items():
         refuse_path(name, f"{path}, line {line}: image", folder)
-        matches = known.get(name, ())
+        same = _composed(name)
+        matches = known.get(same) or loose.get(same.lower(), ())
         if len(matches) > 1:  # a path from the folder on is never ambiguous
-            matches = [n for n in matches if files[n] == name] or matches
+            matches = [n for n in matches if _composed(files[n]) == same] or matches
         if len(matches) > 1:
             could = ", ".join(str(folder / files[n]) for n in matches[:3])
             raise DataError(f"{path}, line {line}: image {name!r} could be any of {could}")
         if not matches:
-            missing.append(f"{name!r} (line {line})")
+            missing.append(f"{name!r} (line {line}{_near(name, files, others)})")
         elif matches[0] in listed:
             raise DataError(f"{path}, line {line}: image {name!r} is listed twice, first in line {listed[matches[0]]}; "
                             f"both mean {folder / files[matches[0]]}. One row an image")  # fmt: skip
@@ -121,15 +151,48 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
     return [os.path.join(folder, files[n]) for n in listed], unlisted
 
 
-def _image_files(folder: Path) -> list[str]:
-    """Paths of the image files below a folder, from it on. Raises DataError that names a folder that is closed."""
+def _composed(name: str) -> str:
+    """macOS writes accents apart from their letters, other systems do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _near(name: str, files: list[str], others: list[str]) -> str:
+    """What is there in place of a file that is not: the same name with another suffix, or a format that is not read."""
+    stem = PurePosixPath(_composed(name)).with_suffix("").name.lower()
+    for file in files:
+        if PurePosixPath(_composed(file)).stem.lower() == stem:
+            return f"; {file} is there"
+    for file in others:
+        if PurePosixPath(_composed(file)).stem.lower() == stem:
+            return f"; {file} is there, but {PurePosixPath(file).suffix} is not read, only {', '.join(IMAGE_SUFFIXES)}"
+    return ""
+
+
+def plain(name: str, folder: Path) -> str:
+    """A name as the path from the folder on: without `./` and `//`, with `/` for a backslash, and not absolute.
+
+    One that leads out of the folder stays as it is, to be refused.
+    """
+    given = name.replace("\\", "/")
+    if given.startswith("/") or PureWindowsPath(given).drive:
+        given = os.path.relpath(given, folder).replace("\\", "/") if Path(given).is_relative_to(folder) else name
+    changed = posixpath.normpath(given) if given else given
+    return name if changed.startswith("..") or changed == "." else changed
+
+
+def _files(folder: Path) -> tuple[list[str], list[str]]:
+    """Paths of the image files below a folder, from it on with `/`, and of all other files.
+
+    Raises DataError that names a folder that is closed.
+    """
 
     def closed(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); give it permission to be listed")
 
     below = os.walk(folder, followlinks=True, onerror=closed)
-    return sorted(os.path.relpath(os.path.join(root, name), folder) for root, _, names in below for name in names
-                  if is_image(name))  # fmt: skip
+    paths = sorted(Path(os.path.relpath(os.path.join(root, name), folder)).as_posix()
+                   for root, _, names in below for name in names if not name.startswith("._"))  # fmt: skip
+    return [p for p in paths if is_image(p)], [p for p in paths if not is_image(p)]
 
 
 def refuse_path(name: str, what: str, folder: Path | str) -> None:

@@ -1,5 +1,9 @@
 """The catalogue: which images, labels, patients and parts a data set has, and what is wrong with a table."""
 
+import re
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,6 +166,85 @@ def test_synthetic_parts_hold_whole_patients(train, test, expect):
     assert found.rows["source"].tolist()[:2] == ["synthetic:3/0", "synthetic:3/1"]
     assert list(found.rows.columns) == ["image_id", "patient_id", "label", "split", "source"]
     assert (found.scale, found.grades) == (LabelScale(0, 4), True)
+
+
+# -- tables and names as they come ------------------------------------------------------------------------------------
+
+
+PLAIN = listing(TEN, [0, 1] * 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        (PLAIN, "label"),
+        ("sep=,\n" + PLAIN, "label"),
+        (PLAIN.replace(",", ";"), "label"),
+        ("sep=;\n" + PLAIN.replace(",", ";"), "label"),
+        ("\ufeffsep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"), "label"),
+        (PLAIN.replace(",", "\t"), "label"),
+        (PLAIN.replace(",", ";").replace("label", "grade, of the first reader"), "grade, of the first reader"),
+        (PLAIN.replace("label", "grade (0;1;2)"), "grade (0;1;2)"),
+    ],
+)
+def test_what_separates_the_cells_is_found(csv_settings, text, column):
+    found = catalog.find(csv_settings(text, TEN, label_column=column))
+    assert found.rows["label"].tolist() == [0, 1] * 5
+
+
+def test_lines_are_counted_from_the_first_also_after_sep(csv_settings):
+    with pytest.raises(DataError, match="labels.csv, line 5: label 'mild'"):
+        catalog.find(csv_settings("sep=;\n" + PLAIN.replace(",", ";").replace("002.jpg;0", "002.jpg;mild"), TEN))
+
+
+@pytest.mark.parametrize("name", ["LABELS.CSV", "Labels.Csv"])
+def test_a_table_is_found_beside_what_systems_leave(csv_settings, name):
+    settings = csv_settings(listing(TEN, [0, 1] * 5), [*TEN, "._labels.csv", "~$labels.csv", "._000.jpg"])
+    folder = Path(settings.folder)
+    (folder / "labels.csv").rename(folder / name)
+    found = catalog.find(settings)
+    assert len(found.rows) == 10
+    assert not any("have no row" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("given", ["./{}", ".//{}", "x/../{}", "{folder}/{}", "{folder}//{}"])
+def test_forms_of_a_path_below_the_folder(csv_settings, tmp_path, given):
+    names = [f"left/{i:03d}.jpg" for i in range(10)]
+    written = [given.replace("{folder}", str(tmp_path / "raw")).replace("{}", name) for name in names]
+    found = catalog.find(csv_settings(listing(written, [0, 1] * 5), names))
+    assert found.rows["image_id"].tolist() == [f"left/{i:03d}" for i in range(10)]
+
+
+def test_backslashes_of_a_table_made_on_windows(csv_settings):
+    names = [f"left/{i:03d}.jpg" for i in range(10)]
+    found = catalog.find(csv_settings(listing([n.replace("/", "\\") for n in names], [0, 1] * 5), names))
+    assert found.rows["image_id"].tolist() == [f"left/{i:03d}" for i in range(10)]
+
+
+def test_accents_and_the_case_of_letters(csv_settings):
+    files = [f"Müller_{i}.JPG" for i in range(10)]
+    names = [unicodedata.normalize("NFD", f"müller_{i}.jpg") for i in range(10)]
+    found = catalog.find(csv_settings(listing(names, [0, 1] * 5), files))
+    assert [Path(source).name for source in found.rows["source"]] == files
+
+
+def test_a_name_as_it_is_goes_before_one_in_another_case(csv_settings):
+    files = [*TEN, *(name.upper() for name in TEN)]
+    found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), files))
+    assert [Path(source).name for source in found.rows["source"]] == TEN
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("000.png", "'000.png' (line 2; 000.jpg is there)"),
+        ("eye.jpg", "eye.ppm is there, but .ppm is not read, only .jpg"),
+        ("none.jpg", "'none.jpg' (line 2)"),
+    ],
+)
+def test_a_near_miss_is_named(csv_settings, listed, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        catalog.find(csv_settings(listing([listed, *TEN[1:]], [0, 1] * 5), [*TEN, "eye.ppm"]))
 
 
 # -- tables that cannot be used ---------------------------------------------------------------------------------------
