@@ -147,8 +147,16 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
     if missing:
         raise DataError(f"{path}: {len(missing)} images have no file below {folder}: {', '.join(missing[:5])}"
                         + (" ..." if len(missing) > 5 else ""))  # fmt: skip
-    unlisted = [file.encode("utf-8", "backslashreplace").decode() for n, file in enumerate(files) if n not in listed]
-    return [os.path.join(folder, files[n]) for n in listed], unlisted
+    found = [os.path.join(folder, files[n]) for n in listed]
+    odd = [source for source in found if _printable(source) != source]
+    if odd:
+        raise DataError(f"{_printable(odd[0])}: the name of a file or folder is not UTF-8 ({len(odd)} such images), so "
+                        "no table can name it; rename it, for example with convmv")  # fmt: skip
+    return found, [_printable(file) for n, file in enumerate(files) if n not in listed]
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _composed(name: str) -> str:

@@ -286,6 +286,16 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, closed):
         find(tmp_path, "aptos2019")
 
 
+def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, tmp_path):
+    names = [f"{i:03d}.jpg" for i in range(10)]
+    settings = csv_settings("image,label\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(names)), names)
+    odd = os.fsencode(tmp_path / "raw") + b"/caf\xe9"
+    os.mkdir(odd)
+    os.rename(tmp_path / "raw/004.jpg", odd + b"/004.jpg")
+    with pytest.raises(DataError, match=r"caf\\udce9/004.jpg: the name of a file or folder is not UTF-8 \(1 such"):
+        catalog.find(settings)
+
+
 def test_files_without_a_row_are_mentioned(tmp_path):
     aptos2019(tmp_path)
     write(tmp_path, {"train_images/extra.png": "e", "train_images/more.png": "m"})
