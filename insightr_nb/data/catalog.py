@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from insightr_nb.settings import DataSettings, LabelScale
 COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
 _GRADES = LabelScale(0, 4)
 _EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
+_EYE_AT_END = re.compile(r"^(.+)[-_ .](?:left|right|l|r|od|os)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ def find(settings: DataSettings) -> ImageTable:
         rows, report = split.rows, duplicates.resolve(rows, copies)[1].assign(happened="kept, as the split file has it")
         notes += split.notes
     else:
-        rows, report = duplicates.resolve(rows, copies)
+        patients = rows["patient_id"].nunique()
+        once, (rows, report) = rows, duplicates.resolve(rows, copies)
+        if patients >= splits.TEST_PARTS > rows["patient_id"].nunique():
+            _refuse_placeholder(once, copies)
         if "split" not in rows:
             rows["split"] = splits.split_off_test(rows, grades, settings.seed)
         splits.assert_no_shared_patient(rows)
@@ -87,6 +91,41 @@ def find(settings: DataSettings) -> ImageTable:
         rows = splits.cap(rows, settings, grades)
     rows = rows[COLUMNS].reset_index(drop=True)
     return ImageTable(rows, scale, grades, report, before, tuple(notes), split)
+
+
+def about_patients(store_notes: list[str], image_ids: pd.Series, parts: Sequence[np.ndarray]) -> str:
+    """A sentence on whether a patient is on two sides of a split that was made by patients, where they are known.
+
+    parts: the rows of each side.
+    """
+    if not any(_NO_PATIENTS in note for note in store_notes):
+        return "No patient is on two sides of any split."
+    unknown = "Patients are not known: whether one is on two sides of a split cannot be said."
+    by_name = patients_by_name(image_ids)
+    if by_name is None:
+        return unknown
+    sides = pd.concat([pd.Series(number, index=np.unique(rows)) for number, rows in enumerate(parts)])
+    shared = int((sides.groupby(by_name[sides.index]).nunique() > 1).sum())
+    return f"{unknown} By the names of the images there are {by_name.nunique()}, and {shared} of them are on two sides."
+
+
+def _refuse_placeholder(rows: pd.DataFrame, copies: np.ndarray) -> None:
+    """Raises DataError for a photograph that makes most patients one."""
+    most = np.bincount(copies[copies >= 0]).argmax()
+    same = rows[copies == most]
+    raise DataError(
+        f"{same['source'].iloc[0]} is there {len(same)} times, byte for byte ({', '.join(same['image_id'][:3])}, ...). "
+        f"Whoever shares a photograph is one patient, so {rows['patient_id'].nunique()} patients become too few to be "
+        "split. If it stands for photographs that are missing, leave its rows out of the table"
+    )
+
+
+def patients_by_name(image_ids: pd.Series) -> pd.Series | None:
+    """The patients that names such as 12_left and 12_right suggest, a patient an image; None where none does."""
+    patients = image_ids.str.extract(_EYE_AT_END)[0]
+    if not patients.duplicated(keep=False)[patients.notna()].any():
+        return None
+    return patients.fillna(image_ids)
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -144,6 +183,7 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
                           "image_column", path)  # fmt: skip
     label = tables.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path)
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
+    notes += _placeholder_label(rows["label"], path)
     if settings.patient_column:
         patient = tables.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():
@@ -152,6 +192,10 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
         rows["patient_id"] = frame[patient]
     else:
         notes = [*notes, _NO_PATIENTS + "; give patient_column if the table knows them"]
+        if (by_name := patients_by_name(rows["image_id"])) is not None:
+            pair = rows["image_id"][by_name == by_name[by_name.duplicated(keep=False)].iloc[0]]
+            notes.append(f"names such as {' and '.join(pair[:2])} suggest {by_name.nunique()} patients of {len(rows)} "
+                         "images: put them into a column of the table and give patient_column")  # fmt: skip
     if settings.split_column:
         split = frame[tables.column(frame, settings.split_column, (), "split_column", path)]
         rows["split"] = tables.splits(split, path)
@@ -192,6 +236,16 @@ def _table_path(folder: Path, given: str | None) -> Path:
         hint = f". The folder looks like {others[0]}: -p dataset {others[0]}" if others else ""
         raise DataError(f"{folder}: one label table (*.csv) is expected, found {names}; give the parameter table{hint}")
     return found[0]
+
+
+def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
+    """A note where a single label beside grades 0 to 4, such as -1 or 5, may stand for "cannot be graded"."""
+    beyond = labels[(labels < 0) | (labels > 4)]
+    grades = labels[labels.between(0, 4)]
+    if beyond.nunique() != 1 or grades.max() < 3 or (grades != grades.round()).any():
+        return []
+    return [f"{path.name}: {len(beyond)} images have label {beyond.iloc[0]:g}, all others grades of 0 to 4. It is used "
+            'like these; if it means "cannot be graded", leave its rows out of the table']  # fmt: skip
 
 
 def _scale(labels: pd.Series, settings: DataSettings) -> LabelScale:

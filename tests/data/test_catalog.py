@@ -359,3 +359,48 @@ def test_real_table(idrid):
     assert (found.scale, found.grades) == (LabelScale(0, 4), True)
     tested = found.rows["split"] == "test"
     assert tested.groupby(found.rows["label"]).mean().tolist() == pytest.approx([0.2] * 5, abs=0.02)
+
+
+# -- what a user should know ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("placeholder", "noted"), [(5, True), (-1, True), (255, True), (4, False)])
+def test_a_label_that_may_mean_ungradable_is_said(csv_settings, placeholder, noted):
+    names, _ = graded(30)
+    labels = [*(i % 5 for i in range(29)), placeholder]
+    notes = " ".join(catalog.find(csv_settings(listing(names, labels), names)).notes)
+    assert (f"1 images have label {placeholder}, all others grades of 0 to 4" in notes) == noted
+
+
+def test_labels_of_another_scale_are_not_taken_for_grades(csv_settings):
+    notes = catalog.find(csv_settings(listing(TEN, [0, 0, 0, 0, 0, 9, 9, 9, 9, 9]), TEN)).notes
+    assert not any("cannot be graded" in note for note in notes)
+
+
+@pytest.mark.parametrize("eyes", [("left", "right"), ("L", "R"), ("OD", "OS")])
+def test_patients_that_the_names_suggest_are_offered(csv_settings, eyes):
+    names = [f"{i}_{eye}.jpg" for i in range(20) for eye in eyes]
+    found = catalog.find(csv_settings(listing(names, [i % 5 for i in range(40)]), names))
+    assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients of 40 images" in n for n in found.notes)
+    rows = np.arange(40)
+    said = catalog.about_patients(list(found.notes), found.rows["image_id"], (rows[:21], rows[21:31], rows[31:]))
+    assert "Patients are not known" in said
+    assert "there are 20, and 2 of them are on two sides" in said
+
+
+def test_where_patients_are_known_or_the_names_suggest_none(csv_settings):
+    found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
+    assert not any("suggest" in note for note in found.notes)
+    ids = found.rows["image_id"]
+    assert catalog.about_patients(list(found.notes), ids, (np.arange(10),)).endswith("cannot be said.")
+    assert catalog.about_patients([], ids, (np.arange(10),)) == "No patient is on two sides of any split."
+
+
+def test_a_placeholder_photograph_is_named(csv_settings):
+    names = [f"{i}_{eye}.jpg" for i in range(20) for eye in ("left", "right")]
+    table = "image,label,who\n" + "".join(f"{n},{i % 2},{n.split('_')[0]}\n" for i, n in enumerate(names))
+    files = {n: f"{n}".encode() if "left" in n else b"no photograph" for n in names}
+    with pytest.raises(
+        DataError, match=r"0_right.jpg is there 20 times.*20 patients become too few.*leave its rows out"
+    ):
+        catalog.find(csv_settings(table, files, patient_column="who"))
