@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "photo": _SHORT
     | {
         "data.size": 256,
-        "losses.cluster": 0.3,
+        # the cluster loss with the paper's weight and range, of three pairs on validation: docs/results/photo.json
         "model.backbone_until": "layer3",  # 16 x 16 of it at 256 px
         "training.pretrain_epochs": 30,
         "training.pretrain_halve_every": 10,
