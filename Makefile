@@ -10,29 +10,28 @@ LAB :=
 SNAKEMAKE :=
 RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
-export OUT := $(or $(INSIGHTR_OUTPUTS:~/%=$(HOME)/%),outputs)/notebooks
+OUT := out=$${INSIGHTR_OUTPUTS:-outputs}; out=$${out/\#\~\//$$HOME/}/notebooks; mkdir -p "$$out";
 
 .PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-cluster tables sweeps results bench lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, INSightR-Net beside the baseline, pictures. SIDE_BY_SIDE=1: one by one.
 demo: $(STAMP)
-	@mkdir -p "$$OUT"
 	@$(MAKE) --no-print-directory demo-data
 	@$(BIN)/python -c "from insightr_nb.demo import announce; announce('$(PRESET)')"
 	@$(MAKE) --no-print-directory demo-backbone
 	@INSIGHTR_SIDE_BY_SIDE=$(SIDE_BY_SIDE) $(MAKE) --no-print-directory -j $(SIDE_BY_SIDE) demo-insightr demo-baseline demo-model
-	$(RUN) notebooks/04_projection.ipynb "$$OUT/04_projection.ipynb" -p preset $(PRESET) $(LOUD) | cat
+	$(OUT) $(RUN) notebooks/04_projection.ipynb "$$out/04_projection.ipynb" -p preset $(PRESET) $(LOUD) | cat
 	@$(BIN)/python -c "from insightr_nb.demo import report; report('$(PRESET)')"
 
 demo-data: $(STAMP)
-	$(RUN) notebooks/01_prepare_data.ipynb "$$OUT/01_prepare_data.ipynb" -p preset $(PRESET) $(LOUD) | cat
+	$(OUT) $(RUN) notebooks/01_prepare_data.ipynb "$$out/01_prepare_data.ipynb" -p preset $(PRESET) $(LOUD) | cat
 
 demo-model: $(STAMP)
-	$(RUN) notebooks/02_model.ipynb "$$OUT/02_model.ipynb" -p preset $(PRESET)
+	$(OUT) $(RUN) notebooks/02_model.ipynb "$$out/02_model.ipynb" -p preset $(PRESET)
 
 # sed, or cat: papermill would truncate a file that stdout is redirected to.
 demo-backbone demo-baseline demo-insightr: demo-%: $(STAMP)
-	$(RUN) notebooks/03_train.ipynb "$$OUT/03_train_$*.ipynb" -p preset $(PRESET) -p variant $* $(LOUD) | sed -u 's/^/$*: /'
+	$(OUT) $(RUN) notebooks/03_train.ipynb "$$out/03_train_$*.ipynb" -p preset $(PRESET) -p variant $* $(LOUD) | sed -u 's/^/$*: /'
 
 # One process a core, each with one thread.
 test: $(STAMP)

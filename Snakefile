@@ -28,7 +28,7 @@ for key in config:
         raise SettingsError(f"--config {key}: {suggest(key, KNOWN)}")
 
 DATASET = config.get("dataset", "synthetic")
-NAME = config.get("name")
+NAME = str(config["name"]) if config.get("name") else None
 FOLDER = config.get("data_folder")
 PRESET = config.get("preset", "demo")
 
@@ -66,7 +66,7 @@ ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
 RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
-DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -p name {shlex.quote(str(NAME))}" if NAME else "")
+DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -r name {shlex.quote(NAME)}" if NAME else "")
 FROM = f" -p data_folder {shlex.quote(str(FOLDER))}" if FOLDER else ""
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.

@@ -45,10 +45,10 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         return value
     if isinstance(value, Path):
         value = str(value)
-    if isinstance(value, bool | int | float):
+    if name in ("tag", "data.name") and isinstance(value, bool | int | float):
         raise SettingsError(
             f"{name} = {value!r}: must be a text. papermill's -p turns what looks like a number into one (1e5, 1.10, "
-            f"2024_01_15); -r {name.split('.')[-1]} hands it over as it is written"
+            f"2024_01_15); -r {name.removeprefix('data.')} hands it over as it is written"
         )
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{name} = {value!r}: must be a text" + (", or left out" if optional else ""))

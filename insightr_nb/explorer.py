@@ -5,6 +5,7 @@ from the stored files of the run; only an own image goes through the network. Th
 `explorer_tabs`.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -17,11 +18,13 @@ from insightr_nb import files
 from insightr_nb.analysis import exploration
 from insightr_nb.analysis.explanation import load
 from insightr_nb.analysis.exploration import Exploration
+from insightr_nb.data import display
 from insightr_nb.errors import InsightrError, RunError
 from insightr_nb.explorer_explain import ExplainTab
 from insightr_nb.explorer_tabs import BrowseTab, MapTab, WhatIfTab
 from insightr_nb.runs import Run
 
+_AHEAD = 1000  # pictures, of 50 kB each
 NOTE = "Research software, no medical device: nothing here may be used for a diagnosis."
 MAKE = "papermill notebooks/03_train.ipynb out.ipynb"
 PARAMETERS = ("run", "static")  # of notebook 07
@@ -130,10 +133,12 @@ class Explorer(w.VBox):
 
     def _draw_ahead(self, e: Exploration) -> None:
         """Draws what nobody has looked at yet at display size, while that run is open: a picture takes 0.1 s."""
-        for name in (*e.prototypes["image_id"].unique(), *e.predictions.loc[e.available, "image_id"]):
+        names = [*e.prototypes["image_id"].unique(), *e.predictions.loc[e.available, "image_id"]]
+        for name in names[:_AHEAD]:
             if self.exploration is not e:
                 return
-            e.loaded.display_image(name)
+            with contextlib.suppress(InsightrError):  # a damaged image is said when somebody looks at it
+                display.draw(e.loaded.store, e.loaded.store.row(name))
             time.sleep(0.02)  # leaves the interpreter to a slider that was moved
 
     def _show_tab(self) -> None:

@@ -31,7 +31,10 @@ def outputs_root() -> Path:
 
 def given_path(text: str | Path) -> Path:
     """A path as a user gives it: `~` is the home folder, also where no shell has seen it."""
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~name, and nobody is called so: a file that is
+        return Path(text)
 
 
 def shown(path: Path) -> str:

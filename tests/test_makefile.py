@@ -9,7 +9,7 @@ import pytest
 from places import ROOT
 
 
-@pytest.mark.parametrize("name", ["plain", "two words", "an editor's"])
+@pytest.mark.parametrize("name", ["plain", "two  words", "an editor's", "$HOME"])
 def test_outputs_go_where_they_are_asked_for(tmp_path, name):
     """The recipe of notebook 02 with a papermill that notes what it was given."""
     folder = tmp_path / name
@@ -21,9 +21,9 @@ def test_outputs_go_where_they_are_asked_for(tmp_path, name):
     note = folder / "given.txt"
     (bin_folder / "papermill").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > given.txt\n')
     (bin_folder / "papermill").chmod(0o755)
-    for given, out in ((str(folder / "out"), folder / "out"), ("~/x", Path.home() / "x"), (None, Path("outputs"))):
+    for given, out in ((str(folder / "out"), folder / "out"), ("~/x", tmp_path / "x"), (None, Path("outputs"))):
         environment = {k: v for k, v in os.environ.items() if k != "INSIGHTR_OUTPUTS"}
-        environment |= {"INSIGHTR_OUTPUTS": given} if given else {}
+        environment |= {"HOME": str(tmp_path)} | ({"INSIGHTR_OUTPUTS": given} if given else {})
         done = subprocess.run(["make", "demo-model"], cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert str(out / "notebooks/02_model.ipynb") in note.read_text().splitlines()

@@ -1,5 +1,6 @@
 """The figures of the notebooks, as matplotlib figures; `save` puts them under figures/. Labels in the user's units."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from insightr_nb.settings import LabelScale, ModelSettings
 
 LABEL_COLOURS = "RdYlBu_r"  # low labels blue, high labels red
 HEAT = "inferno"
-_IN_FILE_NAMES = " !#$&'()+,;=@[]{}~^"  # on every system, beside letters, digits and -._
+_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|%\x00-\x1f]')  # what cannot be in the name of a file on some system
 _STAGE_COLOURS = {"regression": "0.93", "warm-up": "#fdf1d8", "joint": "#e8f0fa", "last layer": "#e7f5e9"}
 
 
@@ -277,7 +278,7 @@ def write_explanation(
         content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
     if name not in set(run.store.table["image_id"]):
         name = image_id(Path(name).name)
-    picture = folder / f"explanation_{quote(name, safe=_IN_FILE_NAMES)}.png"
+    picture = folder / f"explanation_{_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=''), name)}.png"
     files.write_json(picture.with_suffix(".json"), content)
     title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"
     return save(explanation(run, e, title=title), picture), picture.with_suffix(".json")

@@ -39,6 +39,7 @@ class ImageTable:
     before: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     split_file: PublishedSplit | None = None
+    listed: pd.DataFrame | None = None  # the label table as it is, before copies and caps; None for synthetic images
 
 
 @dataclass(frozen=True)
@@ -70,27 +71,37 @@ def find(settings: DataSettings) -> ImageTable:
         rows, notes = data_set.read(folder, settings)
         scale = _scale(rows["label"], settings) if settings.dataset == "csv" else _GRADES
         grades = _are_grades(rows["label"], scale)
-    split = None
+    split, listed = None, None
     copies = np.full(len(rows), -1)
     if settings.dataset != "synthetic":
+        listed = rows.copy()
         copies = duplicates.identical_files(list(rows["source"]))
     if settings.split_file:  # the published split is used as it is; copies are only reported
         split = published.read(settings, rows, scale)
         rows, report = split.rows, duplicates.resolve(rows, copies)[1].assign(happened="kept, as the split file has it")
         notes += split.notes
     else:
-        patients = rows["patient_id"].nunique()
-        once, (rows, report) = rows, duplicates.resolve(rows, copies)
-        if patients >= splits.TEST_PARTS > rows["patient_id"].nunique():
-            _refuse_placeholder(once, copies)
+        rows, report = duplicates.resolve(rows, copies)
         if "split" not in rows:
+            _refuse_placeholder(listed, copies, rows["patient_id"].nunique())
             rows["split"] = splits.split_off_test(rows, grades, settings.seed)
         splits.assert_no_shared_patient(rows)
     before = {part: _counts(rows[rows["split"] == part]) for part in ("train", "test")}
     if split is None:
         rows = splits.cap(rows, settings, grades)
     rows = rows[COLUMNS].reset_index(drop=True)
-    return ImageTable(rows, scale, grades, report, before, tuple(notes), split)
+    return ImageTable(rows, scale, grades, report, before, tuple(notes), split, listed)
+
+
+def listed(settings: DataSettings) -> pd.DataFrame:
+    """The label table of a data folder as it is: image_id, patient_id, label, perhaps split, source."""
+    data_set = CATALOG[settings.dataset]
+    return data_set.read(_folder(settings, data_set), settings)[0]
+
+
+def label_table(settings: DataSettings) -> str | None:
+    """csv: the name of the label table in the data folder."""
+    return _table_path(_folder(settings, CATALOG["csv"]), settings.table).name if settings.dataset == "csv" else None
 
 
 def about_patients(store_notes: list[str], image_ids: pd.Series, parts: Sequence[np.ndarray]) -> str:
@@ -109,15 +120,19 @@ def about_patients(store_notes: list[str], image_ids: pd.Series, parts: Sequence
     return f"{unknown} By the names of the images there are {by_name.nunique()}, and {shared} of them are on two sides."
 
 
-def _refuse_placeholder(rows: pd.DataFrame, copies: np.ndarray) -> None:
-    """Raises DataError for a photograph that makes most patients one."""
-    most = np.bincount(copies[copies >= 0]).argmax()
-    same = rows[copies == most]
-    raise DataError(
-        f"{same['source'].iloc[0]} is there {len(same)} times, byte for byte ({', '.join(same['image_id'][:3])}, ...). "
-        f"Whoever shares a photograph is one patient, so {rows['patient_id'].nunique()} patients become too few to be "
-        "split. If it stands for photographs that are missing, leave its rows out of the table"
-    )
+def _refuse_placeholder(rows: pd.DataFrame | None, copies: np.ndarray, patients: int) -> None:
+    """Raises DataError for a photograph that half of the patients share, where that leaves too few to be split."""
+    if patients >= splits.TEST_PARTS or not (copies >= 0).any():
+        return
+    same = rows[copies == np.bincount(copies[copies >= 0]).argmax()]
+    before = rows["patient_id"].nunique()
+    if before >= splits.TEST_PARTS and same["patient_id"].nunique() >= before / 2:
+        raise DataError(
+            f"{same['source'].iloc[0]} is there {len(same)} times, byte for byte, for "
+            f"{', '.join(same['image_id'][:2])} and others. Whoever shares a photograph is one patient, so of {before} "
+            f"patients {patients} are left, too few to be split. If it stands for photographs that are missing, leave "
+            "its rows out of the table"
+        )
 
 
 def patients_by_name(image_ids: pd.Series) -> pd.Series | None:
@@ -183,7 +198,8 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
                           "image_column", path)  # fmt: skip
     label = tables.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path)
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
-    notes += _placeholder_label(rows["label"], path)
+    if settings.label_min is None and settings.label_max is None:
+        notes += _placeholder_label(rows["label"], path)
     if settings.patient_column:
         patient = tables.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():
@@ -210,7 +226,7 @@ def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | 
         line = labels.index[labels != labels.round()][0]
         raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is no grade; a whole number is expected")
     names = frame[image].map(lambda name: tables.plain(name, folder))
-    sources, unlisted = tables.sources(names, folder, path)
+    sources, unlisted, loosely = tables.sources(names, folder, path)
     ids = names.map(tables.image_id)
     again = ids.duplicated()
     if again.any():
@@ -219,7 +235,11 @@ def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | 
                         f"{ids.index[ids == ids[line]][0]} has. Names must differ before the suffix")  # fmt: skip
     rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "label": labels, "source": sources}, index=frame.index)
     some = ", ".join(unlisted[:3]) + (" ..." if len(unlisted) > 3 else "")
-    return rows, [f"{len(unlisted)} image files have no row in {path.name}, so they are not used: {some}"] * bool(some)
+    notes = [f"{len(unlisted)} image files have no row in {path.name}, so they are not used: {some}"] * bool(some)
+    if loosely:
+        notes.append(f"{len(loosely)} names in {path.name} differ from their files in the case of letters, such as "
+                     f"{loosely[0]}")  # fmt: skip
+    return rows, notes
 
 
 def _table_path(folder: Path, given: str | None) -> Path:
@@ -242,9 +262,9 @@ def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
     """A note where a single label beside grades 0 to 4, such as -1 or 5, may stand for "cannot be graded"."""
     beyond = labels[(labels < 0) | (labels > 4)]
     grades = labels[labels.between(0, 4)]
-    if beyond.nunique() != 1 or grades.max() < 3 or (grades != grades.round()).any():
+    if beyond.nunique() != 1 or grades.min() > 0 or grades.max() < 3 or (grades != grades.round()).any():
         return []
-    return [f"{path.name}: {len(beyond)} images have label {beyond.iloc[0]:g}, all others grades of 0 to 4. It is used "
+    return [f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) stands beside grades of 0 to 4. It is used "
             'like these; if it means "cannot be graded", leave its rows out of the table']  # fmt: skip
 
 

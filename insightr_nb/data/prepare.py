@@ -47,8 +47,9 @@ def prepare(
     workers: processes; by default one a core. max_rejected: the share of unusable images above which preparing is an
     error. A setting left None is taken from a store that is there, so a data set can be used again by its name.
 
-    Raises DataError if a store of the same name and size was made with other settings, too many images are unusable, or
-    the disk is full; what is prepared by then is kept, and the same call goes on after it.
+    Raises DataError if a store of the same name and size was made with other settings, its data folder, if given, has
+    changed since (see `sources`), too many images are unusable, or the disk is full; what is prepared by then is kept,
+    and the same call goes on after it.
     """
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
@@ -58,22 +59,25 @@ def prepare(
                 return open_store(path)
     store = open_store(path)
     check_same(settings, store)
-    if settings.folder and settings.dataset != "synthetic":
+    if settings.folder:
         _check_folder(settings, store)
     return store
 
 
 def _check_folder(settings: DataSettings, store: Store) -> None:
-    """That the data folder still is what the store was made from, as far as both are there."""
-    made = store.settings
+    """That the data folder still is what the store was made from, where both can tell."""
+    if settings.dataset in ("synthetic", "retinamnist") or not (store.path / "sources.csv").exists():
+        return
     if not files.given_path(settings.folder).is_dir():
         print(f"data_folder = {settings.folder!r} is not there; {files.shown(store.path)} is used as it was prepared")
         return
-    if store.partial or (made.split_file and not settings.split_file):
-        return  # only some of its rows are here, or the rows are those of a file that was not given again
-    given = {name: getattr(settings, name) for name in ("folder", "split_file", "test_split_file")}
-    table = catalog.find(dataclasses.replace(made, **given))
-    sources.check(store, table.rows, _recipe(made, table) == store.meta["recipe"], settings.folder)
+    made = dataclasses.replace(store.settings, folder=settings.folder, table=store.meta.get("label_table"))
+    try:
+        listed = catalog.listed(made)
+    except DataError as error:
+        raise DataError(f"{error}. So data_folder = {settings.folder!r} is not what {files.shown(store.path)} was made "
+                        "from any more; without data_folder the store is used as it is") from None  # fmt: skip
+    sources.check(store, listed, settings.folder)
 
 
 def _complete(settings: DataSettings) -> DataSettings:
@@ -220,10 +224,10 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
     out = _rejected(table.rows, rejected)
     out.to_csv(partial / "rejected.csv", index=False)
     table.duplicates.to_csv(partial / "duplicates.csv", index=False)
-    read = pd.concat([done, rejected]).sort_values("row").query("source != ''")
-    if len(read):
-        files_read = [SourceFile(int(r.size), int(r.modified), r.source) for r in read.itertuples()]
-        sources.write(partial, table.rows, settings.folder, zip(read["row"], files_read, strict=True))
+    read = pd.concat([done, rejected]).query("source != ''")
+    if table.listed is not None:
+        about = [SourceFile(int(r.size), int(r.modified), r.source) for r in read.itertuples()]
+        sources.write(partial, table.listed, zip(table.rows["image_id"].iloc[read["row"]], about, strict=True))
     if table.split_file:
         published.write(partial / "split.json", table.split_file)
     content = rows[["image_id", "patient_id", "label", "split", "digest"]].to_csv(index=False)
@@ -232,6 +236,7 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
         {
             "settings": dataclasses.asdict(settings),
             "recipe": recipe,
+            "label_table": catalog.label_table(settings),
             "images": len(rows),
             "rejected": len(out),
             "label_range": [table.scale.minimum, table.scale.maximum],

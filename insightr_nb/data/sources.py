@@ -1,7 +1,8 @@
-"""What a prepared store was made from, label table and files, and whether they still are that.
+"""What a prepared store was made from, label table and photographs, and whether a data folder still is that.
 
-`sources.csv` of a store has a line for every photograph that was read, the rejected ones too: image_id, file (below the
-data folder), size in bytes, time of change in nanoseconds, and digest of its bytes.
+`sources.csv` of a store has a line for every row of the label table, also for those that are not in the store:
+image_id, patient_id, label, split (if the table has one); and of a photograph that was read its size in bytes, time of
+change in nanoseconds, and digest of its bytes.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -18,12 +20,12 @@ from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError
 
 _NAMED = 3  # changes that an error lists
-_SEEN: set[tuple] = set()  # stores and folders that this process has compared
+_LISTED = ("label", "patient_id", "split")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was read: bytes, time of change (ns), and digest of its content."""
+    """A photograph as it was read: bytes, time of change (ns), and digest of its content."""
 
     size: int
     modified: int
@@ -32,94 +34,80 @@ class SourceFile:
     @classmethod
     def read(cls, path: str) -> "SourceFile":
         """Raises OSError."""
-        with open(path, "rb") as file:
-            about = os.fstat(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        return cls(about.st_size, about.st_mtime_ns, digest)
+        about = os.stat(path)
+        return cls(about.st_size, about.st_mtime_ns, _digest(path, about.st_size, about.st_mtime_ns))
 
 
-def write(path: Path, rows: pd.DataFrame, folder: str, read: Iterable[tuple[int, SourceFile]]) -> None:
-    """sources.csv of a store. rows: image_id, source; read: number of a row and its file."""
-    files.write_csv(
-        path / "sources.csv",
-        [
-            {
-                "image_id": rows["image_id"].iloc[row],
-                "file": os.path.relpath(rows["source"].iloc[row], files.given_path(folder).resolve()),
-                "size": about.size,
-                "modified": about.modified,
-                "digest": about.digest,
-            }
-            for row, about in read
-        ],
-    )
+@lru_cache(maxsize=200_000)
+def _digest(path: str, _size: int, _modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def check(store: Store, rows: pd.DataFrame, same_table: bool, folder: str) -> None:
+def write(path: Path, listed: pd.DataFrame, read: Iterable[tuple[str, SourceFile]]) -> None:
+    """sources.csv of a store. listed: image_id, patient_id, label and perhaps split; read: image_id and its file."""
+    known = {image_id: (about.size, about.modified, about.digest) for image_id, about in read}
+    columns = ["image_id", *(c for c in _LISTED if c in listed)]
+    table = listed[columns].reset_index(drop=True)
+    found = [known.get(image_id, ("", "", "")) for image_id in table["image_id"]]
+    table[["size", "modified", "digest"]] = found
+    table.to_csv(path / "sources.csv", index=False)
+
+
+def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
     """Raises DataError that says in what a data folder is not what the store was made from.
 
-    rows: image_id, patient_id, label, split, source, as the folder's table has them today. same_table: whether that
-    table is the one of the store. Files with the size and time of the store's are not read, others compared by digest.
+    listed: image_id, patient_id, label, perhaps split, and source, as the folder's table has them today. A photograph
+    with the size and time that it had is not read; others are compared by digest.
     """
-    path = store.path / "sources.csv"
-    known = pd.read_csv(path, dtype={"image_id": str, "file": str, "digest": str}, keep_default_na=False) if (
-        path.exists()) else None  # fmt: skip
-    changes = _of_table(store, rows, known) if not same_table else []
-    if known is not None:
-        seen = (store.path, path.stat().st_mtime_ns, files.given_path(folder).resolve(), store.fingerprint)
-        if seen not in _SEEN:
-            changes += _of_files(rows, known)
-            if not changes:
-                _SEEN.add(seen)
+    known = pd.read_csv(store.path / "sources.csv", dtype=str, keep_default_na=False)
+    known = known.astype({"label": float}).set_index("image_id")
+    today = listed.set_index("image_id")
+    changes = _said("new", list(today.index.difference(known.index, sort=False)))
+    changes += _said("gone", list(known.index.difference(today.index, sort=False)))
+    both = known.index.intersection(today.index, sort=False)
+    known, today = known.loc[both], today.loc[both]
+    for column in _LISTED:
+        if column in known and column in today:
+            differ = both[(known[column] != today[column]).to_numpy()]
+            name = column.removesuffix("_id")
+            changes += _said(f"with another {name}", [
+                f"{i}: {_text(today[column][i])}, was {_text(known[column][i])}" for i in differ[:_NAMED]
+            ], len(differ))  # fmt: skip
+    changes += _said("with another file", _other_files(known, today["source"]))
     if changes:
         raise DataError(
             f"data_folder = {folder!r} is not what {files.shown(store.path)} was made from any more: "
             + "; ".join(changes)
             + ". Prepare it again with notebook 01 and -p overwrite True (runs that were trained on the old one then "
-            "say so), or give this data set another name"
+            "say so), give this data set another name, or leave data_folder out: then the store is used as it is"
         )
 
 
-def _of_table(store: Store, rows: pd.DataFrame, known: pd.DataFrame | None) -> list[str]:
-    before, today = store.table.set_index("image_id"), rows.set_index("image_id")
-    once = set(before.index) | set(store.rejected["image_id"])
-    both = [i for i in today.index if i in before.index]
-    changes = _listed("new", [i for i in today.index if i not in once])
-    changes += _listed("gone", [i for i in before.index if i not in today.index])
-    for column in ("label", "patient_id", "split"):
-        differ = [i for i in both if today.loc[i, column] != before.loc[i, column]]
-        changes += _listed(
-            f"with another {column.removesuffix('_id')}",
-            [f"{i}: {_text(today.loc[i, column])}, was {_text(before.loc[i, column])}" for i in differ],
-        )
-    return changes or ["its label table is another"]
+def _other_files(known: pd.DataFrame, source: pd.Series) -> list[str]:
+    known = known[known["digest"] != ""]
+
+    def differs(line) -> bool:
+        about = os.stat(source[line.Index])
+        if about.st_size != int(line.size):
+            return True
+        return about.st_mtime_ns != int(line.modified) and SourceFile.read(source[line.Index]).digest != line.digest
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            changed = list(pool.map(differs, known[["size", "modified", "digest"]].itertuples()))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    return [files.shown(Path(source[i])) for i in known.index[changed]]
 
 
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _of_files(rows: pd.DataFrame, known: pd.DataFrame) -> list[str]:
-    source = rows.set_index("image_id")["source"]
-    there = known[known["image_id"].isin(source.index)]
-
-    def differs(line) -> bool:
-        path = source[line.image_id]
-        about = os.stat(path)
-        if about.st_size != line.size:
-            return True
-        return about.st_mtime_ns != line.modified and SourceFile.read(path).digest != line.digest
-
-    try:
-        with ThreadPoolExecutor() as pool:
-            changed = list(pool.map(differs, there.itertuples()))
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    return _listed("with another file", [files.shown(Path(source[i])) for i in there.loc[changed, "image_id"]])
-
-
-def _listed(what: str, names: list[str]) -> list[str]:
-    if not names:
+def _said(what: str, names: list[str], count: int | None = None) -> list[str]:
+    count = len(names) if count is None else count
+    if not count:
         return []
-    more = ", ..." if len(names) > _NAMED else ""
-    return [f"{len(names)} image{'s' * (len(names) > 1)} {what} ({', '.join(names[:_NAMED])}{more})"]
+    more = ", ..." if count > _NAMED else ""
+    return [f"{count} image{'s' * (count > 1)} {what} ({', '.join(names[:_NAMED])}{more})"]

@@ -148,6 +148,8 @@ def check_same(settings: DataSettings, store: Store) -> None:
     """Raises DataError that names a setting in which the store differs; a setting left None is as the store has it."""
     asked, made = dataclasses.asdict(settings), store.meta["settings"]
     free = {"folder", "folds", "split_file", "test_split_file"}
+    if asked["table"] == store.meta.get("label_table"):  # the only one that there was, by name
+        free |= {"table"}
     free |= {"train_images", "test_images"} if settings.dataset != "synthetic" else set()
     different = [
         (name, value, made.get(name))

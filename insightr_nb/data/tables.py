@@ -1,5 +1,6 @@
 """Label tables (CSV) and the files that their rows mean; errors name the file, the line and the value."""
 
+import csv
 import os
 import posixpath
 import unicodedata
@@ -28,7 +29,7 @@ def read(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for an index
-        raise DataError(f"{path}: its rows have more cells than the first line names; is a comma too many in them?")
+        raise DataError(f"{path}: its rows have more cells than the first line names; is a separator too many in them?")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
     frame.columns = [str(c).strip() for c in frame.columns]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]
@@ -49,13 +50,16 @@ def _separator(path: Path) -> tuple[str, int]:
         first, second = (file.readline().rstrip("\r\n") for _ in range(2))
     if first.lower().startswith("sep=") and len(first) == 5:
         return first[4], 1
-    there = [mark for mark in ",;\t" if mark in first] or [","]
-    return next((mark for mark in there if first.count(mark) == second.count(mark)), there[0]), 0
+    counts = {mark: [len(next(csv.reader([line], delimiter=mark), [])) for line in (first, second)] for mark in ",;\t"}
+    there = [mark for mark, (cells, _) in counts.items() if cells > 1] or [","]
+    return next((mark for mark in there if counts[mark][0] == counts[mark][1]), there[0]), 0
 
 
 def candidates(folder: Path) -> list[Path]:
-    """The label tables in a folder, without the hidden files that macOS and Office leave beside them."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith((".", "~$")))
+    """The label tables in a folder: *.csv without the hidden files of macOS and Office, else what comes near."""
+    near = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith(("._", "~$")))
+    plain = [p for p in near if p.suffix == ".csv" and not p.name.startswith(".")]
+    return plain or near
 
 
 def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], parameter: str, path: Path) -> str:
@@ -107,8 +111,8 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list[str]]:
-    """The file of every row, below the folder, and the image files that no row means.
+def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list[str], list[str]]:
+    """The file of every row, below the folder, the image files that no row means, and names in another case.
 
     names: with or without suffix or subfolder; index: line numbers of `path`. A name never leaves the folder. Accents
     may be composed or not, and where no file is called exactly so, letters may differ in case.
@@ -127,32 +131,38 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
         for key in {key.lower() for key in keys} & wanted_loose:
             loose[key] = (*loose.get(key, ()), number)
     listed: dict[int, int] = {}  # number of the file -> line
-    missing: list[str] = []
+    missing: list[tuple[str, int]] = []
+    loosely: list[str] = []
     for line, name in names.items():
         refuse_path(name, f"{path}, line {line}: image", folder)
         same = _composed(name)
         matches = known.get(same) or loose.get(same.lower(), ())
         if len(matches) > 1:  # a path from the folder on is never ambiguous
+            matches = [n for n in matches if files[n] == name] or matches
+        if len(matches) > 1:
             matches = [n for n in matches if _composed(files[n]) == same] or matches
         if len(matches) > 1:
             could = ", ".join(str(folder / files[n]) for n in matches[:3])
             raise DataError(f"{path}, line {line}: image {name!r} could be any of {could}")
         if not matches:
-            missing.append(f"{name!r} (line {line}{_near(name, files, others)})")
+            missing.append((name, line))
         elif matches[0] in listed:
             raise DataError(f"{path}, line {line}: image {name!r} is listed twice, first in line {listed[matches[0]]}; "
                             f"both mean {folder / files[matches[0]]}. One row an image")  # fmt: skip
         else:
             listed[matches[0]] = line
+            if same not in known:
+                loosely.append(f"{name} and {files[matches[0]]}")
     if missing:
-        raise DataError(f"{path}: {len(missing)} images have no file below {folder}: {', '.join(missing[:5])}"
+        named = ", ".join(f"{name!r} (line {line}{_near(name, files, others)})" for name, line in missing[:5])
+        raise DataError(f"{path}: {len(missing)} images have no file below {folder}: {named}"
                         + (" ..." if len(missing) > 5 else ""))  # fmt: skip
     found = [os.path.join(folder, files[n]) for n in listed]
     odd = [source for source in found if _printable(source) != source]
     if odd:
         raise DataError(f"{_printable(odd[0])}: the name of a file or folder is not UTF-8 ({len(odd)} such images), so "
                         "no table can name it; rename it, for example with convmv")  # fmt: skip
-    return found, [_printable(file) for n, file in enumerate(files) if n not in listed]
+    return found, [_printable(file) for n, file in enumerate(files) if n not in listed], loosely
 
 
 def _printable(name: str) -> str:
@@ -166,7 +176,7 @@ def _composed(name: str) -> str:
 
 def _near(name: str, files: list[str], others: list[str]) -> str:
     """What is there in place of a file that is not: the same name with another suffix, or a format that is not read."""
-    stem = PurePosixPath(_composed(name)).with_suffix("").name.lower()
+    stem = PurePosixPath(_composed(name)).stem.lower()
     for file in files:
         if PurePosixPath(_composed(file)).stem.lower() == stem:
             return f"; {file} is there"
@@ -183,7 +193,8 @@ def plain(name: str, folder: Path) -> str:
     """
     given = name.replace("\\", "/")
     if given.startswith("/") or PureWindowsPath(given).drive:
-        given = os.path.relpath(given, folder).replace("\\", "/") if Path(given).is_relative_to(folder) else name
+        real = Path(given) if Path(given).is_relative_to(folder) else Path(given).resolve()  # perhaps through a link
+        given = Path(os.path.relpath(real, folder)).as_posix() if real.is_relative_to(folder) else name
     changed = posixpath.normpath(given) if given else given
     return name if changed.startswith("..") or changed == "." else changed
 

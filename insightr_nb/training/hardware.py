@@ -92,7 +92,7 @@ def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
     rounding.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        idle = threads_of_each(int(os.environ.get("INSIGHTR_SIDE_BY_SIDE", 1)))
+        idle = threads_of_each(int(os.environ.get("INSIGHTR_SIDE_BY_SIDE") or 1))
         torch.set_num_threads((hardware or {}).get("threads") or min(idle, torch.get_num_threads()))
     return f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
 

@@ -338,7 +338,7 @@ def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "file"),
-    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("ab$cd$", "ab$cd$")],
+    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("Müller$1$", "Müller$1$")],
 )
 def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
     row = 3

@@ -185,6 +185,12 @@ PLAIN = listing(TEN, [0, 1] * 5)
         (PLAIN.replace(",", "\t"), "label"),
         (PLAIN.replace(",", ";").replace("label", "grade, of the first reader"), "grade, of the first reader"),
         (PLAIN.replace("label", "grade (0;1;2)"), "grade (0;1;2)"),
+        (
+            PLAIN.replace("label", 'label,"notes; free text"')
+            .replace(",0\n", ',0,"x, y; z"\n')
+            .replace(",1\n", ",1,\n"),
+            "label",
+        ),
     ],
 )
 def test_what_separates_the_cells_is_found(csv_settings, text, column):
@@ -228,6 +234,12 @@ def test_accents_and_the_case_of_letters(csv_settings):
     assert [Path(source).name for source in found.rows["source"]] == files
 
 
+def test_both_forms_of_an_accent_in_one_folder(csv_settings):
+    files = [unicodedata.normalize(form, f"Müller_{i}.jpg") for i in range(5) for form in ("NFC", "NFD")]
+    found = catalog.find(csv_settings(listing(files, [0, 1] * 5), files))
+    assert [Path(source).name for source in found.rows["source"]] == files
+
+
 def test_a_name_as_it_is_goes_before_one_in_another_case(csv_settings):
     files = [*TEN, *(name.upper() for name in TEN)]
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), files))
@@ -240,6 +252,7 @@ def test_a_name_as_it_is_goes_before_one_in_another_case(csv_settings):
         ("000.png", "'000.png' (line 2; 000.jpg is there)"),
         ("eye.jpg", "eye.ppm is there, but .ppm is not read, only .jpg"),
         ("none.jpg", "'none.jpg' (line 2)"),
+        (".", "'.' (line 2)"),
     ],
 )
 def test_a_near_miss_is_named(csv_settings, listed, said):
@@ -369,11 +382,15 @@ def test_a_label_that_may_mean_ungradable_is_said(csv_settings, placeholder, not
     names, _ = graded(30)
     labels = [*(i % 5 for i in range(29)), placeholder]
     notes = " ".join(catalog.find(csv_settings(listing(names, labels), names)).notes)
-    assert (f"1 images have label {placeholder}, all others grades of 0 to 4" in notes) == noted
+    assert (f"label {placeholder} (1 rows) stands beside grades of 0 to 4" in notes) == noted
 
 
-def test_labels_of_another_scale_are_not_taken_for_grades(csv_settings):
-    notes = catalog.find(csv_settings(listing(TEN, [0, 0, 0, 0, 0, 9, 9, 9, 9, 9]), TEN)).notes
+@pytest.mark.parametrize(
+    ("labels", "limits"), [([0, 9] * 5, {}), ([1, 2, 3, 4, 5] * 2, {}), ([0, 1, 2, 3, 5] * 2, {"label_max": 5})]
+)
+def test_labels_of_another_scale_are_not_taken_for_grades(csv_settings, labels, limits):
+    labels, names = labels * 3, [f"{i:03d}.jpg" for i in range(30)]
+    notes = catalog.find(csv_settings(listing(names, labels), names, **limits)).notes
     assert not any("cannot be graded" in note for note in notes)
 
 
@@ -401,6 +418,6 @@ def test_a_placeholder_photograph_is_named(csv_settings):
     table = "image,label,who\n" + "".join(f"{n},{i % 2},{n.split('_')[0]}\n" for i, n in enumerate(names))
     files = {n: f"{n}".encode() if "left" in n else b"no photograph" for n in names}
     with pytest.raises(
-        DataError, match=r"0_right.jpg is there 20 times.*20 patients become too few.*leave its rows out"
+        DataError, match=r"0_right.jpg is there 20 times.*of 20 patients 1 are left, too few.*leave its rows out"
     ):
         catalog.find(csv_settings(table, files, patient_column="who"))

@@ -1,5 +1,6 @@
 """A data folder that is not what its store was made from any more is said, with what changed."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from insightr_nb.data import prepare, sources
+from insightr_nb.data import duplicates, prepare, sources
 from insightr_nb.errors import DataError
 
 NAMES = [f"{i:03d}.png" for i in range(12)]
@@ -22,14 +23,12 @@ def colours() -> dict:
 
 @pytest.fixture
 def settings(csv_settings, own_outputs, in_process):
-    sources._SEEN.clear()
     made = csv_settings(TABLE, colours(), preparation="resize")
     prepare.prepare(made)
     return made
 
 
 def folder(settings):
-
     return Path(settings.folder)
 
 
@@ -45,7 +44,8 @@ def refused(settings) -> str:
 
 
 def test_the_same_folder_is_opened_without_reading_a_photograph(settings, monkeypatch):
-    monkeypatch.setattr(sources.SourceFile, "read", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(sources, "_digest", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(duplicates, "_digest", lambda *_: pytest.fail("read again"))
     assert len(prepare.prepare(settings).images) == 12
 
 
@@ -104,6 +104,59 @@ def test_overwriting_makes_it_from_what_is_there_now(settings):
     store = prepare.prepare(settings, overwrite=True)
     assert store.table["label"].tolist()[4] == 1
     assert len(prepare.prepare(settings).images) == 12
+
+
+def test_only_what_changed_is_named_though_the_caps_choose_others(csv_settings, own_outputs, in_process):
+    names = [f"{i:03d}.png" for i in range(60)]
+    table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(names))
+    files = {name: (200, 4 * i, 5) for i, name in enumerate(names)}
+    made = csv_settings(table, files, preparation="resize", max_train_per_grade=8, max_test_per_grade=3)
+    prepare.prepare(made)
+    (folder(made) / "labels.csv").write_text(table.replace("004.png,0", "004.png,1"))
+    said = refused(made)
+    assert "1 image with another label (004: 1, was 0)" in said
+    assert "new" not in said
+    assert "gone" not in said
+
+
+def test_a_table_in_another_order_is_the_same(settings):
+    lines = TABLE.splitlines()
+    (folder(settings) / "labels.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    assert len(prepare.prepare(settings).images) == 12
+
+
+def test_another_table_beside_it_that_came_later(settings):
+    (folder(settings) / "predictions.csv").write_text("image,prediction\n")
+    assert len(prepare.prepare(settings).images) == 12
+    assert len(prepare.prepare(replace(settings, table="labels.csv")).images) == 12
+
+
+def test_a_folder_that_was_emptied_says_how_to_go_on(settings):
+    for name in NAMES[:3]:
+        (folder(settings) / name).unlink()
+    with pytest.raises(DataError, match="3 images have no file.*without data_folder the store is used as it is"):
+        prepare.prepare(settings)
+    assert len(prepare.prepare(replace(settings, folder=None)).images) == 12
+
+
+def test_a_split_file_need_not_be_given_again(csv_settings, own_outputs, in_process, tmp_path):
+    names = [f"{i:03d}.png" for i in range(20)]
+    table = "image,label,part\n" + "".join(
+        f"{n},{i % 2},{'test' if i > 15 else 'train'}\n" for i, n in enumerate(names)
+    )
+    files = {name: (200, 10 * i, 5) for i, name in enumerate(names)}
+
+    def part(numbers) -> dict:
+        return {"files": [f"{i:03d}" for i in numbers], "labels": [i % 2 + 1 for i in numbers]}
+
+    folds = {
+        f"Fold {k}": {"train": part(range(8 * k, 8 * k + 8)), "val": part(range(8 - 8 * k, 16 - 8 * k))} for k in (0, 1)
+    }
+    (tmp_path / "split.json").write_text(json.dumps(folds))
+    more = {"preparation": "resize", "split_column": "part", "label_min": 0, "label_max": 4}
+    made = csv_settings(table, files, split_file=str(tmp_path / "split.json"), **more)
+    count = len(prepare.prepare(made).images)
+    assert len(prepare.prepare(replace(made, split_file=None)).images) == count
 
 
 def test_a_store_of_an_older_version_is_opened(settings):
