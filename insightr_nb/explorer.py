@@ -138,8 +138,8 @@ class Explorer(w.VBox):
             if self.exploration is not e:
                 return
             with contextlib.suppress(InsightrError):  # a damaged image is said when somebody looks at it
-                display.draw(e.loaded.store, e.loaded.store.row(name))
-            time.sleep(0.02)  # leaves the interpreter to a slider that was moved
+                if display.draw(e.loaded.store, e.loaded.store.row(name)):
+                    time.sleep(0.1)  # half of the time: the interpreter is for a slider that was moved
 
     def _show_tab(self) -> None:
         if self.tabs.children and self.tabs.selected_index is not None:

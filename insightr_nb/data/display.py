@@ -36,10 +36,12 @@ def display_image(store: Store, row: int) -> np.ndarray:
     return enlarged(store.image(row), SIZE) if image is None else image
 
 
-def draw(store: Store, row: int) -> None:
-    """Draws the file that `display_image` reads, if it needs one and it is not there yet."""
-    if store.images.shape[1] < SIZE and not (store.path / "display" / _name(store, row)).exists():
-        _kept(store, row)
+def draw(store: Store, row: int) -> bool:
+    """Draws the file that `display_image` reads, if it needs one and it is not there yet; whether it did."""
+    if store.images.shape[1] >= SIZE or (store.path / "display" / _name(store, row)).exists():
+        return False
+    _kept(store, row)
+    return True
 
 
 def write_pictures(store: Store, rows: np.ndarray, folder: Path) -> None:
