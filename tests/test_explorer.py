@@ -238,7 +238,14 @@ def test_a_run_from_a_zip_shows_the_images_that_came_along(copied, tmp_path, mon
     assert tab.e.predictions["image_id"][tab.order[-1]] in tab.headline.value
 
 
-def test_pictures_are_drawn_before_they_are_looked_at(copied, monkeypatch):
+@pytest.fixture
+def undrawn(copied, tmp_path):
+    """The same, without the pictures that other tests have looked at."""
+    shutil.rmtree(tmp_path / "data/synthetic-64/display", ignore_errors=True)
+    return copied
+
+
+def test_pictures_are_drawn_before_they_are_looked_at(undrawn, monkeypatch):
     monkeypatch.setattr(explorer, "headless", lambda: False)
     before = set(threading.enumerate())
     app = explorer.Explorer()
@@ -250,7 +257,7 @@ def test_pictures_are_drawn_before_they_are_looked_at(copied, monkeypatch):
     assert {digests[name] for name in wanted} == {path.stem for path in (store.path / "display").glob("*.jpg")}
 
 
-def test_drawing_ahead_ends_when_another_run_is_opened(copied, monkeypatch):
+def test_drawing_ahead_ends_when_another_run_is_opened(undrawn):
     app = explorer.Explorer()
     before, app.exploration = app.exploration, None
     app._draw_ahead(before)
