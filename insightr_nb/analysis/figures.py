@@ -250,6 +250,8 @@ def write_explanation(
     address: "left/020" becomes left%2F020. folds: what several runs say of the same image; mean and spread of their
     predictions are written as well.
     """
+    if not (run.store.table["image_id"] == name).any():
+        name = image_id(Path(name).name)
     sources = e.prototype_sources.set_index("prototype")
     content = {
         "note": "Research software, no medical device: nothing here may be used for a diagnosis.",
@@ -276,8 +278,6 @@ def write_explanation(
     if folds is not None:
         predictions = [other.prediction for other in folds.explanations]
         content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
-    if name not in set(run.store.table["image_id"]):
-        name = image_id(Path(name).name)
     picture = folder / f"explanation_{_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=''), name)}.png"
     files.write_json(picture.with_suffix(".json"), content)
     title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from insightr_nb.data import duplicates, published, splits, synthetic, tables
+from insightr_nb.data import duplicates, patients, published, splits, synthetic, tables
 from insightr_nb.data.published import PublishedSplit
 from insightr_nb.errors import DataError
 from insightr_nb.files import atomic, given_path
@@ -19,7 +19,6 @@ from insightr_nb.settings import DataSettings, LabelScale
 COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
 _GRADES = LabelScale(0, 4)
 _EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
-_EYE_AT_END = re.compile(r"^(.+)[-_ .](?:left|right|l|r|od|os)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def find(settings: DataSettings) -> ImageTable:
     else:
         rows, report = duplicates.resolve(rows, copies)
         if "split" not in rows:
-            _refuse_placeholder(listed, copies, rows["patient_id"].nunique())
+            duplicates.refuse_placeholder(listed, copies, rows["patient_id"].nunique(), splits.TEST_PARTS)
             rows["split"] = splits.split_off_test(rows, grades, settings.seed)
         splits.assert_no_shared_patient(rows)
     before = {part: _counts(rows[rows["split"] == part]) for part in ("train", "test")}
@@ -93,54 +92,17 @@ def find(settings: DataSettings) -> ImageTable:
     return ImageTable(rows, scale, grades, report, before, tuple(notes), split, listed)
 
 
-def listed(settings: DataSettings) -> pd.DataFrame:
+def table_rows(settings: DataSettings) -> pd.DataFrame:
     """The label table of a data folder as it is: image_id, patient_id, label, perhaps split, source."""
     data_set = CATALOG[settings.dataset]
     return data_set.read(_folder(settings, data_set), settings)[0]
 
 
 def label_table(settings: DataSettings) -> str | None:
-    """csv: the name of the label table in the data folder."""
-    return _table_path(_folder(settings, CATALOG["csv"]), settings.table).name if settings.dataset == "csv" else None
-
-
-def about_patients(store_notes: list[str], image_ids: pd.Series, parts: Sequence[np.ndarray]) -> str:
-    """A sentence on whether a patient is on two sides of a split that was made by patients, where they are known.
-
-    parts: the rows of each side.
-    """
-    if not any(_NO_PATIENTS in note for note in store_notes):
-        return "No patient is on two sides of any split."
-    unknown = "Patients are not known: whether one is on two sides of a split cannot be said."
-    by_name = patients_by_name(image_ids)
-    if by_name is None:
-        return unknown
-    sides = pd.concat([pd.Series(number, index=np.unique(rows)) for number, rows in enumerate(parts)])
-    shared = int((sides.groupby(by_name[sides.index]).nunique() > 1).sum())
-    return f"{unknown} By the names of the images there are {by_name.nunique()}, and {shared} of them are on two sides."
-
-
-def _refuse_placeholder(rows: pd.DataFrame | None, copies: np.ndarray, patients: int) -> None:
-    """Raises DataError for a photograph that half of the patients share, where that leaves too few to be split."""
-    if patients >= splits.TEST_PARTS or not (copies >= 0).any():
-        return
-    same = rows[copies == np.bincount(copies[copies >= 0]).argmax()]
-    before = rows["patient_id"].nunique()
-    if before >= splits.TEST_PARTS and same["patient_id"].nunique() >= before / 2:
-        raise DataError(
-            f"{same['source'].iloc[0]} is there {len(same)} times, byte for byte, for "
-            f"{', '.join(same['image_id'][:2])} and others. Whoever shares a photograph is one patient, so of {before} "
-            f"patients {patients} are left, too few to be split. If it stands for photographs that are missing, leave "
-            "its rows out of the table"
-        )
-
-
-def patients_by_name(image_ids: pd.Series) -> pd.Series | None:
-    """The patients that names such as 12_left and 12_right suggest, a patient an image; None where none does."""
-    patients = image_ids.str.extract(_EYE_AT_END)[0]
-    if not patients.duplicated(keep=False)[patients.notna()].any():
+    """csv: the label table in the data folder, as the setting `table` names it."""
+    if settings.dataset != "csv":
         return None
-    return patients.fillna(image_ids)
+    return settings.table or _table_path(_folder(settings, CATALOG["csv"]), None).name
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -176,8 +138,6 @@ def _are_grades(labels: pd.Series, scale: LabelScale) -> bool:
     return bool((labels == labels.round()).all() and scale.maximum - scale.minimum <= 10)
 
 
-_NO_PATIENTS = "patients are not known: every image counts as one of its own"
-
 # -- the data sets ----------------------------------------------------------------------------------------------------
 
 
@@ -207,11 +167,8 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
             raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
         rows["patient_id"] = frame[patient]
     else:
-        notes = [*notes, _NO_PATIENTS + "; give patient_column if the table knows them"]
-        if (by_name := patients_by_name(rows["image_id"])) is not None:
-            pair = rows["image_id"][by_name == by_name[by_name.duplicated(keep=False)].iloc[0]]
-            notes.append(f"names such as {' and '.join(pair[:2])} suggest {by_name.nunique()} patients of {len(rows)} "
-                         "images: put them into a column of the table and give patient_column")  # fmt: skip
+        notes = [*notes, patients.UNKNOWN + "; give patient_column if the table knows them"]
+        notes += patients.suggestion(rows["image_id"])
     if settings.split_column:
         split = frame[tables.column(frame, settings.split_column, (), "split_column", path)]
         rows["split"] = tables.splits(split, path)
@@ -325,13 +282,13 @@ def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list
     frame = tables.read(path)
     columns = [tables.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
     rows, notes = _rows(frame, *columns, images, path)
-    return rows.reset_index(drop=True), [*notes, _NO_PATIENTS]
+    return rows.reset_index(drop=True), [*notes, patients.UNKNOWN]
 
 
 def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     inner = folder / "B. Disease Grading"
     folder = inner if inner.is_dir() else folder
-    parts, notes = [], [_NO_PATIENTS]
+    parts, notes = [], [patients.UNKNOWN]
     for letter, part, name in (("a", "train", "Training"), ("b", "test", "Testing")):
         images = folder / "1. Original Images" / f"{letter}. {name} Set"
         path = folder / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
@@ -383,7 +340,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
         rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
         sources = [str(file) for file in files]
         parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))
-    return pd.concat(parts, ignore_index=True), [*notes, _NO_PATIENTS]
+    return pd.concat(parts, ignore_index=True), [*notes, patients.UNKNOWN]
 
 
 CATALOG: dict[str, DataSet] = {

@@ -56,6 +56,24 @@ def resolve(rows: pd.DataFrame, group: np.ndarray) -> tuple[pd.DataFrame, pd.Dat
     return kept.reset_index(drop=True), report
 
 
+def refuse_placeholder(rows: pd.DataFrame, group: np.ndarray, left: int, needed: int) -> None:
+    """Raises DataError for a photograph that half of the patients share, where fewer are left than are needed.
+
+    rows and group: as for `resolve`, with source. left: patients after it.
+    """
+    before = rows["patient_id"].nunique()
+    if not left < needed <= before:
+        return
+    same = rows[group == np.bincount(group[group >= 0]).argmax()]
+    if same["patient_id"].nunique() >= before / 2:
+        raise DataError(
+            f"{same['source'].iloc[0]} is there {len(same)} times, byte for byte, for "
+            f"{', '.join(same['image_id'][:2])} and others. Whoever shares a photograph is one patient, so of {before} "
+            f"patients {left} are left, too few to be split. If it stands for photographs that are missing, leave its "
+            "rows out of the table"
+        )
+
+
 def _one_patient(patients: pd.Series, group: np.ndarray) -> np.ndarray:
     """Patients that share a photograph get one id, that of the first of them."""
     number, names, _ = _unique(list(patients))

@@ -73,7 +73,7 @@ def _check_folder(settings: DataSettings, store: Store) -> None:
         return
     made = dataclasses.replace(store.settings, folder=settings.folder, table=store.meta.get("label_table"))
     try:
-        listed = catalog.listed(made)
+        listed = catalog.table_rows(made)
     except DataError as error:
         raise DataError(f"{error}. So data_folder = {settings.folder!r} is not what {files.shown(store.path)} was made "
                         "from any more; without data_folder the store is used as it is") from None  # fmt: skip

@@ -5,7 +5,6 @@ image_id, patient_id, label, split (if the table has one); and of a photograph t
 change in nanoseconds, and digest of its bytes.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +39,7 @@ class SourceFile:
 
 @lru_cache(maxsize=200_000)
 def _digest(path: str, _size: int, _modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return files.digest(Path(path))["sha256"][:16]
 
 
 def write(path: Path, listed: pd.DataFrame, read: Iterable[tuple[str, SourceFile]]) -> None:

@@ -24,7 +24,7 @@ def read(path: Path) -> pd.DataFrame:
         separator, skipped = _separator(path)
         text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
         frame = pd.read_csv(path, sep=separator, skiprows=skipped, encoding="utf-8", **text)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None

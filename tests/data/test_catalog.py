@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insightr_nb.data import catalog
+from insightr_nb.data import catalog, patients
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
 
@@ -400,7 +400,7 @@ def test_patients_that_the_names_suggest_are_offered(csv_settings, eyes):
     found = catalog.find(csv_settings(listing(names, [i % 5 for i in range(40)]), names))
     assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients of 40 images" in n for n in found.notes)
     rows = np.arange(40)
-    said = catalog.about_patients(list(found.notes), found.rows["image_id"], (rows[:21], rows[21:31], rows[31:]))
+    said = patients.on_two_sides(list(found.notes), found.rows["image_id"], (rows[:21], rows[21:31], rows[31:]))
     assert "Patients are not known" in said
     assert "there are 20, and 2 of them are on two sides" in said
 
@@ -409,8 +409,8 @@ def test_where_patients_are_known_or_the_names_suggest_none(csv_settings):
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
     assert not any("suggest" in note for note in found.notes)
     ids = found.rows["image_id"]
-    assert catalog.about_patients(list(found.notes), ids, (np.arange(10),)).endswith("cannot be said.")
-    assert catalog.about_patients([], ids, (np.arange(10),)) == "No patient is on two sides of any split."
+    assert patients.on_two_sides(list(found.notes), ids, (np.arange(10),)).endswith("cannot be said.")
+    assert patients.on_two_sides([], ids, (np.arange(10),)) == "No patient is on two sides of any split."
 
 
 def test_a_placeholder_photograph_is_named(csv_settings):

@@ -131,6 +131,14 @@ def test_another_table_beside_it_that_came_later(settings):
     assert len(prepare.prepare(replace(settings, table="labels.csv")).images) == 12
 
 
+def test_a_table_in_a_subfolder(csv_settings, own_outputs, in_process):
+    made = csv_settings(TABLE, colours() | {"tables/labels.csv": TABLE.encode()}, preparation="resize",
+                        table="tables/labels.csv")  # fmt: skip
+    prepare.prepare(made)
+    assert len(prepare.prepare(made).images) == 12
+    assert len(prepare.prepare(replace(made, table=None)).images) == 12
+
+
 def test_a_folder_that_was_emptied_says_how_to_go_on(settings):
     for name in NAMES[:3]:
         (folder(settings) / name).unlink()
