@@ -22,7 +22,7 @@ def announce(preset: str) -> None:
     minutes = estimate.expected_minutes(steps, data, estimate.measure(steps[0], data))
     precision = "bfloat16" if about["bfloat16"] else "float32: no units for bfloat16"
     print(f"{about['processor']}, {threads}, device {about['device']}, training in {precision}")
-    print(f"expected: at most {minutes:.0f} minutes of training, and about 1 for the rest")
+    print(f"expected: about {minutes:.0f} minutes of training, and 1 for the rest")
 
 
 def report(preset: str) -> None:

@@ -1,5 +1,6 @@
 """How long trainings will take on this machine, and whether one is much slower than was announced."""
 
+import itertools
 import statistics
 import time
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import torch
 
 from insightr_nb import runs
 from insightr_nb.data.folds import FoldData
-from insightr_nb.data.loading import Epoch, network_input
+from insightr_nb.data.loading import Epoch, InOrder, batches, network_input
+from insightr_nb.model import losses
 from insightr_nb.model.network import ResNetRegressor
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -53,26 +55,29 @@ class Pace:
 
 
 def measure(settings: RunSettings, data: FoldData) -> Pace:
-    """Times a few steps on this machine. Raises RunError for a lack of memory."""
+    """Times a few steps as the training makes them on this machine. Raises RunError for a lack of memory."""
     device = hardware.choose_device(settings.device)
     hardware.make_deterministic(device)  # before the first product on a card: cuBLAS reads its setting once
     with hardware.memory_errors(settings):
         network = ResNetRegressor(settings.model, "random").to(device, memory_format=torch.channels_last)
-        shape = settings.training.batch_size, *data.store.images.shape[1:]
-        images = network_input(torch.zeros(shape, dtype=torch.uint8, device=device), settings.model)
-        seconds = []
-        for training in (True, False):
+        optimizer = torch.optim.Adam(network.parameters())
+        size, seconds = settings.training.batch_size, []
+        augmented = Epoch(data.training, settings.training, 0, 0, device.type != "cpu")
+        for part, training in ((augmented, True), (InOrder(data.training), False)):
             network.train(training)
-            with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
-                times = []
-                for _ in range(5):  # the first is warm-up
-                    begin = time.monotonic()
-                    loss = network(images).sum()
-                    if training:
-                        loss.backward()
-                    loss.item()
-                    times.append((time.monotonic() - begin) / len(images))
-            seconds.append(statistics.median(times[1:]))
+            times, begin = [], time.monotonic()
+            for images, targets in itertools.islice(batches(part, size, device), 11):  # the first is warm-up
+                with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
+                    loss = losses.mse_loss(network(network_input(images, settings.model)), targets)
+                if training:
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+                loss.item()
+                now = time.monotonic()
+                times.append((now - begin) / len(images))
+                begin = now
+            seconds.append(statistics.median(times[1:] or times))
     return Pace(*seconds)
 
 
