@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.measure import Row, compare, value
 from insightr_nb.data import graham, photograph, synthetic
+from insightr_nb.data.disc import Disc
 from insightr_nb.data.images import read_image
 from insightr_nb.settings import DataSettings
 
@@ -53,7 +54,7 @@ def port(path: Path, size: int, out: Path) -> None:
 
 
 def ours(path: Path, settings: DataSettings) -> np.ndarray:
-    return photograph.prepare_one((str(path), settings))[0]
+    return photograph.prepare_one((str(path), settings)).image
 
 
 def speed(paths: list[Path], out: Path) -> list[Row]:
@@ -76,7 +77,7 @@ def speed(paths: list[Path], out: Path) -> list[Row]:
     return rows
 
 
-def difference(image: np.ndarray, prepared: np.ndarray, disc: graham.Disc, size: int, shrink: int) -> float:
+def difference(image: np.ndarray, prepared: np.ndarray, disc: Disc, size: int, shrink: int) -> float:
     """Mean absolute difference in grey levels, inside the mask, to the published recipe with this interpolation,
     centre and radius."""
     radius = graham.FUNDUS_RADIUS * size / 512
@@ -102,7 +103,7 @@ def fidelity(paths: list[Path], size: int, what: str) -> list[Row]:
         prepared = photograph.prepared_file(path, settings)
         small, disc = photograph.fundus(path, graham.FUNDUS_RADIUS * size / 512)
         factor = image.shape[0] / small.shape[0]
-        disc = graham.Disc(disc.x * factor, disc.y * factor, disc.radius * factor)
+        disc = disc.scaled(factor)
         against["area"].append(difference(image, prepared, disc, size, cv2.INTER_AREA))
         against["bilinear"].append(difference(image, prepared, disc, size, cv2.INTER_LINEAR))
     return [

@@ -13,7 +13,8 @@ from insightr_nb.analysis import pictures
 from insightr_nb.analysis.explanation import Explanation, explain
 from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.analysis.figures import heat, heat_scale
-from insightr_nb.data import display, graham
+from insightr_nb.data import display
+from insightr_nb.data.disc import find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import photograph
 from insightr_nb.errors import InsightrError
@@ -113,7 +114,7 @@ class ExplainTab(w.VBox):
             return
         self.raw, self.own, self.own_name = raw, own, name or path.name
         graham_used = self.run.store.settings.preparation != "resize"
-        self.own_warning = _NO_DISC if graham_used and not graham.shows_disc(raw) else ""
+        self.own_warning = _NO_DISC if graham_used and find_disc(raw).doubtful else ""
         self.show()
 
     def _uploaded(self, files) -> None:

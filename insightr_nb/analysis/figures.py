@@ -1,6 +1,7 @@
 """The figures of the notebooks, as matplotlib figures; `save` puts them under figures/. Labels in the user's units."""
 
 import re
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from insightr_nb import files
 from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, LoadedRun
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
+from insightr_nb.data.photograph import thumbnail
 from insightr_nb.data.tables import image_id
 from insightr_nb.model.prototypes import similarity
 from insightr_nb.settings import LabelScale, ModelSettings
@@ -42,6 +44,26 @@ def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[st
         for c, image in enumerate(row):
             _picture(axes[r, c], image, columns[c] if r == 0 else "")
         axes[r, 0].set_ylabel(rows[r], fontsize=10)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def photographs(listed: pd.DataFrame, title: str, outline: bool = False) -> Figure | None:
+    """The first ten of these raw photographs (image_id, source); None if none of them can be decoded.
+
+    outline: draw the circle that was found for the fundus.
+    """
+    found = {row.image_id: thumbnail(row.source, outline=outline) for row in listed[:20].itertuples()}
+    found = {name: picture for name, picture in found.items() if picture is not None}
+    if not found:
+        return None
+    rows = -(-min(10, len(found)) // 5)
+    figure, axes = plt.subplots(rows, 5, figsize=(11.5, 2.5 * rows), squeeze=False, layout="constrained")
+    for place, name in zip_longest(axes.flat, list(found)[:10]):
+        if name is None:
+            place.set_axis_off()
+        else:
+            _picture(place, found[name], name)
     figure.suptitle(title, parse_math=False)
     return figure
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from insightr_nb.errors import DataError
 
@@ -12,7 +12,8 @@ _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2
 
 
 def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB, turned as its EXIF orientation says; 16 bits become 8, alpha is dropped.
+    """An image file as (H, W, 3) uint8 RGB, turned as its EXIF orientation says; 16 bits become 8, what is
+    transparent becomes black.
 
     shortest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster, as long as its
     shorter side keeps this many pixels.
@@ -32,7 +33,22 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
         raise DataError(f"{path}: cannot be decoded: {error.err}") from None
     if image is None:
         raise DataError(f"{path}: not an image that can be decoded ({content.size} bytes; cut off, or another format)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    if (alpha := _alpha(path)) is not None and alpha.shape == image.shape[:2]:
+        image = (image * (alpha[..., None] / np.float32(255))).astype(np.uint8)
+    return image
+
+
+def _alpha(path: str | Path) -> np.ndarray | None:
+    """How opaque each pixel is, (H, W) uint8; None for a file that is opaque, or transparent all over by mistake."""
+    try:
+        with Image.open(path) as file:
+            if not file.has_transparency_data:
+                return None
+            alpha = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # OpenCV has read it, with all its colours
+        return None
+    return None if alpha.min() == 255 or alpha.max() == 0 else alpha
 
 
 def _reduction(path: str | Path, shortest: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from insightr_nb.data import graham, synthetic
+from insightr_nb.data.disc import find_disc, published_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import fundus, render_size
 from insightr_nb.data.store import Store
@@ -48,17 +49,16 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
     if image is None:
         image, disc = fundus(source, graham.FUNDUS_RADIUS * settings.size / settings.recipe_size)
     if settings.centre == "image":
-        disc = graham.published_disc(image)
+        disc = published_disc(image)
     elif source.startswith("synthetic:"):
-        disc = graham.find_disc(image)
+        disc = find_disc(image)
     placed = {}
     for name, mask in masks.items():
         factor = mask.shape[0] / image.shape[0]  # the photograph may have been decoded at a reduced size
         if abs(mask.shape[1] / image.shape[1] / factor - 1) > 0.01:
             raise DataError(f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, "
                             f"another shape than its photograph {source}")  # fmt: skip
-        own = graham.Disc(disc.x * factor, disc.y * factor, disc.radius * factor)
-        placed[name] = graham.place(mask, own, settings.size, settings.recipe_size)
+        placed[name] = graham.place(mask, disc.scaled(factor), settings.size, settings.recipe_size)
     return placed
 
 

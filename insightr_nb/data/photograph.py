@@ -3,12 +3,14 @@
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from insightr_nb.data import graham, synthetic
+from insightr_nb.data.disc import Disc, find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.sources import SourceFile
 from insightr_nb.errors import DataError
@@ -33,61 +35,100 @@ def render_size(size: int) -> int:
     return round(size * _RENDER)
 
 
-def prepared(image: np.ndarray, settings: DataSettings) -> np.ndarray:
+def thumbnail(source: str, side: int = 320, outline: bool = False) -> np.ndarray | None:
+    """The raw photograph of a row's `source`, fitted into a square of grey, (side, side, 3) uint8 RGB.
+
+    outline: draw the circle that was found. None where the file is not there any more or cannot be decoded.
+    """
+    try:
+        image = photograph(source, side) if source.startswith(_SYNTHETIC) else read_image(source, shortest=side)
+        if outline:
+            disc = find_disc(image)
+            width = max(2, min(image.shape[:2]) // 100)
+            cv2.circle(image, (round(disc.x), round(disc.y)), round(disc.radius), (0, 255, 0), width)
+    except DataError:
+        return None
+    return graham.resize(image, side)
+
+
+def prepared(image: np.ndarray, settings: DataSettings, disc: Disc | None = None) -> np.ndarray:
     """A raw photograph as the store holds it, (size, size, 3) uint8 RGB."""
     if settings.preparation == "resize":
         return graham.resize(image, settings.size)
     if settings.centre == "image":
         return graham.published(image, settings.size, settings.recipe_size)
-    return graham.normalise(image, settings.size, settings.recipe_size)
+    return graham.normalise(image, settings.size, settings.recipe_size, disc)
 
 
 def prepared_source(source: str, settings: DataSettings) -> np.ndarray:
     """`prepared` of a row's `source`. Raises DataError for one that is missing or cannot be prepared."""
-    if source.startswith(_SYNTHETIC):
-        return prepared(photograph(source, settings.size), settings)
-    return prepared_file(source, settings)
+    return _prepared_and_disc(source, settings)[0]
 
 
 def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
     """`prepared` of an image file, from a JPEG decoded at reduced size where that is enough."""
-    if settings.preparation == "resize":
-        return prepared(read_image(path, shortest=settings.size), settings)
-    if settings.centre == "image":  # the exact port decodes the whole file
-        return prepared(read_image(path), settings)
+    return _prepared_and_disc(str(path), settings)[0]
+
+
+def _prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None]:
+    """`prepared`, and the disc if one was looked for."""
+    around_disc = settings.preparation != "resize" and settings.centre != "image"
+    if source.startswith(_SYNTHETIC):
+        image = photograph(source, settings.size)
+        disc = find_disc(image) if around_disc else None
+        return prepared(image, settings, disc), disc
+    if not around_disc:  # the exact port of the published script decodes the whole file
+        return prepared(read_image(source, settings.size if settings.preparation == "resize" else None), settings), None
     radius = graham.FUNDUS_RADIUS * settings.size / settings.recipe_size
-    image, disc = fundus(path, radius)
+    image, disc = fundus(source, radius)
     shrink = cv2.INTER_CUBIC if radius > _LITTLE * disc.radius else cv2.INTER_AREA
-    return graham.normalise(image, settings.size, settings.recipe_size, disc, shrink)
+    return graham.normalise(image, settings.size, settings.recipe_size, disc, shrink), disc
 
 
-def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, graham.Disc]:
+def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, Disc]:
     """A photograph, decoded no larger than a fundus of this radius (px) needs, and the disc in it.
 
     It stays a little larger than needed: then what becomes of it is within two grey levels of the file decoded whole.
     """
     image = read_image(path, shortest=int(2 * _SPARE * radius))
-    disc = graham.find_disc(image)
+    disc = find_disc(image)
     if disc.radius < _SPARE * radius:  # a small fundus in a wide frame, or a file that is not larger
         image = read_image(path)
-        disc = graham.find_disc(image)
+        disc = find_disc(image)
     return image, disc
 
 
-def prepare_one(job: tuple[str, DataSettings]) -> tuple[np.ndarray | None, str, SourceFile | None]:
-    """Of a row's source and the settings: the prepared image, or why there is none; and the file that was read."""
+@dataclass(frozen=True)
+class Result:
+    """What became of one photograph: the image, or the reason why there is none; and whether its disc is doubtful."""
+
+    image: np.ndarray | None
+    reason: str = ""
+    source: SourceFile | None = None  # the file that was read
+    doubt: str = ""
+
+
+def prepare_one(job: tuple[str, DataSettings]) -> Result:
+    """A row's source and the settings to the prepared image."""
     cv2.setNumThreads(1)
     source, settings = job
     try:
         about = None if source.startswith(_SYNTHETIC) else SourceFile.read(source)  # before, so that a change is seen
     except OSError as error:
-        return None, f"{source}: cannot be read ({error.strerror})", None
+        return Result(None, f"{source}: cannot be read ({error.strerror})")
     try:
-        return prepared_source(source, settings), "", about
+        image, disc = _prepared_and_disc(source, settings)
     except DataError as error:
-        return None, str(error), about
+        return Result(None, str(error), about)
     except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others
-        return None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", about
+        return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", about)
+    return Result(image, "", about, _doubt(disc) if disc else "")
+
+
+def _doubt(disc: Disc) -> str:
+    if disc.cropped:
+        return "bright into its corners: cropped inside the fundus, or no fundus photograph"
+    return "no edge along half of the circle" if disc.doubtful else ""
 
 
 def end_with_parent() -> None:

@@ -1,10 +1,11 @@
 """Raw photographs to a prepared store: every image read, normalised and written once, in parallel and in order.
 
 A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x size x 3, RGB), `table.csv`, one row an
-image, `rejected.csv` (image_id, reason, source), `duplicates.csv`, `meta.json`, `sources.csv` (the files that were
-read, see `sources`; not for synthetic ones), and `split.json` with a split file. Until it is whole it is called
-`<dataset>-<size>.partial`. Images are appended to their file, each block of them before its lines in `progress.csv`, so
-whatever is listed there is on the disk, and a killed preparation goes on after it.
+image, `rejected.csv` (image_id, reason, source), `doubtful.csv` (image_id, source, doubt: prepared, but the disc that
+was found may be wrong), `duplicates.csv`, `meta.json`, `sources.csv` (the files that were read, see `sources`; not for
+synthetic ones), and `split.json` with a split file. Until it is whole it is called `<dataset>-<size>.partial`. Images
+are appended to their file, each block of them before its lines in `progress.csv`, so whatever is listed there is on the
+disk, and a killed preparation goes on after it.
 """
 
 import contextlib
@@ -130,11 +131,10 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
             try:
                 for row, result in zip(block, pool.map(prepare_one, jobs, chunksize=2), strict=True):
                     bar.update()
-                    image, reason, source = result
-                    digest = "" if image is None else hashlib.sha256(image.tobytes()).hexdigest()[:16]
-                    lines.append((row, digest, reason, source))
-                    if image is not None:
-                        pixels.append(image)
+                    digest = "" if result.image is None else hashlib.sha256(result.image.tobytes()).hexdigest()[:16]
+                    lines.append((row, digest, result))
+                    if result.image is not None:
+                        pixels.append(result.image)
             except BrokenProcessPool:
                 raise DataError(
                     f"a worker process was killed, most likely for lack of memory, near {jobs[0][0]}. "
@@ -182,8 +182,8 @@ def _resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFr
 
 
 def _progress(partial: Path) -> pd.DataFrame:
-    """row, digest, reason, and of the file that was read size, modified, source (its digest); in the order of work."""
-    columns = {"row": int} | dict.fromkeys(("digest", "reason", "size", "modified", "source"), str)
+    """row, digest, reason, of the file that was read size, modified, source (its digest), doubt; in order of work."""
+    columns = {"row": int} | dict.fromkeys(("digest", "reason", "size", "modified", "source", "doubt"), str)
     path = partial / "progress.csv"
     if not path.exists() or not path.stat().st_size:
         return pd.DataFrame(columns=list(columns)).astype(columns)
@@ -200,9 +200,9 @@ def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], line
         file.flush()
         os.fsync(file.fileno())
     with open(partial / "progress.csv", "a") as file:
-        for row, digest, reason, source in lines:
-            about = dataclasses.astuple(source) if source else ("", "", "")
-            file.write("\t".join(map(str, (row, digest, " ".join(reason.split()), *about))) + "\n")
+        for row, digest, result in lines:
+            about = dataclasses.astuple(result.source) if result.source else ("", "", "")
+            file.write("\t".join(map(str, (row, digest, " ".join(result.reason.split()), *about, result.doubt))) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return slots + len(pixels)
@@ -221,6 +221,8 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
     done = done.sort_values("row")
     rows = table.rows.iloc[done["row"]].assign(digest=done["digest"].to_numpy())
     rows.to_csv(partial / "table.csv", index=False)
+    doubtful = rows[["image_id", "source"]].assign(doubt=done["doubt"].to_numpy()).query("doubt != ''")
+    doubtful.to_csv(partial / "doubtful.csv", index=False)
     out = _rejected(table.rows, rejected)
     out.to_csv(partial / "rejected.csv", index=False)
     table.duplicates.to_csv(partial / "duplicates.csv", index=False)

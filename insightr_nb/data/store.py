@@ -49,6 +49,14 @@ class Store:
         return pd.read_csv(self.path / "rejected.csv", dtype=str, keep_default_na=False)
 
     @property
+    def doubtful(self) -> pd.DataFrame:
+        """image_id, source, doubt: prepared images whose disc may be wrong."""
+        path = self.path / "doubtful.csv"
+        if not path.exists():  # prepared by an older version
+            return pd.DataFrame(columns=["image_id", "source", "doubt"])
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+    @property
     def duplicates(self) -> pd.DataFrame:
         """group, image_id, patient_id, label, happened"""
         return pd.read_csv(

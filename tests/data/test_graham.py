@@ -3,11 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from places import IDRID
 
 from insightr_nb.data import graham, synthetic
 from insightr_nb.data import photograph as one_photograph
-from insightr_nb.data.graham import Disc
+from insightr_nb.data.disc import Disc, find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
@@ -24,126 +23,6 @@ def fundus(height: int, width: int, x: float, y: float, radius: float, colour=(1
 def textured(height: int, width: int) -> np.ndarray:
     """Bright noise, so that what Graham's normalisation makes of it is rarely 128."""
     return np.random.default_rng(5).integers(60, 250, (height, width, 3), dtype=np.uint8)
-
-
-# -- find_disc --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "x", "y", "radius"),
-    [
-        pytest.param(200, 300, 150, 100, 90, id="whole"),
-        pytest.param(200, 300, 120, 95, 70, id="off centre"),
-        pytest.param(150, 300, 140, 75, 100, id="top and bottom cut off"),
-        pytest.param(150, 300, 140, 90, 100, id="bottom cut off more"),
-        pytest.param(300, 200, 100, 150, 95, id="upright"),
-        pytest.param(1600, 2400, 1180, 810, 760, id="large"),
-    ],
-)
-def test_the_disc_is_found(height, width, x, y, radius):
-    found = graham.find_disc(fundus(height, width, x, y, radius))
-    assert (found.x, found.y) == pytest.approx((x, y), abs=0.02 * radius)
-    assert found.radius == pytest.approx(radius, rel=0.03)
-
-
-def test_writing_in_a_corner_does_not_move_the_disc():
-    image = fundus(200, 300, 150, 100, 90)
-    image[5:15, 5:35] = 255
-    found = graham.find_disc(image)
-    assert (found.x, found.y, found.radius) == pytest.approx((150, 100, 90), abs=3)
-
-
-def test_a_photograph_cropped_inside_the_fundus_touches_the_circle_with_its_longer_sides():
-    assert graham.find_disc(textured(200, 300)) == Disc(150, 100, 150, cropped=True)
-    assert graham.find_disc(textured(300, 200)) == Disc(100, 150, 150, cropped=True)
-
-
-def photograph(side: int = 300) -> tuple[np.ndarray, Disc]:
-    """A synthetic photograph on a wider black frame, and where its disc is."""
-    image = cv2.copyMakeBorder(synthetic.photograph(3, 0, side).image, 0, 0, 80, 40, cv2.BORDER_CONSTANT)
-    return image, graham.find_disc(image)
-
-
-def with_glow(image: np.ndarray, disc: Disc) -> np.ndarray:
-    bright = np.clip(image * 2.2, 0, 255)
-    return np.maximum(bright, 0.5 * cv2.GaussianBlur(bright, (0, 0), 12)).astype(np.uint8)
-
-
-def with_shadow(image: np.ndarray, disc: Disc) -> np.ndarray:
-    columns = np.arange(image.shape[1])
-    light = np.clip((columns - (disc.x - 0.9 * disc.radius)) / (0.5 * disc.radius), 0.03, 1)
-    return (image * light[:, None]).astype(np.uint8)
-
-
-def with_vignette(image: np.ndarray, disc: Disc) -> np.ndarray:
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
-    distance = np.hypot(columns - disc.x, rows - disc.y) / disc.radius
-    return (image * np.clip(1.15 - distance**2, 0.06, 1)[..., None]).astype(np.uint8)
-
-
-def with_notch(image: np.ndarray, disc: Disc) -> np.ndarray:
-    place = round(disc.x + 0.77 * disc.radius), round(disc.y - 0.64 * disc.radius)
-    return cv2.circle(image.copy(), place, round(0.06 * disc.radius), (200, 120, 60), -1)
-
-
-def with_noise(image: np.ndarray, disc: Disc) -> np.ndarray:
-    return np.maximum(image, np.random.default_rng(0).integers(0, 9, image.shape, np.uint8))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda i, d: (i * 0.2).astype(np.uint8), id="dark"),
-        pytest.param(with_glow, id="over-exposed, the frame glows"),
-        pytest.param(with_shadow, id="one side in shadow"),
-        pytest.param(with_vignette, id="dark towards the edge"),
-        pytest.param(with_notch, id="a notch"),
-        pytest.param(lambda i, d: np.maximum(i, 25), id="a grey frame"),
-        pytest.param(with_noise, id="noise"),
-    ],
-)
-def test_the_disc_is_found_in_a_bad_photograph(change):
-    image, disc = photograph()
-    found = graham.find_disc(change(image, disc))
-    assert (found.x, found.y, found.radius) == pytest.approx((disc.x, disc.y, disc.radius), abs=0.02 * disc.radius)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [(0, 300, 0, 420), (40, 260, 0, 420), (0, 220, 0, 420), (0, 300, 110, 420), (0, 300, 0, 350), (0, 300, 80, 380)],
-    ids=["whole", "top and bottom", "bottom", "left", "right", "tight"],
-)
-def test_the_disc_is_found_where_the_frame_cuts_it(frame):
-    image, disc = photograph()
-    top, bottom, left, right = frame
-    found = graham.find_disc(image[top:bottom, left:right])
-    assert (found.x + left, found.y + top, found.radius) == pytest.approx(
-        (disc.x, disc.y, disc.radius), abs=0.02 * disc.radius
-    )
-
-
-@pytest.mark.parametrize("width", [0, 30, 300])
-def test_black_frames_of_any_width(width):
-    image, disc = photograph()
-    found = graham.find_disc(cv2.copyMakeBorder(image, width, 0, 2 * width, width, cv2.BORDER_CONSTANT))
-    assert (found.x, found.y, found.radius) == pytest.approx(
-        (disc.x + 2 * width, disc.y + width, disc.radius), abs=0.02 * disc.radius
-    )
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((100, 100, 3), np.uint8), "nearly black image: 95 % of its pixels are at most 0 of 255"),
-        (np.full((100, 100, 3), 9, np.uint8), "nearly black image: 95 % of its pixels are at most 9 of 255"),
-        (fundus(200, 300, 150, 100, 30), r"no fundus found: the largest bright region has a radius of 3\d px only"),
-        (np.tile(np.uint8([200] + 11 * [0])[None, :, None], (120, 10, 3)), "no fundus found: no bright region"),
-    ],
-    ids=["black", "nearly black", "spot", "thin lines"],
-)
-def test_an_image_without_a_fundus_is_refused(image, message):
-    with pytest.raises(DataError, match=message):
-        graham.find_disc(image)
 
 
 # -- normalise --------------------------------------------------------------------------------------------------------
@@ -272,7 +151,7 @@ def test_real_photographs(idrid):
     for path in sorted((idrid / "images").glob("*.jpg"))[::34]:
         image = read_image(path)
         height, width = image.shape[:2]
-        disc = graham.find_disc(image)
+        disc = find_disc(image)
         lit = np.flatnonzero((cv2.GaussianBlur(image.max(axis=2), (0, 0), 2) > 30).mean(axis=0) > 0.05)
         assert disc.radius == pytest.approx((lit[-1] - lit[0]) / 2, rel=0.04), path.name
         assert disc.x == pytest.approx((lit[0] + lit[-1]) / 2, abs=0.01 * width), path.name
@@ -346,21 +225,5 @@ def test_a_reduced_jpeg_gives_nearly_the_same_image(tmp_path):
     expect = graham.normalise(whole, 256, 512, circle)
     got = one_photograph.prepared_file(tmp_path / "x.jpg", settings)
     assert np.abs(got.astype(int) - expect)[graham.mask(256)].mean() < 2
-    found = graham.find_disc(whole)
+    found = find_disc(whole)
     assert (circle.x, circle.y, circle.radius) == pytest.approx((found.x, found.y, found.radius), abs=0.01 * 650)
-
-
-@pytest.mark.parametrize(("box", "ground"),
-                         [((60, 120, 20, 280), 0), ((60, 240, 60, 240), 0), ((80, 200, 100, 270), 60)],
-                         ids=["a band", "a square", "a rectangle on grey"])  # fmt: skip
-def test_what_is_no_circle_is_said_to_be_none(box, ground):
-    image = np.full((300, 300, 3), ground, np.uint8)
-    y0, y1, x0, x1 = box
-    image[y0:y1, x0:x1] = 180
-    assert not graham.shows_disc(image)
-
-
-def test_real_and_synthetic_discs_are_circles():
-    assert all(graham.shows_disc(synthetic.photograph(i, 0, 200).image) for i in range(10))
-    for path in sorted((IDRID / "images").glob("*.jpg"))[::20]:  # none without the shared data
-        assert graham.shows_disc(read_image(path)), path

@@ -202,5 +202,6 @@ def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_
     assert store.rejected["image_id"].tolist() == ["2"]
     assert "an image of 1 x 1 px is too small" in store.rejected["reason"][0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photograph, "prepared_file", lambda *_: np.zeros(2).reshape(3))
-        assert "cannot be prepared (ValueError" in photograph.prepare_one((str(tmp_path / "raw/2.png"), settings))[1]
+        patch.setattr(photograph, "_prepared_and_disc", lambda *_: np.zeros(2).reshape(3))
+        result = photograph.prepare_one((str(tmp_path / "raw/2.png"), settings))
+        assert "cannot be prepared (ValueError" in result.reason
