@@ -2,8 +2,10 @@
 
 import difflib
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 import safetensors.torch
@@ -12,13 +14,15 @@ from torch import nn
 from torchvision import models
 from torchvision.models import get_model, get_model_weights
 
+from insightr_nb import files
 from insightr_nb.errors import ModelError
 from insightr_nb.files import given_path
 
 _HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
-# Harmless names that a Lightning checkpoint may refer to beside its tensors; they are replaced by an inert stand-in.
-_LIGHTNING = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetrics.", "define_parameters.",
-              "argparse.", "pathlib.")  # fmt: skip
+# Harmless names that a checkpoint may refer to beside its tensors; they are replaced by an inert stand-in.
+_HARMLESS = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetrics.", "define_parameters.",
+             "argparse.", "pathlib.", "numpy.", "omegaconf.", "collections.", "typing.")  # fmt: skip
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # as torchvision's files name its tensors
 
 
 def build_backbone(name: str = "resnet18", weights: str = "random", until: str | None = None) -> nn.Sequential:
@@ -37,14 +41,7 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
         raise ModelError(
             f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
         )
-    try:
-        model = get_model(name, weights=get_model_weights(name).DEFAULT if weights == "imagenet" else None)
-    except OSError as error:  # no connection, or no such address
-        raise ModelError(
-            f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). Download the file "
-            f"{get_model_weights(name).DEFAULT.url} elsewhere and give it: "
-            "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
-        ) from error
+    model = get_model(name, weights=None)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for child_name, child in model.named_children():
         if child_name in _HEAD:
@@ -60,9 +57,37 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
         layers["relu"] = nn.ReLU()
     backbone = nn.Sequential(layers)
     _feature_shape(backbone, name)
-    if weights not in ("random", "imagenet"):
-        load_weights(backbone, given_path(weights))
+    if weights != "random":
+        path = _imagenet_file(name) if weights == "imagenet" else given_path(weights)
+        load_weights(backbone, path, {k for k in model.state_dict() if k.partition(".")[0] not in _HEAD})
     return backbone
+
+
+def _imagenet_file(name: str) -> Path:
+    """The file of torchvision's weights in the cache of torch.hub, downloaded on first use.
+
+    Raises ModelError when it cannot be downloaded, or is not what torchvision has published.
+    """
+    url = get_model_weights(name).DEFAULT.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    published = torch.hub.HASH_REGEX.search(path.name)[1]  # the first digits of its SHA-256
+    elsewhere = (
+        f"Download the file {url} elsewhere and give it: "
+        "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
+    )
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), published)
+        except (OSError, RuntimeError) as error:  # no connection, no such address, a page of a proxy
+            raise ModelError(f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). "
+                             f"{elsewhere}") from error  # fmt: skip
+    found = files.digest(path)["sha256"]
+    if not found.startswith(published):
+        raise ModelError(f"model.weights = 'imagenet': {path} is not the file that torchvision has published; its "
+                         f"SHA-256 begins with {found[:8]} instead of {published}: a download that was cut off, or a "
+                         f"page of a proxy. Delete it to download it again. {elsewhere}")  # fmt: skip
+    return path
 
 
 def out_channels(backbone: nn.Sequential) -> int:
@@ -86,10 +111,13 @@ def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
     return shape
 
 
-def load_weights(backbone: nn.Module, path: Path) -> None:
+def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> None:
     """Load a state dict into the backbone; any prefix ("ppnet.features.") is found and stripped, other keys are left.
 
-    Raises ModelError that names the file and the tensors that are missing or of another shape.
+    whole: the tensors of the whole network, where the backbone is its first part; then a file with other ones in the
+    same parts is of another network.
+
+    Raises ModelError that names the file and the tensors that are missing, of another shape, surplus or not finite.
     """
     state = read_state_dict(path)
     own = backbone.state_dict()
@@ -98,11 +126,16 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     if not prefixes:
         raise ModelError(f"{path}: no tensor called {first!r} with any prefix; it has {', '.join(list(state)[:4])} ...")
     state = {key.removeprefix(prefixes[0]): value for key, value in state.items() if key.startswith(prefixes[0])}
+    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
     shapes = {k: (tuple(state[k].shape), tuple(v.shape)) for k, v in own.items() if k in state}
     wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
     wrong += [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    parts = {k.partition(".")[0] for k in whole}
+    wrong += [f"{k} is surplus" for k in state if k.partition(".")[0] in parts and k not in whole and k not in own]
+    wrong += [f"{k} is not finite" for k in own if k in state and not state[k].isfinite().all()]
     if wrong:
-        raise ModelError(f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}")
+        raise ModelError(f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}. "
+                         "Is it of another network than model.backbone?")  # fmt: skip
     backbone.load_state_dict({k: state.get(k, own[k]) for k in own})
 
 
@@ -119,8 +152,11 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         except safetensors.SafetensorError as error:
             raise ModelError(f"{path}: not a safetensors file ({error})") from error
     try:
-        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
-        refused = [name for name in foreign if not name.startswith(_LIGHTNING)]
+        foreign = []
+        if zipfile.is_zipfile(path):
+            files.check_zip(path)
+            foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        refused = [name for name in foreign if not name.startswith(_HARMLESS)]
         if refused:
             raise ModelError(f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "
                              "Save the plain state dict instead")  # fmt: skip
@@ -128,19 +164,38 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError,
             zipfile.BadZipFile) as error:  # fmt: skip
+        why = f" ({error})" if isinstance(error, zipfile.BadZipFile) else ""
         raise ModelError(
-            f"{path}: cannot be read as weights; it is damaged, or holds more than tensors and plain values, "
+            f"{path}: cannot be read as weights{why}; it is damaged, or holds more than tensors and plain values, "
             "of which nothing is executed. Save the plain state dict instead"
         ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
-    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")
-    return tensors
+    return _state_dict(content, path)
+
+
+def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of what a file holds: a state dict, or one among other things that a training saves."""
+    if isinstance(content, dict):
+        inner = {key: value for key, value in content.items() if _tensors(value)}
+        for name in ("state_dict", "model"):  # Lightning and MMPretrain; timm, RETFound and torchvision's references
+            if name in inner:
+                return _tensors(inner[name])
+        if found := _tensors(content):
+            return found
+        if len(inner) == 1:
+            return _tensors(*inner.values())
+        if inner:
+            raise ModelError(f"{path}: holds several state dicts ({', '.join(map(repr, inner))}); "
+                             "save the one that is wanted as a file of its own")  # fmt: skip
+    raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")
+
+
+def _tensors(content: object) -> dict[str, torch.Tensor]:
+    named = content.items() if isinstance(content, dict) else ()
+    return {k: v for k, v in named if isinstance(k, str) and isinstance(v, torch.Tensor)}
 
 
 class _StandIn:
-    """Takes the place of every class that a Lightning checkpoint refers to; keeps nothing and does nothing."""
+    """Takes the place of everything but tensors that a checkpoint refers to; keeps nothing and does nothing."""
 
     def __init__(self, *args, **kwargs):
         pass

@@ -73,9 +73,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Raises RunError that names a file that is damaged; nothing pickled in it is executed."""
     try:
-        with zipfile.ZipFile(path) as content:  # torch.load does not look at the checksums
-            if broken := content.testzip():
-                raise zipfile.BadZipFile(f"{broken} has another checksum")
+        files.check_zip(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
         why = str(error).partition("\n")[0] or type(error).__name__

@@ -1,7 +1,12 @@
+import argparse
+import hashlib
+import io
 import os
+import re
 import sys
 import types
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -125,10 +130,122 @@ def test_a_damaged_file_is_named(tmp_path, content, suffix):
         read_state_dict(path)
 
 
-def test_imagenet_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+# -- what else is in a file -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model", "state_dict", "model_state_dict", "net"])
+def test_weights_inside_what_a_training_saves(tmp_path, trained, name):
+    """As timm, RETFound, Lightning and others save them, with numpy numbers and arguments beside them."""
+    beside = {"epoch": 3, "best": np.float64(0.9), "args": argparse.Namespace(lr=np.ones(2)), "seen": {}}
+    torch.save({name: trained} | beside, tmp_path / "m.pth")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth")), trained)
+
+
+def test_several_state_dicts_are_named(tmp_path, trained):
+    torch.save({"student": trained, "teacher": trained}, tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=r"m\.pth: holds several state dicts \('student', 'teacher'\)"):
+        build_backbone("resnet18", str(tmp_path / "m.pth"))
+
+
+@pytest.mark.parametrize(
+    ("larger", "name", "until", "surplus"),
+    [
+        ("resnet34", "resnet18", None, r"layer1\.2\.conv1\.weight is surplus"),
+        ("resnet34", "resnet18", "layer2", r"layer1\.2\.conv1\.weight is surplus"),
+        ("convnext_small", "convnext_tiny", None, r"features\.5\.9\.layer_scale is surplus"),
+    ],
+)
+def test_weights_of_a_larger_network_are_refused(tmp_path, larger, name, until, surplus):
+    torch.save(torchvision.models.get_model(larger).state_dict(), tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=surplus):
+        build_backbone(name, str(tmp_path / "m.pth"), until)
+
+
+def test_weights_of_the_whole_network_fit_its_first_part(tmp_path, trained):
+    torch.save(
+        {f"module.{k}": v for k, v in trained.items()} | {"module.optimizer.x": torch.ones(1)}, tmp_path / "m.pth"
+    )
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth"), "layer2"), trained)
+
+
+def test_a_densenet_with_the_names_of_torchvisions_files(tmp_path):
+    state = torchvision.models.densenet121(weights=None).state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): value for key, value in state.items()}
+    assert old.keys() != state.keys()
+    torch.save(old, tmp_path / "m.pth")
+    assert_loaded(build_backbone("densenet121", str(tmp_path / "m.pth")), state)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, trained):
+    torch.save(trained | {"bn1.weight": torch.full((64,), torch.nan)}, tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=r"bn1\.weight is not finite"):
+        build_backbone("resnet18", str(tmp_path / "m.pth"))
+
+
+def test_weights_with_a_hole_are_refused(tmp_path, trained):
+    torch.save(trained, tmp_path / "m.pth")
+    with open(tmp_path / "m.pth", "r+b") as file:
+        file.seek(20_000_000)
+        file.write(bytes(400_000))
+    with pytest.raises(ModelError, match=r"m\.pth: cannot be read as weights \(Bad CRC-32.*damaged"):
+        build_backbone("resnet18", str(tmp_path / "m.pth"))
+
+
+def test_weights_without_checksums_are_read(tmp_path, trained):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(trained, tmp_path / "m.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth")), trained)
+
+
+# -- ImageNet ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of torch.hub, and no network."""
+
     def offline(*args, **kwargs):
         raise OSError("no connection")
 
-    monkeypatch.setattr(module, "get_model", offline)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", offline)
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def test_imagenet_weights_that_cannot_be_downloaded_say_what_to_do(cache):
     with pytest.raises(ModelError, match=r"no connection.*https://.*resnet18.*model\.weights"):
         build_backbone("resnet18", "imagenet")
+
+
+def test_imagenet_weights_from_the_cache(cache, trained, monkeypatch):
+    torch.save(trained, cache / "new.pth")
+    digest = hashlib.sha256((cache / "new.pth").read_bytes()).hexdigest()[:8]
+    url = f"https://example.org/resnet18-{digest}.pth"
+    monkeypatch.setattr(
+        module, "get_model_weights", lambda _: types.SimpleNamespace(DEFAULT=types.SimpleNamespace(url=url))
+    )
+    (cache / "new.pth").rename(cache / f"resnet18-{digest}.pth")
+    assert_loaded(build_backbone("resnet18", "imagenet"), trained)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>log in to the network</html>", b"PK\x03\x04" + bytes(1000)])
+def test_a_cached_download_that_is_something_else_is_named(cache, content):
+    name = torchvision.models.get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
+    (cache / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{name} is not the file that torchvision has published.*Delete it"):
+        build_backbone("resnet18", "imagenet")
+
+
+def test_a_download_that_is_a_page_of_a_proxy_is_named(cache, monkeypatch):
+    class Page(io.BytesIO):
+        def info(self):
+            return types.SimpleNamespace(get_all=lambda _: None)
+
+    monkeypatch.setattr(torch.hub, "urlopen", lambda _: Page(b"<html>log in</html>"))
+    with pytest.raises(ModelError, match=r"could not be downloaded \(invalid hash value.*elsewhere and give it"):
+        build_backbone("resnet18", "imagenet")
+    assert not list(cache.iterdir())
