@@ -1,20 +1,22 @@
 """Batches from a prepared store. Order and augmentation of an epoch depend on (seed, epoch) only."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
 from insightr_nb.data import splits
 from insightr_nb.settings import ModelSettings, TrainingSettings
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_THREADS = 4  # that read for a card
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Part:
         return Part(self.images, rows, self.targets[first], self.strata[first])
 
 
-class Epoch(Dataset):
+class Epoch:
     """The images of one training epoch: balanced, shuffled, rotated and scaled, all drawn from (seed, epoch).
 
     on_device: `batches` rotates and scales whole batches on the device, so that an image costs the loader a copy.
@@ -65,7 +67,7 @@ class Epoch(Dataset):
         return augment(image, self.angles[i], self.scales[i], self.fill), target
 
 
-class InOrder(Dataset):
+class InOrder:
     """Every image of a part once, un-augmented, in the order of the part."""
 
     def __init__(self, part: Part):
@@ -97,22 +99,51 @@ def augment_batch(images: torch.Tensor, angles: np.ndarray, scales: np.ndarray, 
     return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def loader_options(device: torch.device) -> dict[str, Any]:
-    """With CUDA, processes fill pinned memory, from which a copy is asynchronous; a CPU's cores are the network's."""
-    cuda = device.type == "cuda"
-    return {"num_workers": 4 if cuda else 0, "pin_memory": cuda}
+def rows_of_batches(count: int, batch_size: int) -> list[range]:
+    """The rows of every batch, in order. A last batch of one joins the one before: BatchNorm needs two values."""
+    starts = list(range(0, count, batch_size))
+    if batch_size > 1 and len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return [range(*ends) for ends in pairwise([*starts, count])]
 
 
-def batches(dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of (images (B, S, S, 3) uint8, targets (B,) float32) on the device, in the order of the dataset."""
-    start = 0
-    for images, targets in DataLoader(dataset, batch_size, **loader_options(device)):
+def batches(
+    dataset: Epoch | InOrder, batch_size: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of (images (B, S, S, 3) uint8, targets (B,) float32) on the device, in the order of the dataset.
+
+    With CUDA, threads read ahead into pinned memory, from which a copy is asynchronous; threads need neither shared
+    memory nor a copy of the store. A CPU's cores are the network's.
+    """
+    parts = rows_of_batches(len(dataset), batch_size)
+    for rows, (images, targets) in zip(parts, _read_ahead(dataset, parts, device.type == "cuda"), strict=True):
         images = images.to(device, non_blocking=True)
         if isinstance(dataset, Epoch) and dataset.on_device:
-            rows = slice(start, start + len(images))
-            images = augment_batch(images, dataset.angles[rows], dataset.scales[rows], dataset.fill)
-        start += len(images)
-        yield images, targets.to(device, torch.float32, non_blocking=True)
+            seen = slice(rows.start, rows.stop)
+            images = augment_batch(images, dataset.angles[seen], dataset.scales[seen], dataset.fill)
+        yield images, targets.to(device, non_blocking=True)
+
+
+def _read_ahead(
+    dataset: Epoch | InOrder, parts: list[range], cuda: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def read(rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+        images, targets = zip(*(dataset[i] for i in rows), strict=True)
+        batch = torch.from_numpy(np.stack(images)), torch.from_numpy(np.array(targets, np.float32))
+        return tuple(tensor.pin_memory() for tensor in batch) if cuda else batch
+
+    if not cuda:
+        yield from map(read, parts)
+        return
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        waiting = deque(pool.submit(read, rows) for rows in parts[: 2 * _THREADS])
+        for rows in [*parts[2 * _THREADS :], *[None] * len(waiting)]:
+            yield waiting.popleft().result()
+            if rows is not None:
+                waiting.append(pool.submit(read, rows))
+    finally:  # also where the loop over the batches ends early
+        pool.shutdown(cancel_futures=True)
 
 
 def network_input(images: torch.Tensor, settings: ModelSettings) -> torch.Tensor:

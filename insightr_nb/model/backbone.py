@@ -41,7 +41,8 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
         raise ModelError(
             f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
         )
-    model = get_model(name, weights=None)
+    as_ever = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else they warn
+    model = get_model(name, weights=None, **as_ever)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for child_name, child in model.named_children():
         if child_name in _HEAD:

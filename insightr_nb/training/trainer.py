@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
-from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input
-from insightr_nb.errors import RunError
+from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input, rows_of_batches
+from insightr_nb.errors import ModelError, RunError
 from insightr_nb.model import losses
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.runs import Run
@@ -56,6 +56,42 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
         with run.working(), hardware.memory_errors(settings):
             trainer.train()
     return run
+
+
+def try_out(settings: RunSettings, data: FoldData) -> None:
+    """One step on two images at their real size, so that what cannot fit fails before anything is trained.
+
+    Raises ModelError that says which settings decide it.
+    """
+    model = settings.model
+    network = checkpoint.build_network(settings, "random").train()
+    part = data.training
+    images = torch.from_numpy(np.stack([part.images[row] for row in part.rows[:2]]))
+    try:
+        training_loss(network, images, torch.from_numpy(part.targets[:2]), settings)[0]["total"].backward()
+    except (RuntimeError, ValueError) as error:
+        until = f" until {model.backbone_until}" if model.backbone_until else ""
+        raise ModelError(
+            f"images of {images.shape[1]} px are too small for {model.backbone}{until}, then a block with a kernel of "
+            f"{model.block_kernel}, stride {model.block_stride} and padding {model.block_padding}: {error}. Prepare "
+            "larger images (size), or change model.backbone_until or model.block_kernel"
+        ) from error
+
+
+def training_loss(
+    network: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The terms of the loss with their "total", and the prediction (B,). images: (B, S, S, 3) uint8; targets: (B,)."""
+    with hardware.autocast(images.device, settings.training.precision):
+        output = network(network_input(images, settings.model))
+    if isinstance(network, INSightRNet):
+        values = losses.total_loss(
+            output.prediction, output.min_distances, targets, network.prototype_labels,
+            network.prototype_layer.max_distance, settings.losses,
+        )  # fmt: skip
+        return values, output.prediction.detach()
+    mse = losses.mse_loss(output, targets)
+    return {"mse": mse, "total": mse}, output.detach()
 
 
 def _is_trained(run: Run) -> bool:
@@ -153,9 +189,9 @@ class _Trainer:
         sums: dict[str, float] = {}
         with training_only(self.network, tuple(stage.learning_rates), stage.batchnorm_frozen):
             loader = batches(dataset, size, self.device)
-            steps = math.ceil(len(dataset) / size)
+            steps = len(rows_of_batches(len(dataset), size))
             for images, targets in tqdm(loader, total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1):
-                terms, prediction = self._losses(images, targets)
+                terms, prediction = training_loss(self.network, images, targets, self.settings)
                 optimizer.zero_grad(set_to_none=True)
                 terms["total"].backward()
                 optimizer.step()
@@ -171,18 +207,6 @@ class _Trainer:
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value * len(targets)
         return {f"train_{name}": value / len(dataset) for name, value in sums.items()}
-
-    def _losses(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        with hardware.autocast(self.device, self.settings.training.precision):
-            output = self.network(network_input(images, self.settings.model))
-        if isinstance(self.network, INSightRNet):
-            values = losses.total_loss(
-                output.prediction, output.min_distances, targets, self.network.prototype_labels,
-                self.network.prototype_layer.max_distance, self.settings.losses,
-            )  # fmt: skip
-            return values, output.prediction.detach()
-        mse = losses.mse_loss(output, targets)
-        return {"mse": mse, "total": mse}, output.detach()
 
     @torch.no_grad()
     def _estimate_batchnorm(self) -> None:
@@ -210,7 +234,7 @@ class _Trainer:
         part, unit = self.data.validation, self.data.store.scale.unit
         predictions, total = [], 0.0
         for images, targets in batches(InOrder(part), self.settings.training.batch_size, self.device):
-            values, prediction = self._losses(images, targets)
+            values, prediction = training_loss(self.network, images, targets, self.settings)
             predictions.append(prediction.float().cpu())
             total += values["total"].item() * len(targets)
         error = torch.cat(predictions).double().numpy() - part.targets

@@ -1,7 +1,9 @@
 """Batches: order and augmentation from (seed, epoch) only, corners filled with grey, the network's input values."""
 
 import dataclasses
+import multiprocessing
 import random
+import threading
 
 import cv2
 import numpy as np
@@ -12,11 +14,12 @@ from insightr_nb.data.loading import (
     Epoch,
     InOrder,
     Part,
+    _read_ahead,
     augment,
     augment_batch,
     batches,
-    loader_options,
     network_input,
+    rows_of_batches,
 )
 from insightr_nb.settings import ModelSettings, TrainingSettings
 
@@ -86,7 +89,7 @@ def test_the_batch_size_does_not_change_what_is_seen(part):
 
 def test_in_order_every_image_comes_once_as_it_is(part):
     got = [(images, targets) for images, targets in batches(InOrder(part), 3, CPU)]
-    assert [len(images) for images, _ in got] == [3, 3, 1]
+    assert [len(images) for images, _ in got] == [3, 4]
     images, targets = torch.cat([i for i, _ in got]), torch.cat([t for _, t in got])
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (7, 8, 8, 3))
     assert (targets.dtype, targets.tolist()) == (torch.float32, [1, 1, 1, 1, 2, 2, 3.5])
@@ -178,9 +181,41 @@ def test_an_epoch_for_a_card_hands_over_the_bytes_and_batches_augments_them(part
                                           plain.angles, plain.scales, settings.fill))  # fmt: skip
 
 
-def test_a_card_is_fed_from_pinned_memory_by_processes_and_a_cpu_by_itself():
-    assert loader_options(torch.device("cuda")) == {"num_workers": 4, "pin_memory": True}
-    assert loader_options(CPU) == {"num_workers": 0, "pin_memory": False}
+def test_a_card_is_fed_from_pinned_memory_by_threads(part, monkeypatch):
+    """In the same order, without a child process, and nothing goes on where the loop ends early."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    epoch = Epoch(part, TrainingSettings(), 3, 5)
+    for size in (1, 2, 5):
+        parts = rows_of_batches(len(epoch), size)
+        read = [list(_read_ahead(epoch, parts, cuda)) for cuda in (True, False)]
+        assert len(pinned) == 2 * len(parts)
+        pinned.clear()
+        for ahead, plain in zip(*read, strict=True):
+            assert all(torch.equal(a, p) for a, p in zip(ahead, plain, strict=True))
+    before = threading.active_count()
+    for _ in _read_ahead(epoch, rows_of_batches(len(epoch), 1), True):
+        assert not multiprocessing.active_children()
+        break
+    assert threading.active_count() == before
+
+
+def test_an_error_of_a_reading_thread_is_raised(part, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    broken = dataclasses.replace(part, rows=np.array([8, 1, 2, 3, 5, 6, 99]))
+    with pytest.raises(IndexError):
+        list(_read_ahead(InOrder(broken), rows_of_batches(7, 2), True))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lengths"),
+    [(7, 3, [3, 4]), (7, 4, [4, 3]), (6, 3, [3, 3]), (1, 3, [1]), (3, 1, [1, 1, 1]), (4, 3, [4]), (0, 3, [])],
+)
+def test_a_last_batch_of_one_joins_the_one_before(count, size, lengths):
+    """BatchNorm cannot train on one value a channel, as a feature map of one cell gives."""
+    parts = rows_of_batches(count, size)
+    assert [len(rows) for rows in parts] == lengths
+    assert [i for rows in parts for i in rows] == list(range(count))
 
 
 # -- the network's input ----------------------------------------------------------------------------------------------
