@@ -24,6 +24,7 @@ _NO_DISC = (
     "No disc found: no circle fits what is bright in the image, so it may be no fundus photograph, or one that was "
     "cropped inside the fundus. Do not trust this prediction."
 )
+_LIMITS = "at most 10 MB, in make lab 100 MB"  # of Jupyter's connection, which a larger message breaks
 _MOST = 10  # prototypes that it can show
 
 
@@ -48,10 +49,10 @@ class ExplainTab(w.VBox):
         )
         self.opacity = w.FloatSlider(0.6, min=0, max=1, step=0.05, description="map", continuous_update=False)
         self.view = w.ToggleButtons(options=["normalised", "original"], style={"button_width": "100px"})
-        self.path = w.Text(description="own file", placeholder="path of an image", layout=w.Layout(width="420px"),
+        self.path = w.Text(description="own file", placeholder="path of an image", layout=w.Layout(width="340px"),
                            continuous_update=False)  # fmt: skip
         self.explain_file = w.Button(description="explain it")
-        self.upload = w.FileUpload(accept="image/*", description="upload")
+        self.upload = w.FileUpload(accept="image/*", description="upload", tooltip="a larger file: give its path")
         self.back = w.Button(description="back to the test set", disabled=True)
         self.message, self.headline, self.chart = parts.text(""), parts.text(""), parts.text("")
         self.headline.add_class("insightr-headline")
@@ -70,7 +71,7 @@ class ExplainTab(w.VBox):
         super().__init__([
             w.HBox([self.index, self.by, self.label]),
             w.HBox([self.count, self.opacity, self.view]),
-            w.HBox([self.path, self.explain_file, self.upload, self.back]),
+            w.HBox([self.path, self.explain_file, self.upload, self.back, parts.small(_LIMITS, flex="0 0 auto")]),
             self.message, self.headline,
             w.HBox([parts.column(416, self.picture), parts.column(680, legend, *rows)]),
             self.chart,

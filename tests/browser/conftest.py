@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
+def lab_options() -> list[str]:
+    """What `make lab` gives to JupyterLab."""
+    command = re.search(r"jupyter lab (.*) \$\(LAB\) notebooks", (ROOT / "Makefile").read_text())[1]
+    return shlex.split(command)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, explored):
     """A JupyterLab server whose kernels see the runs of `explored`: a function from a notebook to its address."""
@@ -41,7 +48,7 @@ def server(tmp_path_factory, explored):
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
          "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={work}",
-         "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
+         *lab_options(), "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
         cwd=work, env=environment, stdout=log, stderr=log,
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
@@ -108,7 +115,7 @@ def run(explored) -> Run:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> dict[str, Path]:
-    """A synthetic eye, a wall, and a text."""
+    """A synthetic eye, a wall, a text, and an eye in more than 10 MB."""
     from insightr_nb.data import synthetic
 
     folder = tmp_path_factory.mktemp("own")
@@ -117,4 +124,7 @@ def photographs(tmp_path_factory) -> dict[str, Path]:
     wall = np.random.default_rng(0).integers(120, 220, (150, 200, 3), dtype=np.uint8)
     cv2.imwrite(str(folder / "wall.png"), wall)
     (folder / "note.png").write_text("no picture")
-    return {"eye": folder / "eye.png", "wall": folder / "wall.png", "text": folder / "note.png"}
+    large = cv2.resize(eye, (2200, 1800), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(folder / "large.png"), large[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    return {"eye": folder / "eye.png", "wall": folder / "wall.png", "text": folder / "note.png",
+            "large": folder / "large.png"}  # fmt: skip

@@ -134,10 +134,12 @@ def test_own_images(explorer, tmp_path, photographs):
     shoot(page, "1_no_fundus")
     button(page, "back to the test set").click()
     expect(page.locator(".insightr-headline")).to_contain_text("label")
-    with page.expect_file_chooser() as chooser:
-        button(page, "upload").click()
-    chooser.value.set_files(photographs["eye"])
-    expect(page.locator(".insightr-headline")).to_contain_text("eye.png")
+    assert photographs["large"].stat().st_size > 10 * 2**20  # more than Jupyter takes unless it is told to
+    for name in ("eye", "large"):
+        with page.expect_file_chooser() as chooser:
+            button(page, "upload").click()
+        chooser.value.set_files(photographs[name])
+        expect(page.locator(".insightr-headline")).to_contain_text(f"{name}.png", timeout=20_000)
 
 
 def test_browse_prototypes(explorer, run):
