@@ -117,7 +117,7 @@ def grown(folder: str) -> dict[str, float]:
         overrides=SHORT | {"data.size": 64, "data.preparation": "resize", "training.baseline_epochs": 2}, tag="bench",
     )  # fmt: skip
     run = trainer.train(settings)
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     own = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1024
     return {"seconds": float(run.table("history.csv")["seconds"].iloc[-1]), "megabytes": own}
 

@@ -310,7 +310,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
         import medmnist
     except ImportError:
         raise DataError(
-            "dataset = 'retinamnist' needs the package medmnist: pip install insightr_nb[retinamnist]"
+            "dataset = 'retinamnist' needs the package medmnist: pip install medmnist"
         ) from None
     sides = {28: "retinamnist.npz"} | {s: f"retinamnist_{s}.npz" for s in (64, 128, 224)}
     there = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)

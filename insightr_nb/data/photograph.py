@@ -1,8 +1,11 @@
 """One photograph, from its source to the image that a store holds: what the workers of a preparation do."""
 
+import contextlib
 import os
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,18 +120,37 @@ def prepare_one(job: tuple[str, DataSettings]) -> Result:
     except OSError as error:
         return Result(None, f"{source}: cannot be read ({error.strerror})")
     try:
-        image, disc = _prepared_and_disc(source, settings)
+        with _error_stream() as said:
+            image, disc = _prepared_and_disc(source, settings)
     except DataError as error:
         return Result(None, str(error), about)
     except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others
         return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", about)
-    return Result(image, "", about, _doubt(disc) if disc else "")
+    return Result(image, "", about, "; ".join(filter(None, [_doubt(disc), *dict.fromkeys(said)])))
 
 
-def _doubt(disc: Disc) -> str:
+def _doubt(disc: Disc | None) -> str:
+    if disc is None or not disc.doubtful:
+        return ""
     if disc.cropped:
         return "bright into its corners: cropped inside the fundus, or no fundus photograph"
-    return "no edge along half of the circle" if disc.doubtful else ""
+    return "no edge along half of the circle"
+
+
+@contextlib.contextmanager
+def _error_stream() -> Iterator[list[str]]:
+    """The lines that are written to the error stream meanwhile: there libjpeg says that a file is damaged inside."""
+    said: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            said += file.read().decode(errors="replace").split("\n")
 
 
 def end_with_parent() -> None:

@@ -199,10 +199,11 @@ def _append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], line
             file.write(image.tobytes())
         file.flush()
         os.fsync(file.fileno())
-    with open(partial / "progress.csv", "a") as file:
+    with open(partial / "progress.csv", "a", encoding="utf-8") as file:
         for row, digest, result in lines:
             about = dataclasses.astuple(result.source) if result.source else ("", "", "")
-            file.write("\t".join(map(str, (row, digest, " ".join(result.reason.split()), *about, result.doubt))) + "\n")
+            reason, doubt = (" ".join(text.split()) for text in (result.reason, result.doubt))
+            file.write("\t".join(map(str, (row, digest, reason, *about, doubt))) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return slots + len(pixels)

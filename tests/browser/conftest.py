@@ -44,7 +44,7 @@ def server(tmp_path_factory, explored):
     news = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    log = open(home / "log.txt", "w")  # noqa: SIM115
+    log = open(home / "log.txt", "w", encoding="utf-8")  # noqa: SIM115
     process = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
          "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={work}",

@@ -51,7 +51,10 @@ def colours_table(labels=(0, 1)) -> str:
 
 
 def test_files_of_a_store(store):
-    assert sorted(files(store.path)) == ["duplicates.csv", "images.npy", "meta.json", "rejected.csv", "table.csv"]
+    assert sorted(files(store.path)) == [
+        "doubtful.csv", "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "table.csv"
+    ]  # fmt: skip
+    assert not len(store.doubtful)
     assert store.path.name == "synthetic-32"
     assert (store.images.dtype, store.images.shape) == (np.uint8, (24, 32, 32, 3))
     assert isinstance(store.images, np.memmap)
@@ -346,6 +349,27 @@ def test_a_photograph_without_a_fundus_is_rejected_with_its_reason(csv_settings,
     assert "nearly black image" in rejected["reason"][0]
 
 
+def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_settings, own_outputs, in_process):
+    """libjpeg fills what it cannot read with grey and says so on the error stream only."""
+    fundus = cv2.imencode(".jpg", synthetic.photograph(3, 0, 200).image[..., ::-1])[1].tobytes()
+    noise = np.random.default_rng(0).integers(60, 250, (60, 90, 3), np.uint8)
+    middle = len(fundus) // 2
+    content = {
+        **{f"good{i}.jpg": fundus + bytes(i) for i in range(8)},
+        "wall.png": cv2.imencode(".png", noise)[1].tobytes(),
+        "hole.jpg": fundus[:middle] + bytes(300) + fundus[middle + 300 :],
+    }
+    table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(content))
+    store = prepare.prepare(csv_settings(table, content), workers=1)
+    assert len(store.images) == 10
+    assert store.doubtful["image_id"].tolist() == ["wall", "hole"]
+    wall, hole = store.doubtful["doubt"]
+    assert wall.startswith("bright into its corners")
+    assert "Corrupt JPEG data" in hole
+    (store.path / "doubtful.csv").unlink()  # a store of an older version
+    assert not len(store.doubtful)
+
+
 @pytest.mark.parametrize(
     ("name", "image", "expect"),
     [
@@ -391,7 +415,7 @@ def shorten(path: Path) -> None:
 
 
 def drop_row(path: Path) -> None:
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
 
 
 @pytest.mark.parametrize(

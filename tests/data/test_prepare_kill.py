@@ -148,7 +148,7 @@ def test_a_kill_at_the_end_loses_and_damages_nothing(csv_settings, own_outputs, 
     store = prepare.prepare(settings)
     assert store.images[:, 16, 16, 1].tolist() == [10 * i for i in range(10)]
     assert sorted(f.name for f in store.path.iterdir()) == [
-        "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "sources.csv", "table.csv"
+        "doubtful.csv", "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "sources.csv", "table.csv"
     ]  # fmt: skip
     assert [p.name for p in store.path.parent.iterdir() if not p.name.startswith(".")] == ["mine-32"]
 
@@ -183,7 +183,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     until = time.monotonic() + 60
     while not progress.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
     assert children
     process.kill()
     process.wait()

@@ -42,7 +42,7 @@ def test_where_somebody_has_chosen_the_card_it_is_kept(tmp_path, monkeypatch):
 
 def written(path: Path) -> bool:
     """Whether a job has said which card it sees; its file is there before its text is."""
-    return path.exists() and bool(path.read_text())
+    return path.exists() and bool(path.read_text(encoding="utf-8"))
 
 
 def test_three_jobs_on_two_cards(tmp_path, monkeypatch):
