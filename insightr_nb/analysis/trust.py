@@ -3,6 +3,7 @@
 Where it looks is in `lesions`.
 """
 
+import contextlib
 import copy
 
 import cv2
@@ -16,6 +17,7 @@ from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import network_input
 from insightr_nb.data.photograph import photograph, prepared
+from insightr_nb.errors import DataError
 from insightr_nb.settings import RESULT_PARAMETERS
 
 PARAMETERS = (*RESULT_PARAMETERS, "masks", "image", "images")  # of notebook 08
@@ -126,21 +128,23 @@ _OF_THE_PHOTOGRAPH = {"15 % brighter": _brighter}  # before it is prepared: the 
 def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
     """What small changes of the image do: change, image_id, overlap of the top 5 (0 to 1), move of the prediction.
 
-    Brightness is changed in the original photograph, which must still be there.
+    Brightness is changed in the original photograph: an image whose photograph cannot be read any more has no
+    row of it.
     """
     table = run.run.table("predictions.csv")
     found = []
     for n in rows:
         row = run.store.row(table["image_id"][n])
         image = run.store.image(row)
-        raw = photograph(run.store.table["source"][row], run.store.settings.size)
-        changed = [change(image) for change in CHANGES.values()]
-        changed += [prepared(change(raw), run.store.settings) for change in _OF_THE_PHOTOGRAPH.values()]
-        batch = np.stack([image, *changed])
+        changed = {name: change(image) for name, change in CHANGES.items()}
+        with contextlib.suppress(DataError):
+            raw = photograph(run.store.table["source"][row], run.store.settings.size)
+            changed |= {n: prepared(change(raw), run.store.settings) for n, change in _OF_THE_PHOTOGRAPH.items()}
+        batch = np.stack([image, *changed.values()])
         output = run.network(network_input(torch.from_numpy(batch), run.settings.model))
         predictions = run.store.scale.to_user(output.prediction.double()).numpy()
         top = top_prototypes(output.weights.numpy())
-        for i, name in enumerate((*CHANGES, *_OF_THE_PHOTOGRAPH), start=1):
+        for i, name in enumerate(changed, start=1):
             found.append({"change": name, "image_id": table["image_id"][n],
                           "overlap": len(set(top[0]) & set(top[i])) / top.shape[1],
                           "moved": abs(predictions[i] - predictions[0])})  # fmt: skip

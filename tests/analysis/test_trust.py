@@ -13,7 +13,7 @@ from insightr_nb.analysis import figures, lesions, metrics, trust
 from insightr_nb.analysis.explanation import explain, explain_folds, load
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data.masks import lesion_masks
-from insightr_nb.errors import RunError
+from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import LabelScale, ModelSettings
 
 CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
@@ -205,6 +205,15 @@ def test_stability_sees_only_what_changes(monkeypatch):
         assert found["moved"][name] == pytest.approx(0, abs=1e-6)
     assert found["overlap"]["15 % brighter"] == 0
     assert found["moved"]["15 % brighter"] == pytest.approx((147 - 128) / 255)
+
+
+def test_stability_without_the_photograph_leaves_brightness_out(monkeypatch):
+    def gone(source, size):
+        raise DataError(f"{source}: cannot be read")
+
+    monkeypatch.setattr(trust, "photograph", gone)
+    run = HandMade({"a": grey(128)}, network=watching(2, 2, 4, 4), predictions={"image_id": ["a"]})
+    assert trust.stability(run, np.array([0]))["change"].tolist() == list(trust.CHANGES)
 
 
 def test_stability_with_a_spot_that_moves():
