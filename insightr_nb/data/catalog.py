@@ -153,11 +153,14 @@ def _synthetic(settings: DataSettings) -> pd.DataFrame:
 
 def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     path = _table_path(folder, settings.table)
-    frame = tables.read(path)
+    nameless = None if settings.image_column else tables.read_nameless(path)
+    frame = tables.read(path) if nameless is None else nameless
     image = tables.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
                           "image_column", path)  # fmt: skip
     label = tables.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path)
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
+    if nameless is not None:
+        notes = [f"{path.name} has no line with the names of its columns: they are taken as {', '.join(frame)}", *notes]
     if settings.label_min is None and settings.label_max is None:
         notes += _placeholder_label(rows["label"], path)
     if settings.patient_column:

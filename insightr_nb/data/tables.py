@@ -15,14 +15,16 @@ from insightr_nb.errors import DataError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
     """The table as text, names of columns stripped, without empty columns and rows; index: line numbers of the file.
 
-    Cells may be separated by commas, semicolons or tabs; Excel's first line `sep=;` is understood.
+    Cells may be separated by commas, semicolons or tabs; Excel's first line `sep=;` is understood. names: of the
+    columns, where the file has no line with them.
     """
     try:
         separator, skipped = _separator(path)
         text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+        text |= {"header": 0 if names is None else None}
         frame = pd.read_csv(path, sep=separator, skiprows=skipped, encoding="utf-8", **text)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}") from None
@@ -31,17 +33,31 @@ def read(path: Path) -> pd.DataFrame:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for an index
         raise DataError(f"{path}: its rows have more cells than the first line names; is a separator too many in them?")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
-    frame.columns = [str(c).strip() for c in frame.columns]
+    frame.columns = [str(c).strip() for c in (frame.columns if names is None else names)]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]
     if repeated:
         raise DataError(f"{path}: two columns are called {repeated[0]!r}; give each a name of its own")
     unnamed = [c.startswith("Unnamed: ") or not c for c in frame.columns]
     frame = frame.loc[:, ~(np.array(unnamed) & (frame == "").all().to_numpy())]
-    frame.index = np.arange(len(frame)) + 2 + skipped
+    frame.index = np.arange(len(frame)) + skipped + (2 if names is None else 1)
     frame = frame[(frame != "").any(axis=1)]
     if frame.empty:
         raise DataError(f"{path}: the table has no rows")
     return frame
+
+
+def read_nameless(path: Path) -> pd.DataFrame | None:
+    """A table of images and labels whose first line is a row already, as "image" and "label"; None for any other.
+
+    Raises DataError where such a table has more columns, so that nobody can tell what they are.
+    """
+    first = list(read(path).columns)
+    if not any(is_image(name) for name in first):
+        return None
+    if len(first) != 2:
+        raise DataError(f"{path}: its first line ({', '.join(first)}) is a row. Write a line with the names of the "
+                        "columns before it, such as image,label,patient")  # fmt: skip
+    return read(path, ["image", "label"] if is_image(first[0]) else ["label", "image"])
 
 
 def _separator(path: Path) -> tuple[str, int]:
@@ -70,9 +86,18 @@ def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], paramet
         return given
     found = [name for name in usual if name in frame]
     if not found:
+        hint = ". Is the first line a row already, and the line with the names of the columns missing?"
         raise DataError(f"{path}: which column? None is called {' or '.join(usual)}; give {parameter}, "
-                        f"one of: {', '.join(frame)}")  # fmt: skip
+                        f"one of: {', '.join(frame)}{hint if any(map(_is_number, frame)) else ''}")  # fmt: skip
     return found[0]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def labels(texts: pd.Series, path: Path, low: float | None = None, high: float | None = None) -> pd.Series:

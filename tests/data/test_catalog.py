@@ -203,6 +203,32 @@ def test_lines_are_counted_from_the_first_also_after_sep(csv_settings):
         catalog.find(csv_settings("sep=;\n" + PLAIN.replace(",", ";").replace("002.jpg;0", "002.jpg;mild"), TEN))
 
 
+@pytest.mark.parametrize("text", [PLAIN, "sep=;\n" + PLAIN.replace(",", ";"), "\ufeff" + PLAIN],
+                         ids=["plain", "sep", "byte order mark"])  # fmt: skip
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_table_without_the_names_of_its_columns(csv_settings, text, turned):
+    text = text.replace("image,label\n", "").replace("image;label\n", "")
+    if turned:
+        text = re.sub(r"(\d+\.jpg)([,;])(\d)", r"\3\2\1", text)
+    found = catalog.find(csv_settings(text, TEN))
+    assert found.rows["label"].tolist() == [0, 1] * 5
+    assert found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
+    assert any("no line with the names of its columns: they are taken as" in note for note in found.notes)
+    bad = re.sub(r"1([,;])003", r"mild\g<1>003", text).replace("003.jpg,1", "003.jpg,mild")
+    bad = bad.replace("003.jpg;1", "003.jpg;mild")
+    with pytest.raises(DataError, match=rf"line {5 if text.startswith('sep') else 4}: label 'mild'"):
+        catalog.find(csv_settings(bad, TEN))
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("000.jpg,0,12\n001.jpg,1,13\n", r"its first line \(000\.jpg, 0, 12\) is a row.*image,label,patient"),
+    ("000,0\n001,1\n", "which column.*the line with the names of the columns missing"),
+])  # fmt: skip
+def test_a_table_without_names_that_cannot_be_guessed(csv_settings, text, message):
+    with pytest.raises(DataError, match=message):
+        catalog.find(csv_settings(text, TEN))
+
+
 @pytest.mark.parametrize("name", ["LABELS.CSV", "Labels.Csv"])
 def test_a_table_is_found_beside_what_systems_leave(csv_settings, name):
     settings = csv_settings(listing(TEN, [0, 1] * 5), [*TEN, "._labels.csv", "~$labels.csv", "._000.jpg"])
