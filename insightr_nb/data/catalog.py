@@ -202,6 +202,9 @@ def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | 
     return rows, notes
 
 
+_OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".ods")
+
+
 def _table_path(folder: Path, given: str | None) -> Path:
     if given:
         path = folder / given
@@ -214,6 +217,9 @@ def _table_path(folder: Path, given: str | None) -> Path:
         names = ", ".join(p.name for p in found) or "none"
         others = [name for name, other in CATALOG.items() if _signs(folder, other)]
         hint = f". The folder looks like {others[0]}: -p dataset {others[0]}" if others else ""
+        if not found:
+            other = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_TABLES]
+            hint += f". There is {other[0]}: give a text, save a table of Excel as CSV UTF-8" if other else ""
         raise DataError(f"{folder}: one label table (*.csv) is expected, found {names}; give the parameter table{hint}")
     return found[0]
 

@@ -25,7 +25,8 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     flags = cv2.IMREAD_COLOR
-    if shortest and content[:2].tobytes() == b"\xff\xd8":  # JPEG
+    jpeg = content[:2].tobytes() == b"\xff\xd8"
+    if shortest and jpeg:
         flags = _REDUCED.get(_reduction(path, shortest), flags)
     try:
         image = cv2.imdecode(content, flags) if content.size else None
@@ -33,10 +34,20 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
         raise DataError(f"{path}: cannot be decoded: {error.err}") from None
     if image is None:
         raise DataError(f"{path}: not an image that can be decoded ({content.size} bytes; cut off, or another format)")
+    if image.max() < 16 and not jpeg:
+        image = _deep(content, image)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     if (alpha := _alpha(path)) is not None and alpha.shape == image.shape[:2]:
         image = (image * (alpha[..., None] / np.float32(255))).astype(np.uint8)
     return image
+
+
+def _deep(content: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """10 or 12 bits in a file of 16, as some cameras write them: nearly black with its high bits alone."""
+    deep = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if deep is None or deep.dtype != np.uint16:
+        return image
+    return cv2.convertScaleAbs(deep, alpha=255 / (1023 if deep.max() < 1024 else 4095))
 
 
 def _alpha(path: str | Path) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """Label tables (CSV) and the files that their rows mean; errors name the file, the line and the value."""
 
+import codecs
 import csv
 import os
 import posixpath
@@ -18,21 +19,25 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
     """The table as text, names of columns stripped, without empty columns and rows; index: line numbers of the file.
 
-    Cells may be separated by commas, semicolons or tabs; Excel's first line `sep=;` is understood. names: of the
-    columns, where the file has no line with them.
+    Cells may be separated by commas, semicolons, tabs or bars, with decimal commas where none separates; Excel's
+    first line `sep=;` and its UTF-16 are understood. names: of the columns, where the file has no line with them.
     """
     try:
-        separator, skipped = _separator(path)
+        encoding = _encoding(path)
+        separator, skipped = _separator(path, encoding)
         text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
         text |= {"header": 0 if names is None else None}
-        frame = pd.read_csv(path, sep=separator, skiprows=skipped, encoding="utf-8", **text)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}") from None
+        frame = pd.read_csv(path, sep=separator, skiprows=skipped, encoding=encoding, **text)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, csv.Error, UnicodeError) as error:
+        how = ". Save it as UTF-8 (Excel: CSV UTF-8)" if isinstance(error, UnicodeError) else ""
+        raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}{how}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for an index
         raise DataError(f"{path}: its rows have more cells than the first line names; is a separator too many in them?")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
+    if separator != ",":
+        frame = frame.apply(_decimal_point)
     frame.columns = [str(c).strip() for c in (frame.columns if names is None else names)]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]
     if repeated:
@@ -60,13 +65,24 @@ def read_nameless(path: Path) -> pd.DataFrame | None:
     return read(path, ["image", "label"] if is_image(first[0]) else ["label", "image"])
 
 
-def _separator(path: Path) -> tuple[str, int]:
+def _encoding(path: Path) -> str:
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _decimal_point(cells: pd.Series) -> pd.Series:
+    """A column of numbers such as 1,5 with points."""
+    numbers = cells[cells != ""].str.fullmatch(r"[-+]?\d+(,\d+)?")
+    return cells.str.replace(",", ".") if len(numbers) and numbers.all() else cells
+
+
+def _separator(path: Path, encoding: str) -> tuple[str, int]:
     """What separates the cells of a table, and how many lines come before the columns' names."""
-    with open(path, encoding="utf-8-sig") as file:
+    with open(path, encoding=encoding) as file:
         first, second = (file.readline().rstrip("\r\n") for _ in range(2))
     if first.lower().startswith("sep=") and len(first) == 5:
         return first[4], 1
-    counts = {mark: [len(next(csv.reader([line], delimiter=mark), [])) for line in (first, second)] for mark in ",;\t"}
+    counts = {mark: [len(next(csv.reader([line], delimiter=mark), [])) for line in (first, second)] for mark in ",;\t|"}
     there = [mark for mark, (cells, _) in counts.items() if cells > 1] or [","]
     return next((mark for mark in there if counts[mark][0] == counts[mark][1]), there[0]), 0
 
@@ -85,6 +101,7 @@ def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], paramet
             raise DataError(f"{parameter} = {given!r}: {path} has no such column; its columns: {', '.join(frame)}")
         return given
     found = [name for name in usual if name in frame]
+    found = found or [c for name in usual for c in frame if c.lower() == name.lower()]
     if not found:
         hint = ". Is the first line a row already, and the line with the names of the columns missing?"
         raise DataError(f"{path}: which column? None is called {' or '.join(usual)}; give {parameter}, "
@@ -167,6 +184,8 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
         if len(matches) > 1:
             matches = [n for n in matches if _composed(files[n]) == same] or matches
         if len(matches) > 1:
+            matches = [n for n in matches if not _of_the_system(files[n])] or matches
+        if len(matches) > 1:
             could = ", ".join(str(folder / files[n]) for n in matches[:3])
             raise DataError(f"{path}, line {line}: image {name!r} could be any of {could}")
         if not matches:
@@ -187,7 +206,14 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
     if odd:
         raise DataError(f"{_printable(odd[0])}: the name of a file or folder is not UTF-8 ({len(odd)} such images), so "
                         "no table can name it; rename it, for example with convmv")  # fmt: skip
-    return found, [_printable(file) for n, file in enumerate(files) if n not in listed], loosely
+    unlisted = [_printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
+    return found, unlisted, loosely
+
+
+def _of_the_system(file: str) -> bool:
+    """Whether it lies in a hidden folder, or one that a system puts there: thumbnails, what was deleted."""
+    folders = PurePosixPath(file).parts[:-1]
+    return any(name.startswith(".") or name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN") for name in folders)
 
 
 def _printable(name: str) -> str:
@@ -200,15 +226,20 @@ def _composed(name: str) -> str:
 
 
 def _near(name: str, files: list[str], others: list[str]) -> str:
-    """What is there in place of a file that is not: the same name with another suffix, or a format that is not read."""
-    stem = PurePosixPath(_composed(name)).stem.lower()
-    for file in files:
-        if PurePosixPath(_composed(file)).stem.lower() == stem:
-            return f"; {file} is there"
+    """What is there in place of a missing file: another suffix, zeros before a number, a format that is not read."""
+    wanted = _composed(name) if is_image(name) else f"{_composed(name)}.x"
+    for alike in (_stem, lambda file: _stem(file).removesuffix(".0").lstrip("0")):
+        for file in files:
+            if alike(file) == alike(wanted):
+                return f"; {file} is there"
     for file in others:
-        if PurePosixPath(_composed(file)).stem.lower() == stem:
+        if _stem(file) == _stem(wanted):
             return f"; {file} is there, but {PurePosixPath(file).suffix} is not read, only {', '.join(IMAGE_SUFFIXES)}"
     return ""
+
+
+def _stem(file: str) -> str:
+    return PurePosixPath(_composed(file)).stem.lower()
 
 
 def plain(name: str, folder: Path) -> str:

@@ -203,6 +203,50 @@ def test_lines_are_counted_from_the_first_also_after_sep(csv_settings):
         catalog.find(csv_settings("sep=;\n" + PLAIN.replace(",", ";").replace("002.jpg;0", "002.jpg;mild"), TEN))
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        (PLAIN.encode("utf-16"), [0, 1] * 5),  # Excel's "Unicode text" has tabs as well
+        (PLAIN.replace(",", "\t").encode("utf-16"), [0, 1] * 5),
+        (PLAIN.replace(",", "|"), [0, 1] * 5),
+        (PLAIN.replace("image,label", "Image,LABEL"), [0, 1] * 5),
+        (re.sub(r"(\d)$", r"\1,5", PLAIN.replace(",", ";"), flags=re.MULTILINE), [0.5, 1.5] * 5),
+    ],
+    ids=["UTF-16", "UTF-16 with tabs", "bars", "names of columns in capitals", "decimal commas"],
+)
+def test_tables_as_programs_write_them(csv_settings, text, labels):
+    found = catalog.find(csv_settings(text, TEN))
+    assert found.rows["label"].tolist() == labels
+    assert found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (listing(["é.jpg"], [0]).encode("latin-1"), r"not a table.*Save it as UTF-8 \(Excel: CSV UTF-8\)"),
+    (listing(["1", "2"], [0, 1]), r"'1' \(line 2; 001\.jpg is there\)"),
+    (listing(["1.0", "2.0"], [0, 1]), r"'1\.0' \(line 2; 001\.jpg is there\)"),
+])  # fmt: skip
+def test_what_comes_near_is_named(csv_settings, text, message):
+    with pytest.raises(DataError, match=message):
+        catalog.find(csv_settings(text, TEN))
+
+
+def test_a_table_in_another_format_is_named(csv_settings):
+    settings = csv_settings(PLAIN, TEN)
+    (Path(settings.folder) / "labels.csv").rename(Path(settings.folder) / "labels.xlsx")
+    with pytest.raises(DataError, match=r"found none; give the parameter table\. There is labels\.xlsx"):
+        catalog.find(settings)
+
+
+@pytest.mark.parametrize("folder", [".Trash-1000/files", "@eaDir", "__MACOSX", "images/.thumbnails"])
+def test_copies_that_a_system_keeps_are_not_meant(csv_settings, folder):
+    files = [f"images/{name}" for name in TEN]
+    found = catalog.find(csv_settings(PLAIN, [*files, *(f"{folder}/{name}" for name in TEN)]))
+    assert all(Path(source).parent.name == "images" for source in found.rows["source"])
+    assert not any("have no row" in note for note in found.notes)
+    hidden = csv_settings(PLAIN, [f"{folder}/{name}" for name in TEN], folder="hidden")  # still read where it is meant
+    assert len(catalog.find(hidden).rows) == 10
+
+
 @pytest.mark.parametrize("text", [PLAIN, "sep=;\n" + PLAIN.replace(",", ";"), "\ufeff" + PLAIN],
                          ids=["plain", "sep", "byte order mark"])  # fmt: skip
 @pytest.mark.parametrize("turned", [False, True])

@@ -64,3 +64,11 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name, share):
     for shortest in (None, 8):
         with pytest.raises(DataError, match=rf"{name}: not an image that can be decoded .*cut off"):
             read_image(tmp_path / name, shortest)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_few_bits_in_a_file_of_16_are_not_black(tmp_path, bits):
+    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint16)
+    image[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "x.png"), np.round(image[..., ::-1] * ((2**bits - 1) / 255)).astype(np.uint16))
+    assert np.abs(read_image(tmp_path / "x.png").astype(int) - image).max() <= 1
