@@ -58,7 +58,8 @@ test-cluster: $(STAMP)
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}' $(LAB) notebooks
+	INSIGHTR_OUTPUTS="$$($(BIN)/python -c 'from insightr_nb.files import outputs_root; print(outputs_root().resolve())')" \
+	  $(BIN)/jupyter lab --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}' $(LAB) notebooks
 
 # Table 1 and the ablations of preset demo: 7 variants and 2 with continuous labels on 5 folds; goes on where it was.
 tables: $(STAMP)

@@ -96,7 +96,7 @@ def alone(path: Path) -> Iterator[None]:
                 f"since {who.get('since', '(unknown)')}. When it has ended, the same command goes on or finds it done"
             ) from None
     except OSError as error:
-        raise RunError(f"{shown(path)} cannot be written to: {error.strerror or error}. Mend it, or set "
+        raise RunError(f"{path} cannot be written to: {error.strerror or error}. Mend it, or set "
                        "INSIGHTR_OUTPUTS to another folder") from error  # fmt: skip
     try:
         for left in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # of a writer that was killed

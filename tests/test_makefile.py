@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,28 @@ def test_outputs_go_where_they_are_asked_for(tmp_path, name):
         done = subprocess.run(["make", "demo-model"], cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert str(out / "notebooks/02_model.ipynb") in note.read_text().splitlines()
+
+
+@pytest.mark.parametrize("given", ["my outputs", "~/x", "/absolute/it's", None])
+def test_jupyterlab_writes_where_make_would(tmp_path, given):
+    """A kernel of JupyterLab starts in the folder of its notebook: what is relative must not count from there."""
+    bin_folder = tmp_path / ".venv/bin"
+    bin_folder.mkdir(parents=True)
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / ".venv/.ready").touch()
+    scripts = {"python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+               "jupyter": '#!/bin/sh\nprintf "%s\\n" "$INSIGHTR_OUTPUTS" "$@" > given.txt\n'}  # fmt: skip
+    for name, text in scripts.items():
+        (bin_folder / name).write_text(text)
+        (bin_folder / name).chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k != "INSIGHTR_OUTPUTS"}
+    environment |= {"HOME": str(tmp_path)} | ({"INSIGHTR_OUTPUTS": given} if given else {})
+    done = subprocess.run(["make", "lab", "LAB=--no-browser"], cwd=tmp_path, env=environment, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outputs, *words = (tmp_path / "given.txt").read_text().splitlines()
+    expect = {"my outputs": tmp_path / "my outputs", "~/x": tmp_path / "x", None: ROOT / "outputs"}
+    assert Path(outputs) == expect.get(given, Path(given or ""))
+    assert words[0] == "lab"
+    assert words[-2:] == ["--no-browser", "notebooks"]
