@@ -17,8 +17,8 @@ import torch
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
-from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.data.loading import network_input
+from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import trainer

@@ -1,4 +1,4 @@
-"""Is a run what it claims to be, and taking it along: runs.verify, runs.export, runs.load."""
+"""Is a run what it claims to be, and taking it along: archive.verify, archive.export, archive.load."""
 
 import json
 import shutil
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insightr_nb import files, runs
+from insightr_nb import archive, files
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
-from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.data import display
 from insightr_nb.errors import DataError, RunError
-from insightr_nb.explorer import finished_runs
+from insightr_nb.explorer.app import finished_runs
+from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.runs import Run
 from insightr_nb.training.trainer import train
 
@@ -43,8 +43,8 @@ def cut(path: Path) -> None:
 
 
 def test_a_finished_run_is_what_it_claims(smoke_run):
-    assert runs.verify(smoke_run.path) == []
-    assert runs.verify(smoke_run) == []
+    assert archive.verify(smoke_run.path) == []
+    assert archive.verify(smoke_run) == []
     recorded = smoke_run.manifest["files"]
     assert recorded.keys() == {p.name for p in smoke_run.path.iterdir() if p.is_file()} - {"manifest.json"}
 
@@ -53,8 +53,8 @@ def test_a_finished_run_is_what_it_claims(smoke_run):
 @pytest.mark.parametrize("name", ["model.safetensors", "metrics.json", "distances.npy", "prototypes.csv"])
 def test_a_damaged_file_is_named_and_never_used(copied, name, damage):
     damage(copied / name)
-    assert [p for p in runs.verify(copied) if p.startswith(name)]
-    for use in (load, lambda run: runs.export(run, run.root / "out.zip")):
+    assert [p for p in archive.verify(copied) if p.startswith(name)]
+    for use in (load, lambda run: archive.export(run, run.root / "out.zip")):
         with pytest.raises(RunError, match=rf"is damaged: {name}.*overwrite True"):
             use(copied)
     assert not (copied.root / "out.zip").exists()
@@ -76,7 +76,7 @@ def test_a_damaged_model_is_not_evaluated_and_a_damaged_backbone_not_trained_fro
 
 def test_a_damaged_image_is_named_and_not_trained_on(copied, smoke_settings):
     flip(copied.root / "data/synthetic-64/images.npy")
-    assert "images.npy is damaged: image 'p" in runs.verify(copied)[0]
+    assert "images.npy is damaged: image 'p" in archive.verify(copied)[0]
     shutil.rmtree(copied.path)
     with pytest.raises(DataError, match=r"images\.npy is damaged: image 'p\d+_(left|right)'"):
         train(smoke_settings)
@@ -85,7 +85,7 @@ def test_a_damaged_image_is_named_and_not_trained_on(copied, smoke_settings):
 def test_a_changed_label_is_noticed(copied, smoke_settings):
     table = copied.root / "data/synthetic-64/table.csv"
     table.write_text(table.read_text().replace(",0,train,", ",4,train,", 1))
-    assert "table.csv is not as it was written" in runs.verify(copied)[0]
+    assert "table.csv is not as it was written" in archive.verify(copied)[0]
     shutil.rmtree(copied.path)
     with pytest.raises(DataError, match=r"table\.csv is not as it was written.*overwrite=True"):
         train(smoke_settings)
@@ -96,13 +96,13 @@ def test_what_the_current_settings_data_and_split_differ_in_is_named(copied):
     manifest["settings"]["losses"]["k"] = 9
     manifest["data"] |= {"split": "other"}
     files.write_json(copied / "manifest.json", manifest)
-    assert runs.verify(copied) == [
+    assert archive.verify(copied) == [
         "losses.k is 9 there, 3 now",
         f"fingerprint.split is 'other' there, {_split()!r} now",
     ]
     manifest["overrides"], manifest["settings"]["tag"] = {"losses.k": 9}, "k9"  # then it is what was asked for
     files.write_json(copied / "manifest.json", manifest | {"data": manifest["data"] | {"split": _split()}})
-    assert runs.verify(copied) == []
+    assert archive.verify(copied) == []
 
 
 def _split() -> str:
@@ -114,25 +114,25 @@ def _split() -> str:
 
 def test_an_unfinished_run_says_so(copied, tmp_path):
     copied.update(state="failed", error="x")
-    assert runs.verify(copied) == ["the run is failed"]
-    assert runs.verify(tmp_path / "a/b/c/d/e/f") == ["the run is missing"]
+    assert archive.verify(copied) == ["the run is failed"]
+    assert archive.verify(tmp_path / "a/b/c/d/e/f") == ["the run is missing"]
     with pytest.raises(RunError, match="is failed: x"):
-        runs.export(copied, tmp_path / "run.zip")
+        archive.export(copied, tmp_path / "run.zip")
 
 
 # -- the zip ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def archive(copied, tmp_path) -> Path:
-    return runs.export(copied, tmp_path / "colleague.zip", test_images=12)
+def zipped(copied, tmp_path) -> Path:
+    return archive.export(copied, tmp_path / "colleague.zip", test_images=12)
 
 
-def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(archive, smoke_run, tmp_path, monkeypatch):
+def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, smoke_run, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
-    run = runs.load(archive)
+    run = archive.load(zipped)
     assert run.path.is_relative_to(tmp_path / "elsewhere/imported/colleague")
-    assert runs.verify(run) == []
+    assert archive.verify(run) == []
     assert run.manifest["files"] == smoke_run.manifest["files"]
     assert [r.path for r in finished_runs()[0]] == [run.path]
     loaded = load(run)
@@ -146,12 +146,12 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(archive, s
     exploration = Exploration(loaded)
     assert len(exploration.order("error")) == 12
     assert set(exploration.nearest_patches(0)["image_id"]) <= tested
-    assert runs.load(archive) == run  # found, not unpacked again
+    assert archive.load(zipped) == run  # found, not unpacked again
 
 
-def test_the_pictures_come_along_at_display_size(archive, copied, tmp_path, monkeypatch):
+def test_the_pictures_come_along_at_display_size(zipped, copied, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
-    loaded = load(runs.load(archive))
+    loaded = load(archive.load(zipped))
     monkeypatch.setattr(display, "prepared_source", lambda *_: pytest.fail("drawn anew"))
     for image_id in loaded.store.table["image_id"]:
         shown = loaded.display_image(image_id)
@@ -159,45 +159,45 @@ def test_the_pictures_come_along_at_display_size(archive, copied, tmp_path, monk
         assert np.array_equal(shown, load(copied).display_image(image_id))
 
 
-def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(archive, tmp_path):
+def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(zipped, tmp_path):
     for name, damage in (("cut", cut), ("flipped", flip)):
-        other = shutil.copy(archive, tmp_path / f"{name}.zip")
+        other = shutil.copy(zipped, tmp_path / f"{name}.zip")
         damage(Path(other))
         with pytest.raises(RunError, match=f"{name}.zip"):
-            runs.load(other)
+            archive.load(other)
         assert not (tmp_path / f"imported/{name}").exists()
     (tmp_path / "text.zip").write_text("hello")
     with pytest.raises(RunError, match=r"text\.zip is no whole zip"):
-        runs.load(tmp_path / "text.zip")
+        archive.load(tmp_path / "text.zip")
     with pytest.raises(RunError, match=r"nowhere\.zip is missing"):
-        runs.load(tmp_path / "nowhere.zip")
+        archive.load(tmp_path / "nowhere.zip")
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt", "runs\\..\\evil.txt",
                                   "C:/evil.txt", "data//evil.txt"])  # fmt: skip
-def test_names_in_a_zip_never_leave_their_folder(archive, tmp_path, name):
+def test_names_in_a_zip_never_leave_their_folder(zipped, tmp_path, name):
     evil = tmp_path / "evil.zip"
-    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(evil, "w") as new:
+    with zipfile.ZipFile(zipped) as old, zipfile.ZipFile(evil, "w") as new:
         about = json.loads(old.read("contents.json"))
         about["files"][name] = {"bytes": 4, "sha256": "0" * 64}
         for entry in old.namelist():
             new.writestr(entry, json.dumps(about) if entry == "contents.json" else old.read(entry))
         new.writestr(name, "evil")
     with pytest.raises(RunError, match="would leave its folder; refused"):
-        runs.load(evil)
+        archive.load(evil)
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-def test_a_zip_with_more_or_other_than_it_lists_is_refused(archive, tmp_path):
-    more = Path(shutil.copy(archive, tmp_path / "more.zip"))
+def test_a_zip_with_more_or_other_than_it_lists_is_refused(zipped, tmp_path):
+    more = Path(shutil.copy(zipped, tmp_path / "more.zip"))
     with zipfile.ZipFile(more, "a") as bundle:
         bundle.writestr("runs/extra.pkl", "x")
     with pytest.raises(RunError, match=r"does not hold what it lists: \[\('runs/extra.pkl', 1\)\]"):
-        runs.load(more)
+        archive.load(more)
     (tmp_path / "imported/busy").mkdir(parents=True)
     (tmp_path / "imported/busy/mine.txt").write_text("x")
     with pytest.raises(RunError, match="holds something else"):
-        runs.load(Path(shutil.copy(archive, tmp_path / "busy.zip")))
+        archive.load(Path(shutil.copy(zipped, tmp_path / "busy.zip")))
     assert (tmp_path / "imported/busy/mine.txt").read_text() == "x"
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from insightr_nb.data import catalog, published
+from insightr_nb.data import catalog, split_file
 from insightr_nb.errors import DataError, InsightrError, SettingsError
 from insightr_nb.model.losses import total_loss
 from insightr_nb.model.prototypes import similarity, weighted_mean
@@ -126,7 +126,7 @@ def test_split_files(folder, content):
     rows = pd.DataFrame({"image_id": ["a", "b", "c"], "label": [0.0, 2.0, 4.0], "patient_id": ["a", "b", "c"]})
     about = DataSettings(dataset="csv", name="x", folder=str(folder), split_file=str(folder / "cv.json"))
     try:
-        published.read(about, rows, LabelScale())
+        split_file.read(about, rows, LabelScale())
     except InsightrError as error:
         assert "cv.json" in str(error)
 

@@ -189,3 +189,11 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
                         "nor an image file")  # fmt: skip
     pixels = prepared_file(image, settings)
     return pixels, pixels if larger == settings else prepared_file(image, larger), None
+
+
+def typical(predictions: pd.DataFrame) -> list[str]:
+    """The test image of median error in the low, the middle and the high third of the labels: three, or fewer."""
+    test = predictions.sort_values("target", kind="stable")
+    test = test.assign(error=(test["prediction"] - test["target"]).abs())
+    thirds = [test.iloc[rows].sort_values("error", kind="stable") for rows in np.array_split(np.arange(len(test)), 3)]
+    return [third["image_id"].iloc[len(third) // 2] for third in thirds if len(third)]

@@ -18,8 +18,8 @@ from insightr_nb import files
 from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, LoadedRun
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
+from insightr_nb.data.label_table import image_id
 from insightr_nb.data.photograph import thumbnail
-from insightr_nb.data.tables import image_id
 from insightr_nb.model.prototypes import similarity
 from insightr_nb.settings import LabelScale, ModelSettings
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from insightr_nb.data import duplicates, patients, published, splits, synthetic, tables
-from insightr_nb.data.published import PublishedSplit
+from insightr_nb.data import duplicates, label_table, patients, split_file, splits, synthetic
+from insightr_nb.data.split_file import PublishedSplit
 from insightr_nb.errors import DataError
 from insightr_nb.files import atomic, given_path
 from insightr_nb.settings import DataSettings, LabelScale
@@ -76,7 +76,7 @@ def find(settings: DataSettings) -> ImageTable:
         listed = rows.copy()
         copies = duplicates.identical_files(list(rows["source"]))
     if settings.split_file:  # the published split is used as it is; copies are only reported
-        split = published.read(settings, rows, scale)
+        split = split_file.read(settings, rows, scale)
         rows, report = split.rows, duplicates.resolve(rows, copies)[1].assign(happened="kept, as the split file has it")
         notes += split.notes
     else:
@@ -98,7 +98,7 @@ def table_rows(settings: DataSettings) -> pd.DataFrame:
     return data_set.read(_folder(settings, data_set), settings)[0]
 
 
-def label_table(settings: DataSettings) -> str | None:
+def table_name(settings: DataSettings) -> str | None:
     """csv: the label table in the data folder, as the setting `table` names it."""
     if settings.dataset != "csv":
         return None
@@ -153,18 +153,19 @@ def _synthetic(settings: DataSettings) -> pd.DataFrame:
 
 def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     path = _table_path(folder, settings.table)
-    nameless = None if settings.image_column else tables.read_nameless(path)
-    frame = tables.read(path) if nameless is None else nameless
-    image = tables.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
+    nameless = None if settings.image_column else label_table.read_nameless(path)
+    frame = label_table.read(path) if nameless is None else nameless
+    image = label_table.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
                           "image_column", path)  # fmt: skip
-    label = tables.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path)
+    label = label_table.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"),
+                               "label_column", path)  # fmt: skip
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
     if nameless is not None:
         notes = [f"{path.name} has no line with the names of its columns: they are taken as {', '.join(frame)}", *notes]
     if settings.label_min is None and settings.label_max is None:
         notes += _placeholder_label(rows["label"], path)
     if settings.patient_column:
-        patient = tables.column(frame, settings.patient_column, (), "patient_column", path)
+        patient = label_table.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():
             line = frame.index[frame[patient] == ""][0]
             raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
@@ -173,21 +174,21 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
         notes = [*notes, patients.UNKNOWN + "; give patient_column if the table knows them"]
         notes += patients.suggestion(rows["image_id"])
     if settings.split_column:
-        split = frame[tables.column(frame, settings.split_column, (), "split_column", path)]
-        rows["split"] = tables.splits(split, path)
+        split = frame[label_table.column(frame, settings.split_column, (), "split_column", path)]
+        rows["split"] = label_table.splits(split, path)
     return rows.reset_index(drop=True), notes
 
 
 def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | None = 0, high: float | None = 4,
           grades: bool = True):  # fmt: skip
     """image_id, patient_id (every image its own), label, source of a label table; index: line numbers; and notes."""
-    labels = tables.labels(frame[label], path, low, high)
+    labels = label_table.labels(frame[label], path, low, high)
     if grades and (labels != labels.round()).any():
         line = labels.index[labels != labels.round()][0]
         raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is no grade; a whole number is expected")
-    names = frame[image].map(lambda name: tables.plain(name, folder))
-    sources, unlisted, loosely = tables.sources(names, folder, path)
-    ids = names.map(tables.image_id)
+    names = frame[image].map(lambda name: label_table.plain(name, folder))
+    sources, unlisted, loosely = label_table.sources(names, folder, path)
+    ids = names.map(label_table.image_id)
     again = ids.duplicated()
     if again.any():
         line = ids.index[again][0]
@@ -209,10 +210,10 @@ def _table_path(folder: Path, given: str | None) -> Path:
     if given:
         path = folder / given
         if not path.is_file():
-            found = [p.name for p in tables.candidates(folder)]
+            found = [p.name for p in label_table.candidates(folder)]
             raise DataError(f"table = {given!r}: no such file in {folder}; tables there: {', '.join(found) or 'none'}")
         return path
-    found = tables.candidates(folder)
+    found = label_table.candidates(folder)
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         others = [name for name, other in CATALOG.items() if _signs(folder, other)]
@@ -272,8 +273,8 @@ def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, li
             raise DataError(f"{path} is still packed: unzip {table}.zip in {folder}")
         raise DataError(f"{path} is missing: the labels of {part}/ (columns image, level), published on the "
                         "competition's page")  # fmt: skip
-    frame = tables.read(path)
-    columns = [tables.column(frame, None, (name,), "column", path) for name in ("image", "level")]
+    frame = label_table.read(path)
+    columns = [label_table.column(frame, None, (name,), "column", path) for name in ("image", "level")]
     rows, notes = _rows(frame, *columns, folder / part, path)
     eyes = rows["image_id"].str.fullmatch(_EYE)
     if not eyes.all():
@@ -288,8 +289,8 @@ def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list
     for what in (path, images):
         if not what.exists():
             raise DataError(f"{what} is missing; {CATALOG['aptos2019'].obtain}")
-    frame = tables.read(path)
-    columns = [tables.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
+    frame = label_table.read(path)
+    columns = [label_table.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
     rows, notes = _rows(frame, *columns, images, path)
     return rows.reset_index(drop=True), [*notes, patients.UNKNOWN]
 
@@ -304,8 +305,8 @@ def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str
         for what in (images, path):
             if not what.exists():
                 raise DataError(f"{what} is missing; {CATALOG['idrid'].obtain}")
-        frame = tables.read(path)
-        columns = [tables.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
+        frame = label_table.read(path)
+        columns = [label_table.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
         rows, more = _rows(frame, *columns, images, path)
         rows["image_id"] = rows["patient_id"] = f"{part}_" + rows["image_id"]  # both parts count from IDRiD_001
         parts.append(rows.assign(split=part))

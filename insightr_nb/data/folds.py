@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from insightr_nb.data import published, splits
+from insightr_nb.data import split_file, splits
 from insightr_nb.data.loading import Part
 from insightr_nb.data.prepare import prepare
 from insightr_nb.data.store import Store
@@ -26,7 +26,7 @@ class FoldData:
 def fold_split(store: Store, settings: DataSettings, fold: int) -> splits.Split:
     """The parts of a fold: those of the split file that the store was prepared with, or our own."""
     if store.settings.split_file:
-        return published.split(store.path / "split.json", store.table, fold)
+        return split_file.split(store.path / "split.json", store.table, fold)
     return splits.split(store.table, store.grades, settings, fold)
 
 

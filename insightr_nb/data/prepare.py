@@ -27,7 +27,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from insightr_nb import files
-from insightr_nb.data import catalog, published, sources
+from insightr_nb.data import catalog, sources, split_file
 from insightr_nb.data.photograph import end_with_parent, prepare_one
 from insightr_nb.data.sources import SourceFile
 from insightr_nb.data.store import Store, check_same, open_store, split_files, store_path
@@ -235,14 +235,14 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
         about = [SourceFile(int(r.size), int(r.modified), r.source) for r in read.itertuples()]
         sources.write(partial, table.listed, zip(table.rows["image_id"].iloc[read["row"]], about, strict=True))
     if table.split_file:
-        published.write(partial / "split.json", table.split_file)
+        split_file.write(partial / "split.json", table.split_file)
     content = rows[["image_id", "patient_id", "label", "split", "digest"]].to_csv(index=False)
     files.write_json(
         partial / "meta.json",
         {
             "settings": dataclasses.asdict(settings),
             "recipe": recipe,
-            "label_table": catalog.label_table(settings),
+            "label_table": catalog.table_name(settings),
             "images": len(rows),
             "rejected": len(out),
             "label_range": [table.scale.minimum, table.scale.maximum],

@@ -65,7 +65,7 @@ class Store:
 
     @property
     def partial(self) -> bool:
-        """Whether only some of its images are there, since it came along with a run (`runs.load`)."""
+        """Whether only some of its images are there, since it came along with a run (`archive.load`)."""
         return self.meta.get("partial", False)
 
     def image(self, row: int) -> np.ndarray:

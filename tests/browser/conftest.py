@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from places import ROOT
 
-from insightr_nb.explorer import finished_runs
+from insightr_nb.explorer.app import finished_runs
 from insightr_nb.runs import Run
 
 TOKEN = "explore"

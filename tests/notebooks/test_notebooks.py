@@ -9,8 +9,9 @@ import pytest
 from notebooks.running import run, succeed
 from places import ROOT
 
-from insightr_nb import explorer, settings
+from insightr_nb import settings
 from insightr_nb.analysis import tables, trust
+from insightr_nb.explorer import app as explorer
 from insightr_nb.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,13 +1,12 @@
 """What the explorer computes: against the stored files of a finished run, and by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.explanation import load
-from insightr_nb.analysis.exploration import Exploration, baseline_predictions, check_any, typical
 from insightr_nb.errors import DataError
+from insightr_nb.explorer.exploration import Exploration, baseline_predictions, check_any
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +82,3 @@ def test_orders(explored):
 
 def test_without_a_finished_baseline_there_are_no_predictions_of_it(smoke_run):
     assert baseline_predictions(smoke_run) is None
-
-
-@pytest.mark.parametrize(
-    ("targets", "predictions", "expect"),
-    [
-        ([0], [1], ["0"]),
-        ([1, 0], [1, 1], ["1", "0"]),
-        ([4, 0, 0, 2, 2, 0, 4, 2, 4], [3, 0, 1, 2, 4, 3, 4, 3, 2], ["2", "7", "0"]),
-    ],
-)
-def test_typical_images_are_of_median_error_in_each_third_of_the_labels(targets, predictions, expect):
-    names = [str(n) for n in range(len(targets))]
-    table = pd.DataFrame({"image_id": names, "target": targets, "prediction": predictions})
-    assert typical(table) == expect

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from insightr_nb import explorer, explorer_explain, files, runs
+from insightr_nb import archive, files
 from insightr_nb.data import synthetic
+from insightr_nb.explorer import app as explorer
+from insightr_nb.explorer import explain_tab
 from insightr_nb.runs import Run
 
 
@@ -62,7 +64,7 @@ def test_nothing_is_computed_again_that_did_not_change(copied, monkeypatch):
     app = explorer.Explorer()
     first = app.tabs.children[0]
     photograph, chart = first.picture.value, first.chart.value
-    monkeypatch.setattr(explorer_explain.pictures, "contributions", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(explain_tab.pictures, "contributions", lambda *_: pytest.fail("drawn again"))
     pair = first.pairs[0][0].value
     first.opacity.value = 0.2
     assert first.pairs[0][0].value != pair
@@ -229,9 +231,9 @@ def test_look_again_keeps_what_is_open(copied):
 
 
 def test_a_run_from_a_zip_shows_the_images_that_came_along(copied, tmp_path, monkeypatch):
-    archive = runs.export(copied, tmp_path / "run.zip", test_images=6)
+    zipped = archive.export(copied, tmp_path / "run.zip", test_images=6)
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
-    runs.load(archive)
+    archive.load(zipped)
     tab = explorer.Explorer().tabs.children[0]
     assert tab.index.max == len(tab.order) - 1 < len(tab.e.predictions) - 1
     tab.index.value = tab.index.max

@@ -6,7 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from insightr_nb.data import catalog, published
+from insightr_nb.data import catalog, split_file
 from insightr_nb.data.folds import fold_split
 from insightr_nb.data.prepare import prepare
 from insightr_nb.errors import DataError, SettingsError
@@ -55,7 +55,7 @@ def test_the_rows_of_the_file_are_the_units(given, own_outputs, in_process):
     assert sorted(ids[split.test]) == TEST["files"]
     expect = np.array(FOLDS["Fold 0"]["train"]["fussed_labels"]) - 1  # 1..5 becomes 0..4
     assert split.continuous[0] == pytest.approx(expect)
-    assert published.shared_patients(store.table.assign(patient_id=store.table["image_id"].str[0]), split) == 1
+    assert split_file.shared_patients(store.table.assign(patient_id=store.table["image_id"].str[0]), split) == 1
     assert fold_split(store, store.settings, 1).fingerprint != split.fingerprint
     with pytest.raises(DataError, match="fold = 2: the split file has folds 0 to 1"):
         fold_split(store, store.settings, 2)

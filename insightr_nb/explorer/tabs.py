@@ -6,11 +6,10 @@ from typing import Protocol
 import ipywidgets as w
 import numpy as np
 
-from insightr_nb import explorer_parts as parts
-from insightr_nb.analysis import pictures
-from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.errors import InsightrError
+from insightr_nb.explorer import pictures, widgets
+from insightr_nb.explorer.exploration import Exploration
 
 
 class App(Protocol):
@@ -28,15 +27,15 @@ class BrowseTab(w.VBox):
         self.e, self.run, self.shown = e, e.loaded, None
         self.slider = w.IntSlider(min=0, max=len(e.labels) - 1, description="prototype", continuous_update=False,
                                   layout=w.Layout(width="420px"))  # fmt: skip
-        self.headline, self.usage, self.captions = parts.text(""), parts.text(""), parts.text("")
+        self.headline, self.usage, self.captions = widgets.text(""), widgets.text(""), widgets.text("")
         self.headline.add_class("insightr-prototype")
-        self.source, self.nearest = parts.image(380), parts.image(560)
-        legend = parts.small("prototypes in the order of their labels")
+        self.source, self.nearest = widgets.image(380), widgets.image(560)
+        legend = widgets.small("prototypes in the order of their labels")
         super().__init__([
             w.HBox([self.slider, legend]), self.headline,
             w.HBox([
-                parts.column(400, parts.small("source photograph"), self.source, self.usage),
-                parts.column(580, parts.small("nine nearest patches of the test set"), self.nearest, self.captions),
+                widgets.column(400, widgets.small("source photograph"), self.source, self.usage),
+                widgets.column(580, widgets.small("nine nearest patches of the test set"), self.nearest, self.captions),
             ]),
         ])  # fmt: skip
         self.slider.observe(lambda _: self.show(), "value")
@@ -61,9 +60,9 @@ class BrowseTab(w.VBox):
         self.nearest.value = pictures.encode(np.vstack([pictures.row(patches[i : i + 3]) for i in (0, 3, 6)]))
         listed = [f"{escape(r.image_id)} (label {r.target:g}, distance {r.distance:.3f})" for r in near.itertuples()]
         self.captions.value = f"<small>{'; '.join(listed)}</small>"
-        self.headline.value = (f"prototype <b>{j}</b>, label <b>{p['label']:.2f}</b>{parts.DOT}"
+        self.headline.value = (f"prototype <b>{j}</b>, label <b>{p['label']:.2f}</b>{widgets.DOT}"
                                f"from <b>{escape(p['image_id'])}</b> (label {store.table['label'][row]:g}), "
-                               f"row {p['row']}, column {p['col']}{parts.DOT}importance r {e.importance[j]:.2f}"
+                               f"row {p['row']}, column {p['col']}{widgets.DOT}importance r {e.importance[j]:.2f}"
                                )  # fmt: skip
         self.usage.value = "<small>in the top 5 of the test images, by label</small><br>" + pictures.shares_chart(
             e.usage(j), 380
@@ -82,12 +81,12 @@ class WhatIfTab(w.VBox):
         self.label = w.FloatText(step=0.1, description="label")
         self.set_label = w.Button(description="set its label")
         self.all_off, self.reset = w.Button(description="all off"), w.Button(description="reset", icon="undo")
-        self.message, self.table, self.chart, self.changes = (parts.text("") for _ in range(4))
+        self.message, self.table, self.chart, self.changes = (widgets.text("") for _ in range(4))
         self.table.add_class("insightr-whatif")
-        legend = parts.small(f"Its contribution stays, only its label moves; from {low:.2f} to {high:.2f}.")
+        legend = widgets.small(f"Its contribution stays, only its label moves; from {low:.2f} to {high:.2f}.")
         super().__init__([
             w.HBox([
-                w.VBox([parts.small("switched off (Ctrl or Shift for several)"), self.off,
+                w.VBox([widgets.small("switched off (Ctrl or Shift for several)"), self.off,
                         w.HBox([self.all_off, self.reset])]),
                 w.VBox([self.prototype, self.label, self.set_label, legend, self.changes]),
                 w.VBox([self.message, self.table]),
@@ -110,7 +109,7 @@ class WhatIfTab(w.VBox):
         low, high = self.e.labels.min(), self.e.labels.max()
         if not low - 0.005 <= self.label.value <= high + 0.005:
             why = f"label {self.label.value:g}: must be from {low:.2f} to {high:.2f}"
-            self.message.value = parts.message(why, parts.ERROR)
+            self.message.value = widgets.message(why, widgets.ERROR)
             return
         if self.label.value != round(float(self.labels[self.prototype.value]), 2):  # as it is shown
             self.labels[self.prototype.value] = np.clip(self.label.value, low, high)
@@ -134,7 +133,7 @@ class WhatIfTab(w.VBox):
         try:
             changed = e.summary(active, self.labels)
         except InsightrError as error:
-            self.message.value, self.table.value, self.chart.value = parts.message(str(error), parts.ERROR), "", ""
+            self.message.value, self.table.value, self.chart.value = widgets.message(str(error), widgets.ERROR), "", ""
             return
         self.message.value = ""
         weights = weights * active
@@ -172,9 +171,9 @@ class MapTab(w.VBox):
         self.slider = w.IntSlider(min=0, max=len(e.labels) - 1, description="prototype", continuous_update=False,
                                   layout=w.Layout(width="420px"))  # fmt: skip
         self.look = w.Button(description="browse it", icon="search")
-        self.headline, self.picture = parts.text(""), parts.image(560)
+        self.headline, self.picture = widgets.text(""), widgets.image(560)
         self.picture.add_class("insightr-map")
-        legend = parts.text(
+        legend = widgets.text(
             "<small>Principal components. Stars: of every test image the five patches nearest to a prototype, by the "
             "image's label. Circles: prototypes, by their label. Blue is low, red is high.</small>",
             width="560px",
@@ -193,5 +192,5 @@ class MapTab(w.VBox):
         picture = pictures.scatter(m.prototypes, self.e.labels, m.patches, m.targets, low, high, self.chosen)
         self.picture.value = pictures.encode(picture)
         label = self.e.labels[self.chosen]
-        self.headline.value = (f"prototype <b>{self.chosen}</b>, label <b>{label:.2f}</b> (ring){parts.DOT}"
+        self.headline.value = (f"prototype <b>{self.chosen}</b>, label <b>{label:.2f}</b> (ring){widgets.DOT}"
                                f"the plane holds {m.variance.sum():.0%} of the variance")  # fmt: skip

@@ -8,16 +8,15 @@ import ipywidgets as w
 import numpy as np
 from matplotlib.colors import Normalize
 
-from insightr_nb import explorer_parts as parts
-from insightr_nb.analysis import pictures
 from insightr_nb.analysis.explanation import Explanation, explain
-from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.analysis.figures import heat, heat_scale
 from insightr_nb.data import display
 from insightr_nb.data.disc import find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import photograph
 from insightr_nb.errors import InsightrError
+from insightr_nb.explorer import pictures, widgets
+from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.files import given_path
 
 _NO_DISC = (
@@ -54,16 +53,16 @@ class ExplainTab(w.VBox):
         self.explain_file = w.Button(description="explain it")
         self.upload = w.FileUpload(accept="image/*", description="upload", tooltip="a larger file: give its path")
         self.back = w.Button(description="back to the test set", disabled=True)
-        self.message, self.headline, self.chart = parts.text(""), parts.text(""), parts.text("")
+        self.message, self.headline, self.chart = widgets.text(""), widgets.text(""), widgets.text("")
         self.headline.add_class("insightr-headline")
         self.chart.add_class("insightr-chart")
-        self.picture = parts.image(400)
+        self.picture = widgets.image(400)
         self.picture.add_class("insightr-picture")
-        self.pairs = [(parts.image(400), parts.text("", width="240px")) for _ in range(self.count.max)]
+        self.pairs = [(widgets.image(400), widgets.text("", width="240px")) for _ in range(self.count.max)]
         for pair, _ in self.pairs:
             pair.add_class("insightr-pair")
         rows = [w.HBox(pair, layout=w.Layout(display="none", align_items="center")) for pair in self.pairs]
-        legend = parts.text(
+        legend = widgets.text(
             "<small>each pair: where the image looks like the prototype, and the prototype in the training photograph "
             "it was taken from; one colour scale for all maps</small>",
             width="620px",
@@ -71,9 +70,9 @@ class ExplainTab(w.VBox):
         super().__init__([
             w.HBox([self.index, self.by, self.label]),
             w.HBox([self.count, self.opacity, self.view]),
-            w.HBox([self.path, self.explain_file, self.upload, self.back, parts.small(_LIMITS, flex="0 0 auto")]),
+            w.HBox([self.path, self.explain_file, self.upload, self.back, widgets.small(_LIMITS, flex="0 0 auto")]),
             self.message, self.headline,
-            w.HBox([parts.column(416, self.picture), parts.column(680, legend, *rows)]),
+            w.HBox([widgets.column(416, self.picture), widgets.column(680, legend, *rows)]),
             self.chart,
         ])  # fmt: skip
         self.rows = rows
@@ -111,7 +110,7 @@ class ExplainTab(w.VBox):
             raw = read_image(path)
             own = explain(self.run, path)
         except InsightrError as error:
-            self.message.value = parts.message(str(error).replace(str(path), name or str(path)), parts.ERROR)
+            self.message.value = widgets.message(str(error).replace(str(path), name or str(path)), widgets.ERROR)
             return
         self.raw, self.own, self.own_name = raw, own, name or path.name
         graham_used = self.run.store.settings.preparation != "resize"
@@ -136,7 +135,7 @@ class ExplainTab(w.VBox):
         return row["image_id"], self.e.weights[self.n], float(row["prediction"]), float(row["target"])
 
     def show(self) -> None:
-        self.message.value = parts.message(self.own_warning if self.own is not None else "")
+        self.message.value = widgets.message(self.own_warning if self.own is not None else "")
         self.back.disabled = self.own is None
         e, n = self.e, self.n
         name, weights, prediction, target = self.shown()
@@ -161,7 +160,7 @@ class ExplainTab(w.VBox):
         if baseline is not None:
             known.append(f"baseline {baseline:.2f}")
             lines[f"baseline {baseline:.2f}"] = (float(baseline), "#8a5a00")
-        self.headline.value = parts.DOT.join(known)
+        self.headline.value = widgets.DOT.join(known)
         for place, (_, caption) in enumerate(self.pairs):
             self.rows[place].layout.display = "flex" if place < len(self.top) else "none"
             if place < len(self.top):
@@ -189,7 +188,7 @@ class ExplainTab(w.VBox):
             size = display.display_settings(store.settings).size
             return photograph(store.table["source"][store.row(name)], size)
         except InsightrError as error:
-            self.message.value = parts.message(f"the original photograph is not there any more: {error}")
+            self.message.value = widgets.message(f"the original photograph is not there any more: {error}")
             return np.array(self.pixels)
 
     def _show_pictures(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from insightr_nb import files
-from insightr_nb.data import tables
+from insightr_nb.data import label_table
 from insightr_nb.data.splits import Split
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
@@ -117,7 +117,7 @@ def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict
     for i, (name, label) in enumerate(zip(names, values["labels"], strict=True)):
         if not isinstance(name, str):
             raise DataError(f"{where}, {part}: files[{i}] = {name!r} must be a name")
-        tables.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
+        label_table.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
         if label_of.setdefault(name, label) != label:
             raise DataError(f"{where}, {part}: {name!r} has label {scale.to_model(label):g} here and "
                             f"{scale.to_model(label_of[name]):g} elsewhere")  # fmt: skip

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from insightr_nb.analysis import pictures
+from insightr_nb.explorer import pictures
 
 GREY = np.full((64, 64, 3), 90, np.uint8)
 

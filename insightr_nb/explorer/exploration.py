@@ -13,14 +13,6 @@ from insightr_nb.model.prototypes import importance
 from insightr_nb.runs import Run
 
 
-def typical(predictions: pd.DataFrame) -> list[str]:
-    """The test image of median error in the low, the middle and the high third of the labels: three, or fewer."""
-    test = predictions.sort_values("target", kind="stable")
-    test = test.assign(error=(test["prediction"] - test["target"]).abs())
-    thirds = [test.iloc[rows].sort_values("error", kind="stable") for rows in np.array_split(np.arange(len(test)), 3)]
-    return [third["image_id"].iloc[len(third) // 2] for third in thirds if len(third)]
-
-
 @dataclass(frozen=True)
 class Exploration:
     """A run with m prototypes on N test images; labels in the user's units.

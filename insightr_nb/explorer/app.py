@@ -1,8 +1,7 @@
 """The explorer of notebook 07: why this grade, what does a prototype stand for, and what if it were not there.
 
 `Explorer()` lists the finished runs under `outputs/` and shows one; put it at the end of a cell. Everything is answered
-from the stored files of the run; only an own image goes through the network. The tabs are in `explorer_explain` and
-`explorer_tabs`.
+from the stored files of the run; only an own image goes through the network. The tabs are in `explain_tab` and `tabs`.
 """
 
 import contextlib
@@ -13,15 +12,14 @@ from pathlib import Path
 
 import ipywidgets as w
 
-from insightr_nb import explorer_parts as parts
 from insightr_nb import files
-from insightr_nb.analysis import exploration
 from insightr_nb.analysis.explanation import load
-from insightr_nb.analysis.exploration import Exploration
 from insightr_nb.data import display
 from insightr_nb.errors import InsightrError, RunError
-from insightr_nb.explorer_explain import ExplainTab
-from insightr_nb.explorer_tabs import BrowseTab, MapTab, WhatIfTab
+from insightr_nb.explorer import exploration, widgets
+from insightr_nb.explorer.explain_tab import ExplainTab
+from insightr_nb.explorer.exploration import Exploration
+from insightr_nb.explorer.tabs import BrowseTab, MapTab, WhatIfTab
 from insightr_nb.runs import Run
 
 _AHEAD = 1000  # pictures, of 50 kB each
@@ -58,11 +56,11 @@ class Explorer(w.VBox):
 
     def __init__(self, run: Run | str | Path | None = None):
         self._listing = False  # the chooser is being filled: nothing to open
-        self.message, self.notice = parts.text(""), ""
+        self.message, self.notice = widgets.text(""), ""
         self.chooser = w.Dropdown(description="run", layout=w.Layout(width="620px"))
         self.again = w.Button(description="look again", tooltip="list the finished runs again", icon="refresh")
         self.tabs = w.Tab()
-        note = parts.small(f"{NOTE}")
+        note = widgets.small(f"{NOTE}")
         super().__init__([note, w.HBox([self.chooser, self.again]), self.message, self.tabs])
         self.add_class("insightr-explorer")
         self.chooser.observe(lambda change: self._open(change["new"]), "value")
@@ -102,11 +100,11 @@ class Explorer(w.VBox):
             why = f"{files.shown(run.path)} has no prototypes, or is not under {files.shown(files.outputs_root())}"
         except RunError as error:
             why = str(error)
-        self._say(". ".join([why, *(p for p in problems if p != why)]), parts.ERROR)
+        self._say(". ".join([why, *(p for p in problems if p != why)]), widgets.ERROR)
 
-    def _say(self, text: str, colour: str = parts.WARNING) -> None:
+    def _say(self, text: str, colour: str = widgets.WARNING) -> None:
         self.notice = text  # as plain text, for a notebook without a browser
-        self.message.value = parts.message(text, colour)
+        self.message.value = widgets.message(text, colour)
 
     def _open(self, path: str | None) -> None:
         if path is None or self._listing:
@@ -121,7 +119,7 @@ class Explorer(w.VBox):
                     MapTab(self.exploration, self)]  # fmt: skip
         except (InsightrError, OSError, ValueError, KeyError) as error:
             self.tabs.children = ()
-            self._say(f"{files.shown(Path(path))} cannot be opened: {error}", parts.ERROR)
+            self._say(f"{files.shown(Path(path))} cannot be opened: {error}", widgets.ERROR)
             return
         self._say("")
         if not headless():

@@ -1,0 +1,1 @@
+"""The explorer of notebook 07: an ipywidgets application over the stored files of a finished run."""
