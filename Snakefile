@@ -15,9 +15,10 @@ import shlex
 import torch
 
 from insightr_nb import files, runs
-from insightr_nb.analysis import tables
+from insightr_nb.analysis import sweeps
 from insightr_nb.checked import suggest
 from insightr_nb.errors import SettingsError
+from insightr_nb.parameters import TableSettings
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
 
@@ -56,11 +57,11 @@ FOLDS = folds("folds", settings().data.folds)
 VARIANTS = listed("variants", "baseline,insightr,log_similarity,no_psd,no_cluster,no_cluster_no_psd,no_min_k")
 CONTINUOUS = listed("continuous", "baseline,insightr")
 SWEEP_FOLDS = folds("sweep_folds", min(3, settings().data.folds))
-SWEEP, SWEPT_PRESET = [], tables.TableSettings(dataset=DATASET, name=NAME, preset=PRESET)
-LAYERS = ",".join(tables.localities(SWEPT_PRESET))
+SWEEP, SWEPT_PRESET = [], TableSettings(dataset=DATASET, name=NAME, preset=PRESET)
+LAYERS = ",".join(sweeps.localities(SWEPT_PRESET))
 for each in str(config.get("sweep", "prototypes:10,25,50,100" + f" locality:{LAYERS}" * bool(LAYERS))).split():
     parameter, _, values = each.partition(":")
-    SWEEP += tables.sweep(SWEPT_PRESET, parameter, values.split(","), SWEEP_FOLDS)
+    SWEEP += sweeps.sweep(SWEPT_PRESET, parameter, values.split(","), SWEEP_FOLDS)
 
 ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"

@@ -18,7 +18,8 @@ from PIL import Image
 
 from insightr_nb import files
 from insightr_nb.analysis import tables
-from insightr_nb.analysis.tables import NAMES, Results
+from insightr_nb.analysis.results import METRICS, Results
+from insightr_nb.analysis.tables import NAMES
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
@@ -78,7 +79,7 @@ def short_table1() -> str:
             mean, sd = numbers.loc[variant, (name, "mean")], numbers.loc[variant, (name, "sd")]
             digits = tables.DIGITS.get(name, 3)
             text = "-" if mean != mean else f"{mean:.{digits}f} ± {sd:.{digits}f}"
-            row[" ".join(tables.METRICS[name])] = text
+            row[" ".join(METRICS[name])] = text
         rows.append(row)
     return f"{markdown(pd.DataFrame(rows))}\n\n{made(read('table1'))}"
 

@@ -45,7 +45,7 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         return value
     if isinstance(value, Path):
         value = str(value)
-    if name in ("tag", "data.name") and isinstance(value, bool | int | float):
+    if name in ("tag", "name", "data.name") and isinstance(value, bool | int | float):
         raise SettingsError(
             f"{name} = {value!r}: must be a text. papermill's -p turns what looks like a number into one (1e5, 1.10, "
             f"2024_01_15); -r {name.removeprefix('data.')} hands it over as it is written"

@@ -1,11 +1,11 @@
-"""Every number of a run, in frozen dataclasses; the check of a notebook's parameters.
+"""Every number of a run, in frozen dataclasses.
 
-`RunSettings.from_parameters(preset="paper", fold=2)` is what a notebook calls. The defaults are the text of Hesse and
-Namburete (MICCAI 2022); what departs from them is in `presets`.
+`RunSettings.from_parameters(preset="paper", fold=2)` makes them of what a user gives. The defaults are the text of
+Hesse and Namburete (MICCAI 2022); what departs from them is in `presets`.
 """
 
-import ast
 import dataclasses
+import inspect
 import json
 from dataclasses import dataclass, fields
 from typing import Any
@@ -237,9 +237,10 @@ class RunSettings(Checked):
         """
         if unknown:
             name = next(iter(unknown))
-            raise SettingsError(f"unknown parameter {name!r}: {suggest(name, RUN_PARAMETERS)}")
-        _check_known("preset", preset, PRESETS)
-        _check_known("variant", variant, VARIANTS)
+            known = list(inspect.signature(cls.from_parameters).parameters)[:-1]
+            raise SettingsError(f"unknown parameter {name!r}: {suggest(name, known)}")
+        check_known("preset", preset, PRESETS)
+        check_known("variant", variant, VARIANTS)
         changes = parse_overrides(overrides)
         if batch_size is not None:
             changes["training.batch_size"] = batch_size
@@ -250,9 +251,9 @@ class RunSettings(Checked):
             raise SettingsError(f"tag: needed because {what} departs from preset {preset!r}; e.g. -p tag my_trial")
         if tag is not None and not (tag.strip(".") and all(c.isalnum() or c in "-_." for c in tag)):
             raise SettingsError(f"tag = {tag!r}: only letters, digits, '.', '-' and '_', since a folder is called so")
-        groups = _groups(preset, VARIANTS[variant] | changes)
-        groups["data"] = dataclasses.replace(groups["data"], dataset=dataset, folder=data_folder, name=name)
-        settings = cls(preset, variant, labels, fold, seed, tag, device, **groups, overwrite=overwrite)
+        made = groups(preset, VARIANTS[variant] | changes)
+        made["data"] = dataclasses.replace(made["data"], dataset=dataset, folder=data_folder, name=name)
+        settings = cls(preset, variant, labels, fold, seed, tag, device, **made, overwrite=overwrite)
         if variant == "backbone" and settings.training.pretrain_epochs == 0:
             raise SettingsError("variant = 'backbone' with training.pretrain_epochs = 0: there is nothing to train")
         if settings.fold >= settings.data.folds:
@@ -266,14 +267,14 @@ class RunSettings(Checked):
         """
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
-        plain = _groups(self.preset, {})
+        plain = groups(self.preset, {})
         own = _differences(vars(self), plain, _BACKBONE_FIELDS)  # no variant has any of its own
         same_data = dataclasses.replace(
             plain["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
         )
         tag = self.tag if own or self.seed or self.data != same_data else None
-        groups = _groups(self.preset, own) | {"data": self.data}
-        return dataclasses.replace(self, variant="backbone", tag=tag, **groups)
+        made = groups(self.preset, own) | {"data": self.data}
+        return dataclasses.replace(self, variant="backbone", tag=tag, **made)
 
     def steps(self) -> "list[RunSettings]":
         """The runs to make, in order: the backbone's pre-training if it needs one, then this run."""
@@ -283,7 +284,7 @@ class RunSettings(Checked):
     def changes(self) -> dict[str, Any]:
         """What departs from preset and variant, as `overrides`."""
         names = {f"{group}.{f.name}" for group, kind in GROUPS.items() for f in fields(kind)} - set(_DATA_PARAMETERS)
-        return _differences(vars(self), _groups(self.preset, VARIANTS[self.variant]), names)
+        return _differences(vars(self), groups(self.preset, VARIANTS[self.variant]), names)
 
     def as_dict(self) -> dict:
         """Nested plain values, for the manifest; without what does not change the result (device, overwrite)."""
@@ -301,7 +302,8 @@ def _differences(groups: dict[str, Any], plain: dict[str, Any], names: set[str])
     return {name: value for name, (value, before) in values.items() if value != before}
 
 
-def _check_known(name: str, value: Any, known: dict[str, Any]) -> None:
+def check_known(name: str, value: Any, known: dict[str, Any]) -> None:
+    """Raises SettingsError that suggests what may have been meant."""
     if not isinstance(value, str) or value not in known:
         raise SettingsError(f"{name} = {value!r}: {suggest(value, known)}")
 
@@ -328,65 +330,10 @@ def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
     return dict(overrides or {})
 
 
-def _groups(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
+def groups(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The groups of settings ("data", "model", "losses", "training") of a preset with overrides."""
     merged = PRESETS[preset] | overrides
     return {
         group: kind(**{name.split(".")[1]: value for name, value in merged.items() if name.split(".")[0] == group})
         for group, kind in GROUPS.items()
     }
-
-
-def notebook_parameters(namespace: dict[str, Any], names: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """The parameters of the notebook whose `globals()` these are, after a check of what papermill injected.
-
-    papermill accepts a misspelt `-p fodl 2` in silence: it puts `fodl = 2` into a cell of its own, which begins with
-    "# Parameters". Only that cell is checked, so re-running cells in JupyterLab, where other names exist, is never
-    refused.
-
-    Raises SettingsError that names the unknown parameter.
-    """
-    cells = [c for c in namespace.get("In", []) if isinstance(c, str) and c.startswith("# Parameters\n")]
-    for statement in ast.parse(cells[-1]).body if cells else []:
-        for target in getattr(statement, "targets", []):
-            if target.id not in names:
-                raise SettingsError(f"unknown parameter {target.id!r}: {suggest(target.id, names)}")
-    return {name: namespace[name] for name in names if name in namespace}
-
-
-@dataclass(frozen=True)
-class PrepareOptions(Checked):
-    """How to prepare a store; nothing of it changes what is in the store."""
-
-    workers: int | None = limits(None, 1)  # processes; one a core by default
-    max_rejected: float = limits(0.01, 0, 1)  # share of unusable images that is still accepted
-    overwrite: bool = False
-
-
-def prepare_parameters(preset: str = "demo", data_folder: str | None = None, **given: Any):
-    """What the parameters of notebook 01 become: DataSettings and PrepareOptions.
-
-    `given`: fields of the two. A preparation left None is the preset's. Raises SettingsError like `from_parameters`.
-    """
-    _check_known("preset", preset, PRESETS)
-    options = {f.name: given.pop(f.name) for f in fields(PrepareOptions) if f.name in given}
-    known = [f.name for f in fields(DataSettings) if f.name != "folder"]
-    for name in given:
-        if name not in known:
-            raise SettingsError(f"unknown parameter {name!r}: {suggest(name, PREPARE_PARAMETERS)}")
-    given = {name: value for name, value in given.items() if value is not None}
-    data = dataclasses.replace(_groups(preset, {})["data"], folder=data_folder, **given)
-    return data, PrepareOptions(**options)
-
-
-PREPARE_PARAMETERS = (
-    "dataset", "data_folder", "name", "preset", "table", "image_column", "label_column", "patient_column",
-    "split_column", "label_min", "label_max", "size", "preparation", "centre", "max_train_per_grade",
-    "max_test_per_grade", "all_images", "split_file", "test_split_file", "workers", "max_rejected", "overwrite",
-)  # fmt: skip
-
-RUN_PARAMETERS = (
-    "dataset", "data_folder", "name", "preset", "labels", "variant", "fold", "seed", "device", "batch_size",
-    "overrides", "tag", "overwrite",
-)  # fmt: skip
-
-RESULT_PARAMETERS = ("dataset", "name", "preset", "labels", "variant", "fold", "tag")  # which run to look at

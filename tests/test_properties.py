@@ -17,14 +17,13 @@ from insightr_nb.data import catalog, split_file
 from insightr_nb.errors import DataError, InsightrError, SettingsError
 from insightr_nb.model.losses import total_loss
 from insightr_nb.model.prototypes import similarity, weighted_mean
+from insightr_nb.parameters import Prepare, Train
 from insightr_nb.settings import (
     GROUPS,
-    RUN_PARAMETERS,
     DataSettings,
     LabelScale,
     LossSettings,
     RunSettings,
-    prepare_parameters,
 )
 
 # ruff: noqa: PT017  either outcome is right; what is asserted is what the refusal says
@@ -44,7 +43,7 @@ def names_it(message: str, given: dict) -> bool:
 
 
 @relaxed
-@given(st.dictionaries(st.sampled_from([*RUN_PARAMETERS, "fodl", "k"]), ANYTHING, max_size=4))
+@given(st.dictionaries(st.sampled_from([*Train.names(), "fodl", "k"]), ANYTHING, max_size=4))
 def test_parameters_of_a_run(parameters):
     try:
         made = RunSettings.from_parameters(**parameters)
@@ -69,10 +68,10 @@ def test_overrides(overrides):
 
 
 @relaxed
-@given(st.dictionaries(st.sampled_from([f.name for f in dataclasses.fields(DataSettings)]), ANYTHING, max_size=4))
+@given(st.dictionaries(st.sampled_from(Prepare.names()), ANYTHING, max_size=4))
 def test_parameters_of_the_preparation(parameters):
     try:
-        prepare_parameters(**parameters)
+        Prepare(**parameters)
     except SettingsError as error:
         assert names_it(str(error), parameters), (str(error), parameters)
 

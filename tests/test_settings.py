@@ -4,14 +4,10 @@ import pytest
 
 from insightr_nb.errors import SettingsError
 from insightr_nb.settings import (
-    PREPARE_PARAMETERS,
     PRESETS,
-    RUN_PARAMETERS,
     VARIANTS,
     LabelScale,
     RunSettings,
-    notebook_parameters,
-    prepare_parameters,
 )
 
 
@@ -145,26 +141,3 @@ def test_grades_shift_by_one():
 def test_prototype_labels_go_below_the_range_in_the_users_units():
     assert LabelScale(0, 4).to_user(0.1) == pytest.approx(-0.9)
     assert LabelScale(0, 4).to_user(5.9) == pytest.approx(4.9)
-
-
-def test_only_what_papermill_injected_is_checked():
-    injected = {"In": ["", "fold = 0", "# Parameters\nfold = 2\n", "x = 1"], "fold": 2, "x": 1, "run": object()}
-    assert notebook_parameters(injected, RUN_PARAMETERS) == {"fold": 2}
-    with pytest.raises(SettingsError, match="'fodl'.*'fold'"):
-        notebook_parameters(injected | {"In": ["", "# Parameters\nfodl = 2\n"]}, RUN_PARAMETERS)
-    assert notebook_parameters({"In": ["fodl = 2"], "fodl": 2, "fold": 1}, RUN_PARAMETERS) == {"fold": 1}
-
-
-def test_parameters_of_the_preparation():
-    assert prepare_parameters(preset="paper")[0].size == 512
-    assert prepare_parameters(preset="paper", size=224)[0].size == 224
-    data, options = prepare_parameters(preset="paper", dataset="csv", name="a", label_max="10", workers="2")
-    assert (data.size, data.label_max, options.workers, options.max_rejected) == (512, 10.0, 2, 0.01)
-    with pytest.raises(SettingsError, match="'labl_max'.*'label_max'"):
-        prepare_parameters(labl_max=3)
-    with pytest.raises(SettingsError, match=r"max_rejected = 2.*from 0 to 1"):
-        prepare_parameters(max_rejected=2)
-    with pytest.raises(SettingsError, match="label_min = 5.0 must lie below label_max = 4.0"):
-        prepare_parameters(dataset="csv", name="a", label_min=5, label_max=4)
-    with pytest.raises(SettingsError, match="unknown parameter 'sise'.*'size'"):
-        notebook_parameters({"In": ["# Parameters\nsise = 3\n"]}, PREPARE_PARAMETERS)

@@ -4,8 +4,10 @@ from operator import attrgetter
 
 import pandas as pd
 
-from insightr_nb.analysis import tables
-from insightr_nb.analysis.tables import Results, TableSettings
+from insightr_nb.analysis.results import METRICS, Results, collect
+from insightr_nb.analysis.statistics import errors, paired_difference, sparsity_tests
+from insightr_nb.analysis.sweeps import SWEEPS, finished_sweeps
+from insightr_nb.parameters import TableSettings
 
 HOLDS, NOT, OPEN = "holds", "does not hold", "open: runs are missing"
 
@@ -25,10 +27,10 @@ def findings(results: Results) -> pd.DataFrame:
 def _parity(results: Results) -> tuple[str, str, str]:
     """The interval of the difference in MAE lies below 0.05 of a grade, a margin that the paper does not give."""
     finding = "INSightR-Net is as accurate as the baseline (MAE at most 0.05 above it, 95 % interval)"
-    own, base = (tables.errors(results, v) for v in ("insightr", "baseline"))
+    own, base = (errors(results, v) for v in ("insightr", "baseline"))
     if own is None or base is None:
         return finding, OPEN, ""
-    difference, low, high = tables.paired_difference(own, base)
+    difference, low, high = paired_difference(own, base)
     figures = (
         f"MAE {own.mean():.3f} against {base.mean():.3f}; difference {difference:+.3f} ({low:+.3f} to {high:+.3f})"
     )
@@ -37,7 +39,7 @@ def _parity(results: Results) -> tuple[str, str, str]:
 
 def _sparser(results: Results) -> list[tuple[str, str, str]]:
     """By contributions, and as the paper counts: both, since the two need not agree."""
-    tests = tables.sparsity_tests(results)
+    tests = sparsity_tests(results)
     rows = []
     counts = (("p", "sparsity", "contributions"), ("p_paper", "sparsity_paper", "as the paper counts"))
     for p, metric, counted in counts:
@@ -75,13 +77,13 @@ def as_text(found: pd.DataFrame, settings: TableSettings) -> str:
 
 def sweeps(settings: TableSettings) -> pd.DataFrame:
     """The finished runs of sweeps: parameter, value, fold, tag and the metrics."""
-    columns = ["parameter", "value", "fold", "tag", *tables.METRICS]
-    found = tables.finished_sweeps(settings)
+    columns = ["parameter", "value", "fold", "tag", *METRICS]
+    found = finished_sweeps(settings)
     if not found:
         return pd.DataFrame(columns=columns)
     parameters = [parameter for parameter, _ in found]
-    values = [attrgetter(tables.SWEEPS[parameter][0])(run) for parameter, run in found]
-    frame = tables.collect(run for _, run in found).frame.assign(parameter=parameters, value=values)
+    values = [attrgetter(SWEEPS[parameter][0])(run) for parameter, run in found]
+    frame = collect(run for _, run in found).frame.assign(parameter=parameters, value=values)
     parts = [part.sort_values(["value", "fold"]) for _, part in frame[columns].groupby("parameter")]
     return pd.concat(parts, ignore_index=True)
 

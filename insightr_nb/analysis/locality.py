@@ -1,6 +1,6 @@
 """The price of locality: what a smaller receptive field costs in accuracy, and what it gains in place.
 
-Where the backbone ends decides how much of the image a latent cell can see; the cells stay 9 x 9 (`tables.SWEEPS`).
+Where the backbone ends decides how much of the image a latent cell can see; the cells stay 9 x 9 (`SWEEPS`).
 """
 
 import matplotlib.pyplot as plt
@@ -9,10 +9,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from insightr_nb import runs
-from insightr_nb.analysis import lesions, tables
+from insightr_nb.analysis import lesions
 from insightr_nb.analysis.explanation import load
-from insightr_nb.analysis.tables import TableSettings
+from insightr_nb.analysis.sweeps import finished_sweeps
 from insightr_nb.data.masks import has_masks
+from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 
 CELLS, TRACED, CHANCE = "pointing_cells", "pointing_traced", "pointing_chance"
@@ -27,7 +28,7 @@ def locality(settings: TableSettings) -> pd.DataFrame:
     to pixels, what a cell drawn at random hits, and the mass ratio over cells. Empty without such runs.
     """
     rows = []
-    for parameter, wanted in tables.finished_sweeps(settings):
+    for parameter, wanted in finished_sweeps(settings):
         if parameter != "locality":
             continue
         run = load(Run(runs.run_directory(wanted)))

@@ -18,9 +18,6 @@ from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import network_input
 from insightr_nb.data.photograph import photograph, prepared
 from insightr_nb.errors import DataError
-from insightr_nb.settings import RESULT_PARAMETERS
-
-PARAMETERS = (*RESULT_PARAMETERS, "masks", "image", "images")  # of notebook 08
 
 # -- is it faithful? --------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ from insightr_nb.runs import Run
 _AHEAD = 1000  # pictures, of 50 kB each
 NOTE = "Research software, no medical device: nothing here may be used for a diagnosis."
 MAKE = "papermill notebooks/03_train.ipynb out.ipynb"
-PARAMETERS = ("run", "static")  # of notebook 07
 _NEEDED = (
     "model.safetensors", "prototypes.csv", "prototype_maps.npy", "prototypes_before_projection.npy", "predictions.csv",
     "weights.npy", "distances.npy", "nearest_latents.npy", "metrics.json",

@@ -5,20 +5,20 @@ import pytest
 import torch
 
 from insightr_nb import runs
-from insightr_nb.analysis import lesions, locality, table_figures, tables
+from insightr_nb.analysis import lesions, locality, sweeps, table_figures
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import load
 from insightr_nb.analysis.geometry import grid
-from insightr_nb.analysis.tables import TableSettings
 from insightr_nb.errors import SettingsError
 from insightr_nb.model.network import INSightRNet
+from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 from insightr_nb.training.trainer import train
 
 
 @pytest.mark.parametrize(("value", "stride", "sees"), [("layer1", 4, 55), ("layer2", 2, 107), ("layer3", 1, 227)])
 def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
-    (run,) = tables.sweep(TableSettings(), "locality", [value], [0])
+    (run,) = sweeps.sweep(TableSettings(), "locality", [value], [0])
     assert run.model.block_stride == stride
     torch.manual_seed(0)
     cells = grid(INSightRNet(run.model), run.data.size)
@@ -33,9 +33,9 @@ def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
 )
 def test_the_layers_that_make_9_x_9_cells(preset, layers):
     settings = TableSettings(preset=preset)
-    assert tables.localities(settings) == [f"layer{n}" for n in layers]
-    for layer in tables.localities(settings):
-        (run,) = tables.sweep(settings, "locality", [layer], [0])
+    assert sweeps.localities(settings) == [f"layer{n}" for n in layers]
+    for layer in sweeps.localities(settings):
+        (run,) = sweeps.sweep(settings, "locality", [layer], [0])
         side = run.data.size // {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}[layer]
         cells = (side + 2 * run.model.block_padding - run.model.block_kernel) // run.model.block_stride + 1
         assert cells == 9
@@ -43,17 +43,17 @@ def test_the_layers_that_make_9_x_9_cells(preset, layers):
 
 def test_the_values_are_layers():
     with pytest.raises(SettingsError, match="sweep over locality: did you mean 'layer2'"):
-        tables.sweep(TableSettings(), "locality", ["layer22"], [0])
+        sweeps.sweep(TableSettings(), "locality", ["layer22"], [0])
     with pytest.raises(SettingsError, match="images of 128 px have no 9 x 9 cells at layer4"):
-        tables.sweep(TableSettings(), "locality", ["layer4"], [0])
+        sweeps.sweep(TableSettings(), "locality", ["layer4"], [0])
     with pytest.raises(SettingsError, match="sweep over k: 'two' must be a number"):
-        tables.sweep(TableSettings(), "k", ["two"], [0])
+        sweeps.sweep(TableSettings(), "k", ["two"], [0])
 
 
 @pytest.fixture(scope="module")
 def swept(smoke_run):
     settings = TableSettings(preset="smoke", folds=1, variants="insightr")
-    for step in tables.sweep(settings, "locality", ["layer2"], [0])[0].steps():
+    for step in sweeps.sweep(settings, "locality", ["layer2"], [0])[0].steps():
         evaluate(train(step), step)
     return settings
 
@@ -62,7 +62,7 @@ def test_each_run_is_measured(swept, smoke_run):
     frame = locality.locality(swept)
     assert frame["backbone_until"].tolist()[0] == "layer2"
     assert frame["receptive_field"].tolist() == [load(run).grid.receptive_field for run in (
-        Run(runs.run_directory(tables.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)]  # fmt: skip
+        Run(runs.run_directory(sweeps.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)]  # fmt: skip
     assert frame["mae"].iloc[1] == smoke_run.metrics["mae"]
     report = lesions.lesion_report(load(smoke_run))
     report = report[report["lesion"] == "any"].groupby("method")

@@ -9,9 +9,10 @@ import pytest
 from scipy.stats import binom
 
 from insightr_nb import files, runs
-from insightr_nb.analysis import findings, metrics, tables
-from insightr_nb.analysis.tables import TableSettings
+from insightr_nb.analysis import findings, metrics, statistics, sweeps, tables
+from insightr_nb.analysis.results import Results, collect
 from insightr_nb.errors import RunError, SettingsError
+from insightr_nb.parameters import Ablations, TableSettings
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale
 
@@ -22,7 +23,7 @@ SETTINGS = TableSettings(preset="smoke", folds=3, variants="baseline,insightr,lo
 @pytest.fixture(autouse=True)
 def own_outputs(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
-    monkeypatch.setattr(tables, "load", lambda run: SimpleNamespace(similarity=lambda distance: 1 / distance))
+    monkeypatch.setattr("insightr_nb.analysis.results.load", lambda run: SimpleNamespace(similarity=lambda distance: 1 / distance))
 
 
 def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: str = "b") -> Run:
@@ -47,11 +48,11 @@ def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: 
     return run
 
 
-def all_runs(**changes) -> tables.Results:
-    for settings in SETTINGS.grid(SETTINGS.names("variants")):
+def all_runs(**changes) -> Results:
+    for settings in SETTINGS.grid(SETTINGS.listed("variants")):
         error = {"baseline": 0.2, "insightr": 0.22, "log_similarity": 0.3}[settings.variant] + 0.01 * settings.fold
         make(settings, error, used={"log_similarity": 8}.get(settings.variant, 3), split=f"fold {settings.fold}")
-    return tables.collect(SETTINGS.grid(SETTINGS.names("variants")))
+    return collect(SETTINGS.grid(SETTINGS.listed("variants")))
 
 
 def test_mean_and_standard_deviation_over_folds():
@@ -71,22 +72,22 @@ def test_mean_and_standard_deviation_over_folds():
 def test_a_missing_run_is_shown_with_its_command_and_never_left_out_of_a_mean():
     all_runs()
     Run(runs.run_directory(SETTINGS.run("insightr", 1))).update(state="failed", error="x")
-    results = tables.collect(SETTINGS.grid(SETTINGS.names("variants")))
+    results = collect(SETTINGS.grid(SETTINGS.listed("variants")))
     assert results.missing[["variant", "fold", "state"]].values.tolist() == [["insightr", 1, "failed"]]
     assert results.missing["command"].iloc[0].endswith("-p preset smoke -p fold 1")
     table = tables.table1(results, ["baseline", "insightr"])
     assert table.loc["(1) INSightR-Net", "MAE ↓"] == "missing (1 of 3 folds)"
     assert table.loc["ResNet-18 baseline", "MAE ↓"] == "0.210 ± 0.010"
     assert results.finished("insightr") is None
-    assert tables.sparsity_tests(results)["p"].isna().tolist() == [False, True, False]
-    assert tables.against_baseline(results, ["insightr"])["difference"].isna().all()
+    assert statistics.sparsity_tests(results)["p"].isna().tolist() == [False, True, False]
+    assert statistics.against_baseline(results, ["insightr"])["difference"].isna().all()
     assert set(findings.findings(results)["verdict"]) == {findings.OPEN}
 
 
 def test_nothing_made_yet():
-    results = tables.collect(SETTINGS.grid(["baseline"]))
+    results = collect(SETTINGS.grid(["baseline"]))
     assert set(findings.findings(results)["verdict"]) == {findings.OPEN}
-    assert tables.sparsity_tests(results).empty
+    assert statistics.sparsity_tests(results).empty
     assert results.missing["state"].tolist() == ["missing"] * 3
     assert tables.table1(results, ["baseline"]).iloc[0, 0] == "missing (3 of 3 folds)"
 
@@ -97,7 +98,7 @@ def test_a_run_with_other_settings_is_refused_with_the_field():
     manifest["settings"]["losses"]["k"] = 7
     files.write_json(run / "manifest.json", manifest)
     with pytest.raises(RunError, match=r"insightr/fold0 was made with other settings: losses.k is 7 there, 3 now"):
-        tables.collect(SETTINGS.grid(["insightr"]))
+        collect(SETTINGS.grid(["insightr"]))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_runs_of_different_data_are_refused_and_listed(second, fragments):
     make(SETTINGS.run("insightr", 0))
     make(SETTINGS.run("baseline", 0), **second)
     with pytest.raises(RunError) as error:
-        tables.collect(SETTINGS.grid(["insightr", "baseline"]))
+        collect(SETTINGS.grid(["insightr", "baseline"]))
     for fragment in fragments:
         assert fragment in str(error.value)
 
@@ -132,18 +133,18 @@ def test_a_damaged_metrics_file_is_named_and_not_averaged(damage, message):
     assert '"mae": 0.25,' in (run / "metrics.json").read_text()
     damage(run / "metrics.json")
     with pytest.raises(RunError, match=message):
-        tables.collect(SETTINGS.grid(["baseline"]))
+        collect(SETTINGS.grid(["baseline"]))
 
 
 def test_the_wilcoxon_test_of_sparsity():
     """All 40 images smaller by 4: with n equal differences the p value is that of the normal approximation."""
-    tests = tables.sparsity_tests(all_runs())
+    tests = statistics.sparsity_tests(all_runs())
     assert tests["insightr"].tolist() == [3, 3, 3]
     assert tests["log_similarity"].tolist() == [7, 7, 7]  # 80 % of 8 equal ones
     assert (tests["p"] < binom.pmf(0, 40, 0.5) * 1e7).all()
     assert (tests["p"] < 0.001).all()
     assert tests["p_paper"].tolist() == tests["p"].tolist()  # without importances the two agree
-    turned = tables.sparsity_tests(all_runs(), "log_similarity", "insightr")
+    turned = statistics.sparsity_tests(all_runs(), "log_similarity", "insightr")
     assert (turned["p"] > 0.999).all()
 
 
@@ -153,8 +154,8 @@ def test_the_two_ways_to_count_sparsity_need_not_agree():
     run = Run(runs.run_directory(SETTINGS.run("insightr", 2)))
     files.write_array(run / "weights.npy", np.ones((len(TARGETS), 10), np.float32))
     run.record()
-    results = tables.collect(SETTINGS.grid(SETTINGS.names("variants")))
-    tests = tables.sparsity_tests(results)
+    results = collect(SETTINGS.grid(SETTINGS.listed("variants")))
+    tests = statistics.sparsity_tests(results)
     assert (tests["p"] < 0.001).tolist() == [True, True, False]
     assert (tests["p_paper"] < 0.001).all()
     assert results.of("insightr")["sparsity_paper"].tolist() == [2, 2, 2]  # three, counted from 0
@@ -167,15 +168,15 @@ def test_the_two_ways_to_count_sparsity_need_not_agree():
 def test_the_interval_of_a_difference_counts_images_and_folds():
     rng = np.random.default_rng(0)
     base = rng.uniform(0, 1, (5, 400))
-    difference, low, high = tables.paired_difference(base + 0.1, base)
+    difference, low, high = statistics.paired_difference(base + 0.1, base)
     assert (difference, low, high) == pytest.approx((0.1, 0.1, 0.1))
     shifted = base + np.array([-0.2, -0.1, 0, 0.1, 0.2])[:, None]  # folds differ, images do not
-    difference, low, high = tables.paired_difference(shifted, base)
+    difference, low, high = statistics.paired_difference(shifted, base)
     assert difference == pytest.approx(0, abs=1e-12)
     assert -0.16 < low < -0.08
     assert 0.08 < high < 0.16
     noise = base + rng.normal(0.05, 0.5, (1, 400))  # images differ, folds do not: sd of the mean is 0.5 / 20
-    difference, low, high = tables.paired_difference(noise, base)
+    difference, low, high = statistics.paired_difference(noise, base)
     assert (high - low) / 2 == pytest.approx(1.96 * 0.025, rel=0.15)
 
 
@@ -188,7 +189,7 @@ def test_findings_hold_or_do_not():
     assert set(found["verdict"].iloc[3:]) == {findings.OPEN}
     for settings in SETTINGS.grid(["log_similarity", "insightr"]):
         make(settings, 0.4, used=3, split=f"fold {settings.fold}")
-    found = findings.findings(tables.collect(SETTINGS.grid(SETTINGS.names("variants"))))
+    found = findings.findings(collect(SETTINGS.grid(SETTINGS.listed("variants"))))
     assert found["verdict"].tolist()[:3] == [findings.NOT] * 3
 
 
@@ -197,7 +198,7 @@ def test_findings_on_removed_losses_need_the_papers_sign_in_all_folds_but_one():
     for s in settings.grid(["insightr", "no_psd", "no_min_k"]):
         used = {"insightr": 5, "no_psd": 10, "no_min_k": 2 if s.fold == 0 else 10}[s.variant]
         make(s, used=used, split=f"fold {s.fold}")
-    found = findings.findings(tables.collect(settings.grid(settings.names("variants")))).set_index("finding")
+    found = findings.findings(collect(settings.grid(settings.listed("variants")))).set_index("finding")
     assert found.loc["Removing the PSD loss raises sparsity", "verdict"] == findings.HOLDS
     min_k = found.loc["Removing the min-k average of the cluster loss lowers sparsity"]
     assert min_k["verdict"] == findings.NOT
@@ -230,7 +231,7 @@ def test_tables_are_written_as_csv_markdown_and_latex(tmp_path):
 )
 def test_bad_parameters_of_a_table(given, fragments):
     with pytest.raises(SettingsError) as error:
-        TableSettings(**given)
+        Ablations(**given)
     for fragment in fragments:
         assert fragment in str(error.value)
 
@@ -241,14 +242,14 @@ def test_a_fold_that_the_data_do_not_have():
 
 
 def test_sweeps_are_overrides_with_tags_and_found_again():
-    wanted = tables.sweep(SETTINGS, "prototypes", [5, 20], [0, 1])
+    wanted = sweeps.sweep(SETTINGS, "prototypes", [5, 20], [0, 1])
     assert [(s.tag, s.fold, s.model.prototypes) for s in wanted] == [
         ("prototypes-5", 0, 5), ("prototypes-5", 1, 5), ("prototypes-20", 0, 20), ("prototypes-20", 1, 20)
     ]  # fmt: skip
-    (small,) = tables.sweep(SETTINGS, "epsilon", [1e-5], [0])
+    (small,) = sweeps.sweep(SETTINGS, "epsilon", [1e-5], [0])
     assert (small.tag, small.model.epsilon) == ("epsilon-1e-05", 1e-5)
     same = SETTINGS.run("insightr", 0).model.prototypes
-    assert tables.sweep(SETTINGS, "prototypes", [same], [0]) == [SETTINGS.run("insightr", 0)]  # not trained twice
+    assert sweeps.sweep(SETTINGS, "prototypes", [same], [0]) == [SETTINGS.run("insightr", 0)]  # not trained twice
     for settings in (*wanted, small):
         make(settings, split=f"fold {settings.fold}")
     frame = findings.sweeps(SETTINGS)
@@ -266,13 +267,13 @@ def test_sweeps_are_overrides_with_tags_and_found_again():
     settings = SETTINGS.run("insightr", 0)
     assert own == [["epsilon", settings.model.epsilon, 0], ["k", settings.losses.k, 0], ["prototypes", same, 0]]
     with pytest.raises(SettingsError, match="sweep over 'prototype': did you mean 'prototypes'"):
-        tables.sweep(SETTINGS, "prototype", [5], [0])
+        sweeps.sweep(SETTINGS, "prototype", [5], [0])
 
 
 def test_statistics_are_plain_json():
     results = all_runs()
     Run(runs.run_directory(SETTINGS.run("insightr", 1))).update(state="failed", error="x")
-    results = tables.collect(SETTINGS.grid(SETTINGS.names("variants")))
-    differences = tables.against_baseline(results, ["insightr"])
-    text = json.dumps(findings.statistics(tables.sparsity_tests(results), differences), allow_nan=False)
+    results = collect(SETTINGS.grid(SETTINGS.listed("variants")))
+    differences = statistics.against_baseline(results, ["insightr"])
+    text = json.dumps(findings.statistics(statistics.sparsity_tests(results), differences), allow_nan=False)
     assert json.loads(text)["sparsity_wilcoxon"][1]["p"] is None

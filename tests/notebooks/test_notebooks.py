@@ -9,9 +9,6 @@ import pytest
 from notebooks.running import run, succeed
 from places import ROOT
 
-from insightr_nb import settings
-from insightr_nb.analysis import tables, trust
-from insightr_nb.explorer import app as explorer
 from insightr_nb.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -33,20 +30,6 @@ def test_it_is_clean_and_has_a_typed_parameters_cell(path):
         assert found["inferred_type_name"] != "None", f"{name} has no type"
         assert found["help"], f"{name} has no comment"
     assert not any("../" in c.source for c in code)
-
-
-def test_the_parameters_of_the_notebooks_are_those_that_are_checked():
-    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/01_prepare_data.ipynb"))) == set(
-        settings.PREPARE_PARAMETERS
-    )
-    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/03_train.ipynb"))) == set(settings.RUN_PARAMETERS)
-    found = set(papermill.inspect_notebook(str(ROOT / "notebooks/04_projection.ipynb")))
-    assert found == {*settings.RESULT_PARAMETERS, "image"}
-    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/05_tables.ipynb"))) == set(tables.TABLE_PARAMETERS)
-    found = set(papermill.inspect_notebook(str(ROOT / "notebooks/06_ablations.ipynb")))
-    assert found == set(tables.ABLATION_PARAMETERS)
-    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/07_explore.ipynb"))) == set(explorer.PARAMETERS)
-    assert set(papermill.inspect_notebook(str(ROOT / "notebooks/08_trust.ipynb"))) == set(trust.PARAMETERS)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,118 @@
+"""The runs of a table: which are finished, their metrics, and whether they were made from the same data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from insightr_nb import files, runs
+from insightr_nb.analysis import metrics
+from insightr_nb.analysis.explanation import load
+from insightr_nb.data.store import open_store
+from insightr_nb.errors import RunError
+from insightr_nb.runs import Run
+from insightr_nb.settings import LabelScale, RunSettings
+
+METRICS = {"mae": ("MAE", "↓"), "mae_clamped": ("MAE, clamped", "↓"), "accuracy": ("Accuracy", "↑"),
+           "kappa": ("Quadratic kappa", "↑"), "sparsity": ("Sparsity", "↓"),
+           "sparsity_paper": ("Sparsity as the paper counts", "↓"), "diversity": ("Diversity", "↑"),
+           "top_label_gap": ("Gap of the top label", "↓"), "label_spread": ("Spread of the labels", "↓"),
+           "ground_share": ("Share on the ground", "↓")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """Runs of some data set and preset.
+
+    frame: a row a run, with the columns of the settings asked for (variant, labels, fold, tag), `state`, `command` and
+    the metrics (NaN where it is not finished). runs: those that are finished, by (variant, labels, fold, tag).
+    """
+
+    frame: pd.DataFrame
+    runs: dict[tuple, Run]
+
+    @property
+    def missing(self) -> pd.DataFrame:
+        return self.frame.loc[
+            self.frame["state"] != "finished", ["variant", "labels", "fold", "tag", "state", "command"]
+        ]
+
+    @property
+    def grades(self) -> bool:
+        """Whether the labels are grades, so that they can be confused."""
+        return bool(self.frame["accuracy"].notna().any())
+
+    @property
+    def scale(self) -> LabelScale:
+        """The range of the labels, of the prepared store of any of the runs."""
+        run = next(iter(self.runs.values()))
+        data = run.manifest["settings"]["data"]
+        return open_store(files.outputs_root() / "data" / f"{data['name'] or data['dataset']}-{data['size']}").scale
+
+    def run(self, variant: str, fold: int, labels: str = "categorical") -> Run | None:
+        return self.runs.get((variant, labels, fold, None))
+
+    def finished(self, variant: str, labels: str = "categorical") -> list[Run] | None:
+        """The runs of every fold; None where one is missing."""
+        found = [self.run(variant, fold, labels) for fold in sorted(self.of(variant, labels)["fold"])]
+        return found if found and all(found) else None
+
+    def of(self, variant: str, labels: str = "categorical", tag: str | None = None) -> pd.DataFrame:
+        """The rows of one variant, a row a fold."""
+        f = self.frame
+        same_tag = f["tag"].isna() if tag is None else f["tag"] == tag
+        return f[(f["variant"] == variant) & (f["labels"] == labels) & same_tag]
+
+
+def collect(wanted: Iterable[RunSettings]) -> Results:
+    """The metrics of these runs, read from their folders.
+
+    Raises RunError for a run that was made with other settings (names the field), for a metrics file that is damaged,
+    and for runs that were made from different data or, within a fold, different splits (lists them).
+    """
+    rows, found = [], {}
+    for settings in wanted:
+        run = Run(runs.run_directory(settings))
+        key = (settings.variant, settings.labels, settings.fold, settings.tag)
+        row = dict(zip(("variant", "labels", "fold", "tag"), key, strict=True))
+        row |= {"state": run.state, "command": run.command()}
+        if row["state"] == "finished":
+            runs.check_same(run, settings.as_dict(), {})
+            run.require_whole()
+            counted = paper_sparsity(run)
+            row |= run.metrics | {"sparsity_paper": None if counted is None else counted.mean()}
+            row |= {"store": run.manifest["data"]["store"], "split": run.manifest["data"]["split"]}
+            found[key] = run
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    _check_same_data(frame)
+    for name in METRICS:
+        frame[name] = frame.get(name, pd.Series(dtype=float)).astype(float)
+    return Results(frame, found)
+
+
+def paper_sparsity(run: Run) -> np.ndarray | None:
+    """(N,) sparsity as the published code counts it: similarities instead of contributions, from 0 instead of 1."""
+    if not (run / "distances.npy").exists():
+        return None
+    loaded = load(run)
+    nearest = run.array("distances.npy").min(axis=(2, 3))  # (N, m)
+    return metrics.sparsity(loaded.similarity(nearest)) - 1
+
+
+def _check_same_data(frame: pd.DataFrame) -> None:
+    if "store" not in frame:
+        return
+    done = frame[frame["state"] == "finished"]
+    for column, groups in (("store", [done]), ("split", [g for _, g in done.groupby("fold")])):
+        for group in groups:
+            if group[column].nunique() > 1:
+                listed = "; ".join(
+                    f"{value}: " + ", ".join(f"{r.variant} {r.labels} fold {r.fold}" for r in part.itertuples())
+                    for value, part in group.groupby(column)
+                )
+                raise RunError(
+                    f"runs of one table were made from different data (fingerprint of the {column}): {listed}. "
+                    "Make them again with overwrite=True, from one prepared store"
+                )

@@ -1,0 +1,73 @@
+"""Statistics over folds and images: the paper's test of sparsity, and intervals of the differences of errors."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from insightr_nb.analysis import metrics
+from insightr_nb.analysis.results import Results, paper_sparsity
+
+
+def sparsity_tests(results: Results, first: str = "insightr", second: str = "log_similarity") -> pd.DataFrame:
+    """Wilcoxon signed-rank test, a row a fold: is the sparsity of `first` smaller, image by image? One-sided p.
+
+    Paper, section 4: "p < 0.001 for all folds". `p` counts contributions, `p_paper` counts as the paper does.
+    Folds that are not finished for both are NaN.
+    """
+    rows = []
+    for fold in sorted(results.of(first)["fold"]):
+        pair = [results.run(variant, fold) for variant in (first, second)]
+        row = {"fold": fold, first: np.nan, second: np.nan, "p": np.nan, "p_paper": np.nan}
+        if all(pair):
+            own, other = (metrics.sparsity(run.array("weights.npy")) for run in pair)
+            row |= {first: own.mean(), second: other.mean(), "p": _p_less(own, other)}
+            row["p_paper"] = _p_less(*(paper_sparsity(run) for run in pair))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["fold", first, second, "p", "p_paper"])
+
+
+def _p_less(own: np.ndarray, other: np.ndarray) -> float:
+    return float(wilcoxon(own, other, alternative="less").pvalue) if (own != other).any() else 1.0
+
+
+def errors(results: Results, variant: str, labels: str = "categorical") -> np.ndarray | None:
+    """(folds, N_test) absolute errors; None where a fold is missing."""
+    found = results.finished(variant, labels)
+    if found is None:
+        return None
+    tables = [run.table("predictions.csv") for run in found]
+    return np.stack([(table["prediction"] - table["target"]).abs().to_numpy() for table in tables])
+
+
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, level: float = 0.95, samples: int = 5000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of `first` - `second` and its confidence interval by a bootstrap over images and folds.
+
+    first, second: (folds, N) errors on the same images. Every sample draws folds and images with replacement, so both
+    the choice of training data and that of test images count. Returns (difference, low, high).
+    """
+    difference = first - second
+    folds, images = difference.shape
+    rng = np.random.default_rng(seed)
+    means = np.empty(samples)
+    for i in range(samples):
+        weight = np.bincount(rng.integers(folds, size=folds), minlength=folds) @ difference
+        means[i] = weight[rng.integers(images, size=images)].mean() / folds
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(difference.mean()), float(low), float(high)
+
+
+def against_baseline(results: Results, variants: Iterable[str], labels: str = "categorical") -> pd.DataFrame:
+    """MAE of each variant minus that of the baseline with a 95 % interval; NaN where a fold of either is missing."""
+    base = errors(results, "baseline", labels)
+    rows = []
+    for variant in variants:
+        if variant == "baseline":
+            continue
+        own = errors(results, variant, labels)
+        values = (np.nan,) * 3 if base is None or own is None else paired_difference(own, base)
+        rows.append({"variant": variant, **dict(zip(("difference", "low", "high"), values, strict=True))})
+    return pd.DataFrame(rows, columns=["variant", "difference", "low", "high"])

@@ -1,0 +1,62 @@
+"""The parameters cells of the notebooks: what is injected is checked, and so is every value."""
+
+import papermill
+import pytest
+from places import ROOT
+
+from insightr_nb.errors import SettingsError
+from insightr_nb.parameters import Ablations, Explore, Model, Prepare, Projection, Tables, Train, Trust
+
+NOTEBOOKS = {"01_prepare_data": Prepare, "02_model": Model, "03_train": Train, "04_projection": Projection,
+             "05_tables": Tables, "06_ablations": Ablations, "07_explore": Explore, "08_trust": Trust}  # fmt: skip
+
+
+@pytest.mark.parametrize(("notebook", "kind"), NOTEBOOKS.items(), ids=NOTEBOOKS)
+def test_the_parameters_of_a_notebook_are_those_that_are_checked(notebook, kind):
+    """Names and defaults."""
+    found = papermill.inspect_notebook(str(ROOT / f"notebooks/{notebook}.ipynb"))
+    defaults = {name: about["default"] for name, about in found.items()}
+    made = kind()
+    assert defaults == {name: _as_code(getattr(made, name)) for name in kind.names()}
+
+
+def _as_code(value) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_only_what_papermill_injected_is_checked():
+    injected = {"In": ["", "fold = 0", "# Parameters\nfold = 2\n", "x = 1"], "fold": 2, "x": 1, "run": object()}
+    assert Train.from_notebook(injected) == Train(fold=2)
+    with pytest.raises(SettingsError, match="'fodl'.*'fold'"):
+        Train.from_notebook(injected | {"In": ["", "# Parameters\nfodl = 2\n"]})
+    assert Train.from_notebook({"In": ["fodl = 2"], "fodl": 2, "fold": 1}).settings.fold == 1
+
+
+def test_parameters_of_the_preparation():
+    assert Prepare(preset="paper").settings.size == 512
+    assert Prepare(preset="paper", size=224).settings.size == 224
+    made = Prepare(preset="paper", dataset="csv", name="a", label_max="10", workers="2")
+    assert (made.settings.size, made.settings.label_max) == (512, 10.0)
+    assert (made.options.workers, made.options.max_rejected) == (2, 0.01)
+    with pytest.raises(SettingsError, match=r"max_rejected = 2.*from 0 to 1"):
+        Prepare(max_rejected=2)
+    with pytest.raises(SettingsError, match="label_min = 5.0 must lie below label_max = 4.0"):
+        Prepare(dataset="csv", name="a", label_min=5, label_max=4)
+    with pytest.raises(SettingsError, match="unknown parameter 'sise'.*'size'"):
+        Prepare.from_notebook({"In": ["# Parameters\nsise = 3\n"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (Model, {"preset": "papr"}, "preset = 'papr': did you mean 'paper'"),
+        (Train, {"fold": "two"}, "fold = 'two': must be a number"),
+        (Projection, {"fold": 7}, "fold = 7: folds count from 0 to 4"),
+        (Trust, {"images": "1"}, "images = 1: at least 2"),
+        (Explore, {"static": "perhaps"}, "static = 'perhaps': must be true or false"),
+        (Tables, {"name": 2019}, "name = 2019: must be a text.*-r name"),
+    ],
+)
+def test_a_bad_value_is_named(kind, given, message):
+    with pytest.raises(SettingsError, match=message):
+        kind(**given)
