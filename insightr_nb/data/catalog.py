@@ -1,24 +1,21 @@
-"""Which data sets exist, how each is recognised in a folder, and how its images, labels and patients are found."""
+"""The images of a data set before they are read: labels, patients, parts, without conflicting copies and capped."""
 
 import os
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from insightr_nb.data import duplicates, label_table, patients, split_file, splits, synthetic
+from insightr_nb.data import duplicates, split_file, splits, synthetic
+from insightr_nb.data.layouts import CATALOG, DataSet, signs, table_path
 from insightr_nb.data.split_file import PublishedSplit
 from insightr_nb.errors import DataError
-from insightr_nb.files import atomic, given_path
+from insightr_nb.files import given_path
 from insightr_nb.settings import DataSettings, LabelScale
 
 COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
 _GRADES = LabelScale(0, 4)
-_EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,6 @@ class ImageTable:
     notes: tuple[str, ...] = ()
     split_file: PublishedSplit | None = None
     listed: pd.DataFrame | None = None  # the label table as it is, before copies and caps; None for synthetic images
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set that the package knows.
-
-    read: folder and settings to rows (image_id, patient_id, label, perhaps split, source) and notes. signs: names of
-    which the folder of this data set has one, and that of no other.
-    """
-
-    title: str
-    read: Callable[[Path, DataSettings], tuple[pd.DataFrame, list[str]]]
-    signs: tuple[str, ...] = ()
-    licence: str = ""
-    citation: str = ""
-    obtain: str = ""
 
 
 def find(settings: DataSettings) -> ImageTable:
@@ -102,7 +83,7 @@ def table_name(settings: DataSettings) -> str | None:
     """csv: the label table in the data folder, as the setting `table` names it."""
     if settings.dataset != "csv":
         return None
-    return settings.table or _table_path(_folder(settings, CATALOG["csv"]), None).name
+    return settings.table or table_path(_folder(settings, CATALOG["csv"]), None).name
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -120,8 +101,8 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
         os.listdir(folder)
     except OSError as error:
         raise DataError(f"data_folder = {settings.folder!r}: cannot be read ({error.strerror})") from None
-    others = [name for name, other in CATALOG.items() if _signs(folder, other) and other is not data_set]
-    if settings.dataset != "csv" and not _signs(folder, data_set) and (data_set.signs or others):
+    others = [name for name, other in CATALOG.items() if signs(folder, other) and other is not data_set]
+    if settings.dataset != "csv" and not signs(folder, data_set) and (data_set.signs or others):
         looks = f"It looks like {others[0]}: use -p dataset {others[0]}" if others else (
             f"{settings.dataset} is recognised by {' or '.join(data_set.signs)}. {data_set.obtain}; "
             "for any other folder use -p dataset csv"
@@ -130,15 +111,8 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
     return folder.resolve()
 
 
-def _signs(folder: Path, data_set: DataSet) -> list[str]:
-    return [sign for sign in data_set.signs if next(folder.glob(sign), None)]
-
-
 def _are_grades(labels: pd.Series, scale: LabelScale) -> bool:
     return bool((labels == labels.round()).all() and scale.maximum - scale.minimum <= 10)
-
-
-# -- the data sets ----------------------------------------------------------------------------------------------------
 
 
 def _synthetic(settings: DataSettings) -> pd.DataFrame:
@@ -151,90 +125,6 @@ def _synthetic(settings: DataSettings) -> pd.DataFrame:
     return rows
 
 
-def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
-    path = _table_path(folder, settings.table)
-    nameless = None if settings.image_column else label_table.read_nameless(path)
-    frame = label_table.read(path) if nameless is None else nameless
-    image = label_table.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
-                          "image_column", path)  # fmt: skip
-    label = label_table.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"),
-                               "label_column", path)  # fmt: skip
-    rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
-    if nameless is not None:
-        notes = [f"{path.name} has no line with the names of its columns: they are taken as {', '.join(frame)}", *notes]
-    if settings.label_min is None and settings.label_max is None:
-        notes += _placeholder_label(rows["label"], path)
-    if settings.patient_column:
-        patient = label_table.column(frame, settings.patient_column, (), "patient_column", path)
-        if (frame[patient] == "").any():
-            line = frame.index[frame[patient] == ""][0]
-            raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
-        rows["patient_id"] = frame[patient]
-    else:
-        notes = [*notes, patients.UNKNOWN + "; give patient_column if the table knows them"]
-        notes += patients.suggestion(rows["image_id"])
-    if settings.split_column:
-        split = frame[label_table.column(frame, settings.split_column, (), "split_column", path)]
-        rows["split"] = label_table.splits(split, path)
-    return rows.reset_index(drop=True), notes
-
-
-def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | None = 0, high: float | None = 4,
-          grades: bool = True):  # fmt: skip
-    """image_id, patient_id (every image its own), label, source of a label table; index: line numbers; and notes."""
-    labels = label_table.labels(frame[label], path, low, high)
-    if grades and (labels != labels.round()).any():
-        line = labels.index[labels != labels.round()][0]
-        raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is no grade; a whole number is expected")
-    names = frame[image].map(lambda name: label_table.plain(name, folder))
-    sources, unlisted, loosely = label_table.sources(names, folder, path)
-    ids = names.map(label_table.image_id)
-    again = ids.duplicated()
-    if again.any():
-        line = ids.index[again][0]
-        raise DataError(f"{path}, line {line}: image {frame[image][line]!r} has the id {ids[line]!r}, as line "
-                        f"{ids.index[ids == ids[line]][0]} has. Names must differ before the suffix")  # fmt: skip
-    rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "label": labels, "source": sources}, index=frame.index)
-    some = ", ".join(unlisted[:3]) + (" ..." if len(unlisted) > 3 else "")
-    notes = [f"{len(unlisted)} image files have no row in {path.name}, so they are not used: {some}"] * bool(some)
-    if loosely:
-        notes.append(f"{len(loosely)} names in {path.name} differ from their files in the case of letters, such as "
-                     f"{loosely[0]}")  # fmt: skip
-    return rows, notes
-
-
-_OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".ods")
-
-
-def _table_path(folder: Path, given: str | None) -> Path:
-    if given:
-        path = folder / given
-        if not path.is_file():
-            found = [p.name for p in label_table.candidates(folder)]
-            raise DataError(f"table = {given!r}: no such file in {folder}; tables there: {', '.join(found) or 'none'}")
-        return path
-    found = label_table.candidates(folder)
-    if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "none"
-        others = [name for name, other in CATALOG.items() if _signs(folder, other)]
-        hint = f". The folder looks like {others[0]}: -p dataset {others[0]}" if others else ""
-        if not found:
-            other = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_TABLES]
-            hint += f". There is {other[0]}: give a text, save a table of Excel as CSV UTF-8" if other else ""
-        raise DataError(f"{folder}: one label table (*.csv) is expected, found {names}; give the parameter table{hint}")
-    return found[0]
-
-
-def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
-    """A note where a single label beside grades 0 to 4, such as -1 or 5, may stand for "cannot be graded"."""
-    beyond = labels[(labels < 0) | (labels > 4)]
-    grades = labels[labels.between(0, 4)]
-    if beyond.nunique() != 1 or grades.min() > 0 or grades.max() < 3 or (grades != grades.round()).any():
-        return []
-    return [f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) stands beside grades of 0 to 4. It is used "
-            'like these; if it means "cannot be graded", leave its rows out of the table']  # fmt: skip
-
-
 def _scale(labels: pd.Series, settings: DataSettings) -> LabelScale:
     """The range that the settings give, or that of the labels; 0 to 4 where they look like grades of retinopathy."""
     low = float(labels.min()) if settings.label_min is None else settings.label_min
@@ -245,148 +135,3 @@ def _scale(labels: pd.Series, settings: DataSettings) -> LabelScale:
     if not low < high:
         raise DataError(f"{settings.folder}: every label is {low:g}; a regression needs at least two different ones")
     return LabelScale(low, high)
-
-
-def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
-    parts = [_eyepacs_part(folder, "train", "trainLabels.csv")]
-    notes = parts[0][1]
-    if (folder / "test").is_dir() or next(folder.glob("test.zip*"), None):
-        parts.append(_eyepacs_part(folder, "test", "retinopathy_solution.csv"))
-        notes = notes + parts[1][1]
-    else:
-        notes = notes + ["there is no folder test/: 20 % of the patients of train/ are the test part"]
-    rows = pd.concat([part for part, _ in parts], ignore_index=True)
-    return (rows if len(parts) > 1 else rows.drop(columns="split")), notes
-
-
-def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, list[str]]:
-    packed = sorted(p.name for p in folder.glob(f"{part}.zip*"))
-    if not (folder / part).is_dir():
-        how = (f"its parts are still packed ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
-               f"unpack them in {folder}: cat {part}.zip.* > {part}_all.zip && unzip {part}_all.zip"
-               if len(packed) > 1 or packed[0] != f"{part}.zip" else f"unzip {packed[0]} in {folder}"
-               ) if packed else "it has the photographs"  # fmt: skip
-        raise DataError(f"{folder}: the folder {part}/ is missing; {how}")
-    path = folder / table
-    if not path.is_file():
-        if (folder / f"{table}.zip").is_file():
-            raise DataError(f"{path} is still packed: unzip {table}.zip in {folder}")
-        raise DataError(f"{path} is missing: the labels of {part}/ (columns image, level), published on the "
-                        "competition's page")  # fmt: skip
-    frame = label_table.read(path)
-    columns = [label_table.column(frame, None, (name,), "column", path) for name in ("image", "level")]
-    rows, notes = _rows(frame, *columns, folder / part, path)
-    eyes = rows["image_id"].str.fullmatch(_EYE)
-    if not eyes.all():
-        line = eyes.index[~eyes][0]
-        raise DataError(f"{path}, line {line}: image {rows['image_id'][line]!r} is not called <patient>_<left|right>")
-    rows["patient_id"] = rows["image_id"].str.extract(_EYE)["patient"]
-    return rows.assign(split=part), notes
-
-
-def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
-    path, images = folder / "train.csv", folder / "train_images"
-    for what in (path, images):
-        if not what.exists():
-            raise DataError(f"{what} is missing; {CATALOG['aptos2019'].obtain}")
-    frame = label_table.read(path)
-    columns = [label_table.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
-    rows, notes = _rows(frame, *columns, images, path)
-    return rows.reset_index(drop=True), [*notes, patients.UNKNOWN]
-
-
-def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
-    inner = folder / "B. Disease Grading"
-    folder = inner if inner.is_dir() else folder
-    parts, notes = [], [patients.UNKNOWN]
-    for letter, part, name in (("a", "train", "Training"), ("b", "test", "Testing")):
-        images = folder / "1. Original Images" / f"{letter}. {name} Set"
-        path = folder / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
-        for what in (images, path):
-            if not what.exists():
-                raise DataError(f"{what} is missing; {CATALOG['idrid'].obtain}")
-        frame = label_table.read(path)
-        columns = [label_table.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
-        rows, more = _rows(frame, *columns, images, path)
-        rows["image_id"] = rows["patient_id"] = f"{part}_" + rows["image_id"]  # both parts count from IDRiD_001
-        parts.append(rows.assign(split=part))
-        notes += more
-    return pd.concat(parts, ignore_index=True), notes
-
-
-def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
-    """medmnist's arrays as PNG files in a subfolder; its training and validation parts are our training part."""
-    try:
-        import medmnist
-    except ImportError:
-        raise DataError(
-            "dataset = 'retinamnist' needs the package medmnist: pip install medmnist"
-        ) from None
-    sides = {28: "retinamnist.npz"} | {s: f"retinamnist_{s}.npz" for s in (64, 128, 224)}
-    there = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)
-    side = next((s for s in there if s >= settings.size), there[-1])  # the smallest that is large enough
-    enlarged = f"{side} px is the largest size there, so images of {settings.size} px are enlarged"
-    notes = [enlarged] * (side < settings.size)
-    archive = folder / sides[side]
-    unpacked, parts = folder / f"retinamnist_{side}_png", []
-    for part in ("train", "val", "test"):
-        try:
-            data = medmnist.RetinaMNIST(split=part, root=str(folder), size=side, download=not archive.is_file())
-        except Exception as error:
-            raise DataError(
-                f"{archive} cannot be read or downloaded: {error}. {CATALOG['retinamnist'].obtain}"
-            ) from error
-        names = [f"{part}_{i:04d}" for i in range(len(data.labels))]
-        files = [unpacked / f"{name}.png" for name in names]
-        try:
-            unpacked.mkdir(exist_ok=True)
-            for file, image in zip(files, data.imgs, strict=True):
-                if not file.exists():
-                    with atomic(file) as temporary:
-                        temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
-        except OSError as error:
-            raise DataError(f"{unpacked}: the images of {archive.name} cannot be unpacked there ({error.strerror})"
-                            ) from error  # fmt: skip
-        rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
-        sources = [str(file) for file in files]
-        parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))
-    return pd.concat(parts, ignore_index=True), [*notes, patients.UNKNOWN]
-
-
-CATALOG: dict[str, DataSet] = {
-    "csv": DataSet("Any folder of images with a label table", _csv),
-    "eyepacs": DataSet(
-        "EyePACS: Kaggle, Diabetic Retinopathy Detection (2015)",
-        _eyepacs,
-        ("trainLabels.csv", "trainLabels.csv.zip", "train.zip.0*", "retinopathy_solution.csv"),
-        licence="the competition's rules; provided by EyePACS for research",
-        citation="Cuadros and Bresnick, EyePACS: An Adaptable Telemedicine System for Diabetic Retinopathy Screening, "
-        "J Diabetes Sci Technol 2009, 3(3)",
-        obtain="kaggle.com/c/diabetic-retinopathy-detection: the folder with train/, test/, trainLabels.csv and "
-        "retinopathy_solution.csv",
-    ),
-    "aptos2019": DataSet(
-        "APTOS 2019 Blindness Detection (Kaggle)",
-        _aptos2019,
-        ("train_images",),
-        licence="the competition's rules",
-        citation="Karthik, Maggie, Dane: APTOS 2019 Blindness Detection, Kaggle 2019",
-        obtain="kaggle.com/c/aptos2019-blindness-detection: the folder with train.csv and train_images/",
-    ),
-    "idrid": DataSet(
-        "IDRiD, part B: disease grading",
-        _idrid,
-        ("B. Disease Grading", "1. Original Images"),
-        licence="CC BY 4.0",
-        citation="Porwal et al., Indian Diabetic Retinopathy Image Dataset (IDRiD), Data 2018, 3(3), 25",
-        obtain="ieee-dataport.org, doi 10.21227/H25W98: the folder with '1. Original Images' and '2. Groundtruths' of "
-        "'B. Disease Grading'",
-    ),
-    "retinamnist": DataSet(
-        "RetinaMNIST (MedMNIST v2, from DeepDRiD)",
-        _retinamnist,
-        licence="CC BY 4.0",
-        citation="Yang et al., MedMNIST v2, Scientific Data 2023, 10, 41; Liu et al., DeepDRiD, Patterns 2022",
-        obtain="give any folder: medmnist downloads it there; or put retinamnist_<size>.npz of medmnist.com into it",
-    ),
-}

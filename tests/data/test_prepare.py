@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from insightr_nb.data import graham, photograph, prepare, synthetic
+from insightr_nb.data import graham, photograph, prepare, store_writer, synthetic
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import read_json, write_json
@@ -120,7 +120,7 @@ def at_image(monkeypatch, count: int, error: BaseException) -> None:
 
 def at_progress(monkeypatch, count: int, error: BaseException) -> None:
     """The `count`-th block is written, but not that it is."""
-    original, calls = prepare._append, []
+    original, calls = store_writer.append, []
 
     def failing(partial, size, slots, pixels, lines):
         calls.append(1)
@@ -129,7 +129,7 @@ def at_progress(monkeypatch, count: int, error: BaseException) -> None:
             raise error
         return original(partial, size, slots, pixels, lines)
 
-    monkeypatch.setattr(prepare, "_append", failing)
+    monkeypatch.setattr(store_writer, "append", failing)
 
 
 def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None:

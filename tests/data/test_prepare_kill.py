@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from insightr_nb.data import photograph, prepare
+from insightr_nb import files
+from insightr_nb.data import photograph, prepare, store_writer
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
@@ -64,14 +66,14 @@ def test_a_full_disk_is_said_clearly_and_the_preparation_goes_on(own_outputs, in
     settings = DataSettings(size=32, train_images=16, test_images=8, folds=2)
     monkeypatch.setattr(prepare, "_BLOCK", 10)
     with pytest.MonkeyPatch.context() as patch:
-        original = prepare._append
+        original = store_writer.append
 
         def full(partial, size, slots, pixels, lines):
             if slots:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return original(partial, size, slots, pixels, lines)
 
-        patch.setattr(prepare, "_append", full)
+        patch.setattr(store_writer, "append", full)
         with pytest.raises(DataError, match=r"no space left .*synthetic-32.partial: 10 of 24 images .* goes on"):
             prepare.prepare(settings)
     in_process.clear()
@@ -80,8 +82,8 @@ def test_a_full_disk_is_said_clearly_and_the_preparation_goes_on(own_outputs, in
 
 
 def test_too_little_space_is_found_before_the_work(own_outputs, in_process, monkeypatch):
-    usage = prepare.shutil.disk_usage(own_outputs.parent)
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = shutil.disk_usage(own_outputs.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"24 images of 32 x 32 px need 0.0 GB, but .* has 0.0 GB free"):
         prepare.prepare(DataSettings(size=32, train_images=16, test_images=8, folds=2))
     assert in_process == []
@@ -91,10 +93,10 @@ def test_a_line_that_a_kill_cut_off_does_not_count(own_outputs, in_process, monk
     settings = DataSettings(size=32, train_images=16, test_images=8, folds=2)
     whole = prepare.prepare(settings)
     before = {f.name: f.read_bytes() for f in whole.path.iterdir()}
-    prepare.shutil.rmtree(whole.path)
+    shutil.rmtree(whole.path)
     monkeypatch.setattr(prepare, "_BLOCK", 10)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_finish", lambda *_: 1 / 0)
+        patch.setattr(store_writer, "finish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare.prepare(settings)
     partial = whole.path.with_name("synthetic-32.partial")
@@ -120,10 +122,10 @@ def mended(csv_settings, tmp_path):
 
 
 KILLS = {
-    "before the images are in order": (prepare, "_in_order"),
-    "before meta.json": (prepare.files, "write_json"),
-    "before it gets its name": (prepare, "_publish"),
-    "while the images change places": (prepare.os, "replace"),
+    "before the images are in order": (store_writer, "_in_order"),
+    "before meta.json": (files, "write_json"),
+    "before it gets its name": (store_writer, "publish"),
+    "while the images change places": (os, "replace"),
     "while the folder changes its name": (Path, "rename"),
 }
 
@@ -157,7 +159,7 @@ def test_progress_without_its_images_does_not_count(own_outputs, in_process, mon
     """As after a kill while the folder was being deleted."""
     settings = DataSettings(size=32, train_images=16, test_images=8, folds=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "_finish", lambda *_: 1 / 0)
+        patch.setattr(store_writer, "finish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare.prepare(settings)
     (prepare.store_path(settings).with_name("synthetic-32.partial") / "images.npy").unlink()
