@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis import evaluation
-from insightr_nb.data.loading import Epoch, Part, batches, network_input
+from insightr_nb.data.loading import Epoch, Part, batches
 from insightr_nb.model import losses
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import LabelScale, RunSettings
@@ -80,7 +80,7 @@ class Ours:
         stage, optimizer = self.stages[name], self.optimizers[name]
         with training_only(self.network, tuple(stage.learning_rates), stage.batchnorm_frozen):
             with hardware.autocast(self.device, "auto"):
-                output = self.network(network_input(self.images, self.settings.model))
+                output = self.network(self.network.inputs(self.images))
             total = self.losses(output.prediction, output.min_distances)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -92,7 +92,7 @@ class Ours:
         return losses.total_loss(prediction, min_distances, self.targets, labels, most, self.settings.losses)["total"]
 
     def project(self) -> None:
-        project(self.network, self.part, self.settings.model, BATCH)
+        project(self.network, self.part, BATCH)
         finish(self.device)
 
     def evaluate(self) -> None:
@@ -135,7 +135,7 @@ def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> li
         ours.network = INSightRNet(model, "random").to(device, memory_format=torch.channels_last).eval()
         ours.optimizers = {name: stage.optimizer(ours.network)[0] for name, stage in ours.stages.items()}
         with torch.no_grad():
-            latent = ours.network.latent(network_input(ours.images, model))
+            latent = ours.network.latent(ours.network.inputs(ours.images))
         saved = set()
 
         def layer(ours=ours, latent=latent, saved=saved):

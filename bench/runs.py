@@ -17,8 +17,8 @@ import torch
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
-from insightr_nb.data.loading import network_input
 from insightr_nb.explorer.exploration import Exploration
+from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import trainer
@@ -48,13 +48,13 @@ def explanations() -> list[Row]:
     with own_outputs():
         for preset, test in (("demo", 250), ("paper", 10)):
             run = load(finished(preset, data={"train_images": 40, "test_images": test}))
-            image_id = run.run.table("predictions.csv")["image_id"][0]
+            image_id = run.predictions["image_id"][0]
             image = torch.from_numpy(run.store.image(run.store.row(image_id)))[None]
             size = run.grid.size
 
             @torch.no_grad()
             def forward(run=run, image=image):
-                run.network.backbone(network_input(image, run.settings.model))
+                run.network.backbone(run.network.inputs(image))
 
             rows.append(compare(f"explanation of one image at {size} px", "its plain forward pass, float32",
                                 lambda run=run, i=image_id: explain(run, i), forward, 1, pairs=15))  # fmt: skip
@@ -73,11 +73,13 @@ def explanations() -> list[Row]:
 def default_layout() -> Iterator[None]:
     """The trainer as it would be with PyTorch's default memory layout."""
 
-    def contiguous(*args):
-        return network_input(*args).contiguous()
+    original = Regressor.inputs
+
+    def contiguous(self, images):
+        return original(self, images).contiguous()
 
     with mock.patch.object(torch, "channels_last", torch.contiguous_format), \
-            mock.patch.object(trainer, "network_input", contiguous):  # fmt: skip
+            mock.patch.object(Regressor, "inputs", contiguous):  # fmt: skip
         yield
 
 

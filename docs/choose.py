@@ -21,7 +21,6 @@ from insightr_nb.analysis.geometry import grid
 from insightr_nb.analysis.lesions import at_centres
 from insightr_nb.analysis.metrics import top_prototypes
 from insightr_nb.data.folds import fold_data
-from insightr_nb.data.loading import network_input
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -90,9 +89,9 @@ def pointing(run: Run, settings: RunSettings) -> dict[str, float]:
         if not lesion.any():
             continue
         pixels = data.store.image(image)
-        output = network(network_input(torch.from_numpy(pixels)[None], settings.model))
+        output = network(network.inputs(torch.from_numpy(pixels)[None]))
         j = top_prototypes(output.weights.detach().numpy(), 1)[0, 0]
-        heat = tracing.trace(network, pixels, settings.model, lambda out, j=j: out.similarities[0, j].log())
+        heat = tracing.trace(network, pixels, lambda out, j=j: out.similarities[0, j].log())
         traced.append(lesion.flat[heat.argmax()])
         hits = at_centres(cells.centre(np.arange(cells.cells)), lesion)
         centred.append(hits.flat[output.distances[0, j].argmin()])

@@ -156,6 +156,19 @@ class Run:
         there = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
         return [run for run in there if run.path.name.partition("-")[2] == tag and run.state == "finished"]
 
+    def beside(self, variant: str) -> "Run":
+        """The folder of another variant, with the same fold and tag; it need not be there."""
+        return Run(self.path.parent.parent / variant / self.path.name)
+
+    def sibling(self, variant: str) -> "Run | None":
+        """The finished run of another variant that this one can be compared with: same data, split and settings.
+
+        It has this run's tag, or none where the tag's overrides decide nothing of that variant. None if there is none.
+        """
+        tagged = self.beside(variant)
+        plain = Run(tagged.path.with_name(tagged.path.name.partition("-")[0]))
+        return next((run for run in (tagged, plain) if run.state == "finished" and _comparable(self, run)), None)
+
     # -- writing the manifest
 
     def start(self, settings: RunSettings, data: dict[str, str], hardware: dict[str, Any], resumed: bool) -> None:
@@ -248,6 +261,25 @@ def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> lis
     idle += ["training.baseline_"] if made.get("variant") != "baseline" else []
     asked = {k: v for k, v in asked.items() if not k.startswith(tuple(idle))}
     return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
+
+
+# What decides nothing of a regression without prototypes.
+_OF_PROTOTYPES = (
+    "losses.", "model.block_", "model.latent_channels", "model.skip_ground", "model.prototype", "model.similarity",
+    "model.epsilon", "training.cycles", "training.warm_up", "training.joint_", "training.last_layer", "training.lr_",
+    "training.block_", "training.batchnorm_frozen",
+)  # fmt: skip
+
+
+def _comparable(run: Run, other: Run) -> bool:
+    """Whether two runs differ in nothing but what makes their variants, as far as it decides a result."""
+    ours, theirs = run.manifest, other.manifest
+    mine, its = flat(ours["settings"]), flat(theirs["settings"])
+    idle = {"variant", "tag", *VARIANTS[mine["variant"]], *VARIANTS[its["variant"]]}
+    prefixes = _OF_PROTOTYPES if its["variant"] in ("baseline", "backbone") else ()
+    prefixes += ("training.baseline_",) if its["variant"] != "baseline" else ()
+    decides = [name for name in its if name not in idle and not name.startswith(prefixes)]
+    return ours["data"] == theirs["data"] and all(mine.get(name) == its[name] for name in decides)
 
 
 def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:

@@ -260,6 +260,11 @@ class RunSettings(Checked):
             raise SettingsError(f"fold = {settings.fold}: folds count from 0 to {settings.data.folds - 1}")
         return settings
 
+    @property
+    def explains(self) -> bool:
+        """Whether the variant has prototypes; the others are trained by the mean squared error alone."""
+        return self.variant not in ("backbone", "baseline")
+
     def backbone_run(self) -> "RunSettings | None":
         """The pre-training whose backbone this run starts from; None if it starts from given weights.
 

@@ -7,8 +7,8 @@ from insightr_nb import files
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.data.folds import FoldData, fold_data
-from insightr_nb.data.loading import InOrder, Part, batches, network_input
-from insightr_nb.model.network import INSightRNet, Output
+from insightr_nb.data.loading import InOrder, Part, batches
+from insightr_nb.model.network import INSightRNet, Output, Regressor
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
@@ -64,11 +64,11 @@ def validation_metrics(run: Run, settings: RunSettings) -> dict:
 
 
 def _metrics(
-    network: torch.nn.Module, data: FoldData, predictions: np.ndarray, targets: np.ndarray,
+    network: Regressor, data: FoldData, predictions: np.ndarray, targets: np.ndarray,
     outputs: dict[str, np.ndarray],
 ) -> dict:  # fmt: skip
     scale, labels = data.store.scale, None
-    if isinstance(network, INSightRNet):
+    if network.explains:
         labels = scale.to_user(network.prototype_labels.cpu().double().numpy())
     on_ground = None if data.store.settings.preparation == "resize" else outputs.get("on_ground")  # it has no ground
     explained = outputs.get("weights"), labels, on_ground
@@ -77,17 +77,16 @@ def _metrics(
 
 @torch.no_grad()
 def _predict(
-    network: torch.nn.Module, part: Part, data: FoldData, settings: RunSettings, device: torch.device
+    network: Regressor, part: Part, data: FoldData, settings: RunSettings, device: torch.device
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Predictions (N,) of a part in the user's units, and the arrays that explain them (empty for a baseline)."""
     predictions: list[np.ndarray] = []
     parts: dict[str, list[np.ndarray]] = {}
     for images, _ in batches(InOrder(part), settings.training.batch_size, device):
-        inputs = network_input(images, settings.model)
+        inputs = network.inputs(images)
         output = network(inputs)
-        prediction = output.prediction if isinstance(output, Output) else output
-        predictions.append(data.store.scale.to_user(prediction.cpu().double()).numpy())
-        if isinstance(output, Output):
+        predictions.append(data.store.scale.to_user(network.prediction(output).cpu().double()).numpy())
+        if network.explains:
             for name, value in (
                 ("weights", output.weights),
                 ("distances", output.distances),

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ import torch
 from insightr_nb.analysis.geometry import Grid, grid, scaled_box
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
-from insightr_nb.data.loading import network_input
 from insightr_nb.data.photograph import prepared, prepared_file
 from insightr_nb.data.store import Store, open_store, store_path
 from insightr_nb.errors import DataError, RunError
@@ -70,6 +70,48 @@ class LoadedRun:
     grid: Grid
 
     @property
+    def path(self) -> Path:
+        return self.run.path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.run / name
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json"""
+        return self.run.metrics
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """predictions.csv: a row a test image, with image_id, target, prediction, ..."""
+        return self.run.table("predictions.csv")
+
+    @cached_property
+    def prototypes(self) -> pd.DataFrame:
+        """prototypes.csv: a row a prototype, with prototype, label, image_id, row, col, x0, y0, x1, y1, ..."""
+        return self.run.table("prototypes.csv")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(m,) float64, of the prototypes."""
+        return self.prototypes["label"].to_numpy(float)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(N, m) float32, contributions to the predictions of the test images; memory-mapped."""
+        return self.run.array("weights.npy")
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """(N, m, H, W) float32, squared distances of the test images' patches; memory-mapped."""
+        return self.run.array("distances.npy")
+
+    @cached_property
+    def prototype_maps(self) -> np.ndarray:
+        """(m, H, W) float32, squared distances of the patches of each prototype's source image; memory-mapped."""
+        return self.run.array("prototype_maps.npy")
+
+    @property
     def display_grid(self) -> Grid:
         """The latent cells on the images at display size."""
         return self.grid.scaled(max(self.grid.size, display.SIZE))
@@ -105,7 +147,7 @@ def _load(run: Run, _modified: int) -> LoadedRun:
     run.require_whole()
     settings = settings_of(run.manifest["settings"])
     network = load_model(run / "model.safetensors")
-    if not isinstance(network, INSightRNet):
+    if not network.explains:
         raise RunError(f"{run.path} is a run of variant {settings.variant!r}, which has no prototypes to explain with")
     store = open_store(store_path(settings.data, run.root))
     if store.fingerprint != run.manifest["data"]["store"]:
@@ -124,10 +166,10 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
     """
     run = run if isinstance(run, LoadedRun) else load(run)
     pixels, picture, target = _pixels(run, image)
-    output = run.network(network_input(torch.from_numpy(pixels)[None], run.settings.model))
+    output = run.network(run.network.inputs(torch.from_numpy(pixels)[None]))
     maps = output.distances[0].numpy()  # (m, H, W)
     cells = np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmin(1), maps.shape[1:]), 1)  # (m, 2)
-    sources = run.run.table("prototypes.csv")
+    sources = run.prototypes
     return Explanation(
         prediction=float(run.store.scale.to_user(output.prediction[0].double())),
         weights=output.weights[0].numpy(),
@@ -136,7 +178,7 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
         maps=maps,
         cells=cells,
         boxes=np.array([run.grid.box(*cell) for cell in cells]),
-        prototype_labels=sources["label"].to_numpy(),
+        prototype_labels=run.labels,
         prototype_sources=sources,
         image=pixels,
         picture=picture,

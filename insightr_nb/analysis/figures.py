@@ -199,7 +199,7 @@ def _box(axes, box, colour: str) -> None:
 
 def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     """The prototypes in the order of their labels: source patch (box) in the middle of three cells' width of image."""
-    table = run.run.table("prototypes.csv").sort_values("label")
+    table = run.prototypes.sort_values("label")
     rows = int(np.ceil(len(table) / columns))
     figure, axes = plt.subplots(
         rows, columns, figsize=(1.4 * columns, 1.75 * rows), squeeze=False, layout="constrained"
@@ -223,7 +223,7 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     """Fig. 2 of the paper: an image, its top prototypes with activation maps on both, how they make the prediction."""
     top = e.top(count)
     maps = run.similarity(e.maps[top])  # (count, H, W)
-    sources = run.similarity(run.run.array("prototype_maps.npy")[top])
+    sources = run.similarity(run.prototype_maps[top])
     scale = heat_scale(np.concatenate([maps, sources]))
     figure = plt.figure(figsize=(12.5, 2.7 * count + 3.4), layout="constrained")
     grid = figure.add_gridspec(count + 1, 4, height_ratios=[2.7] * count + [3.0], width_ratios=[1.35, 1, 1, 1.1])
@@ -277,7 +277,7 @@ def write_explanation(
     sources = e.prototype_sources.set_index("prototype")
     content = {
         "note": "Research software, no medical device: nothing here may be used for a diagnosis.",
-        "run": files.shown(run.run.path),
+        "run": files.shown(run.path),
         "image": name,
         "prediction": e.prediction,
         "uncertainty": e.uncertainty,
@@ -326,7 +326,7 @@ def _contributions(axes, e: Explanation, top: np.ndarray) -> None:
 def latent_space(run: LoadedRun) -> Figure:
     """PCA of the test patches nearest to a prototype (stars) and of the prototypes (circles), before and after."""
     space = LatentMap.of(run)
-    labels = run.run.table("prototypes.csv")["label"].to_numpy()
+    labels = run.labels
     colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
     figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharex=True, sharey=True, layout="constrained")
     for axes, points, name in ((panels[0], space.before, "before"), (panels[1], space.prototypes, "after")):

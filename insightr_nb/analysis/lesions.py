@@ -13,7 +13,6 @@ from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.metrics import interval, top_prototypes
 from insightr_nb.data.graham import GROUND
-from insightr_nb.data.loading import network_input
 from insightr_nb.data.masks import lesion_masks, masked
 from insightr_nb.errors import DataError
 from insightr_nb.model.network import ResNetRegressor
@@ -64,9 +63,9 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
     Grad-CAM is the baseline's usual map; its prediction is traced to pixels as well. Contrast is what a trace would
     show of a network that knows nothing.
     """
-    weights, distances = run.run.array("weights.npy"), run.run.array("distances.npy")
+    weights, distances = run.weights, run.distances
     ordered = top_prototypes(weights, top)
-    ids = run.run.table("predictions.csv")["image_id"]
+    ids = run.predictions["image_id"]
 
     def similar(n: int, count: int) -> np.ndarray:
         return run.similarity(distances[n, ordered[n, :count]])
@@ -91,11 +90,11 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
         layer = LayerGradCam(lambda x: baseline(x), baseline.backbone)
 
         def grad_cam(n: int) -> np.ndarray:
-            inputs = network_input(torch.from_numpy(image(n))[None], run.settings.model)
+            inputs = baseline.inputs(torch.from_numpy(image(n))[None])
             return layer.attribute(inputs, relu_attributions=True).detach().numpy()[0]  # (1, h, w)
 
         def traced(n: int) -> np.ndarray:
-            return tracing.trace(baseline, image(n), run.settings.model, torch.sum)[None]
+            return tracing.trace(baseline, image(n), torch.sum)[None]
 
         with torch.no_grad():
             cells = baseline.backbone(torch.zeros(1, 3, size, size)).shape[-1]
@@ -120,7 +119,7 @@ def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, li
 
     Raises DataError where no test image has masks, or none has a lesion.
     """
-    table = run.run.table("predictions.csv")
+    table = run.predictions
     chosen = np.flatnonzero(table["image_id"].isin(masked(run.store, table["image_id"], folder)))
     if limit is not None:
         chosen = chosen[np.linspace(0, len(chosen) - 1, min(limit, len(chosen))).astype(int)]
@@ -179,8 +178,8 @@ def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
 
     NaN where the source image has no lesion: there is nothing to point at.
     """
-    rows, maps = [], run.similarity(run.run.array("prototype_maps.npy"))  # (m, H, W)
-    table = run.run.table("prototypes.csv")
+    rows, maps = [], run.similarity(run.prototype_maps)  # (m, H, W)
+    table = run.prototypes
     centres = run.grid.centre(np.arange(run.grid.cells))
     for p in table[table["image_id"].isin(masked(run.store, table["image_id"], folder))].itertuples():
         lesion = np.any(list(lesion_masks(run.store, p.image_id, folder).values()), axis=0)

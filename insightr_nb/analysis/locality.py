@@ -34,7 +34,7 @@ def locality(settings: TableSettings) -> pd.DataFrame:
         run = load(Run(runs.run_directory(wanted)))
         row = {"backbone_until": wanted.model.backbone_until, "fold": wanted.fold,
                "receptive_field": run.grid.receptive_field,
-               "share_of_side": run.grid.receptive_field / run.grid.size} | run.run.metrics  # fmt: skip
+               "share_of_side": run.grid.receptive_field / run.grid.size} | run.metrics  # fmt: skip
         if has_masks(run.store, None):
             report = lesions.report_of(run, [m for m in lesions.methods(run, None) if m.name in _METHODS])
             report = report[report["lesion"] == "any"]

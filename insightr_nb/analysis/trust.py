@@ -15,7 +15,6 @@ from scipy import stats
 from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
-from insightr_nb.data.loading import network_input
 from insightr_nb.data.photograph import photograph, prepared
 from insightr_nb.errors import DataError
 
@@ -24,10 +23,10 @@ from insightr_nb.errors import DataError
 
 def completeness(run: LoadedRun) -> float:
     """Largest difference between a prediction and the mean of prototype labels under its stored contributions."""
-    weights = np.array(run.run.array("weights.npy"), float)
-    labels = run.run.table("prototypes.csv")["label"].to_numpy(float)
+    weights = np.array(run.weights, float)
+    labels = run.labels
     made = (weights * labels).sum(1) / weights.sum(1)
-    return float(np.abs(made - run.run.table("predictions.csv")["prediction"]).max())
+    return float(np.abs(made - run.predictions["prediction"]).max())
 
 
 def evidence(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
@@ -52,7 +51,7 @@ def removed(image: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.nda
 def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
     """(N,) predictions in the user's units of prepared images (N, size, size, 3) uint8."""
     parts = [
-        run.network(network_input(torch.from_numpy(images[i : i + batch]), run.settings.model)).prediction
+        run.network(run.network.inputs(torch.from_numpy(images[i : i + batch]))).prediction
         for i in range(0, len(images), batch)
     ]
     return run.store.scale.to_user(torch.cat(parts).double()).numpy()
@@ -65,8 +64,8 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
     (|prediction - that of the whole image|), removable (share of the contributions in cells that show more image than
     ground; only these can be removed). A faithful explanation changes the prediction sooner than chance.
     """
-    table = run.run.table("predictions.csv")
-    weights, distances = run.run.array("weights.npy"), run.run.array("distances.npy")
+    table = run.predictions
+    weights, distances = run.weights, run.distances
     rng = np.random.default_rng(seed)
     found = []
     for n in rows:
@@ -128,7 +127,7 @@ def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
     Brightness is changed in the original photograph: an image whose photograph cannot be read any more has no
     row of it.
     """
-    table = run.run.table("predictions.csv")
+    table = run.predictions
     found = []
     for n in rows:
         row = run.store.row(table["image_id"][n])
@@ -138,7 +137,7 @@ def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
             raw = photograph(run.store.table["source"][row], run.store.settings.size)
             changed |= {n: prepared(change(raw), run.store.settings) for n, change in _OF_THE_PHOTOGRAPH.items()}
         batch = np.stack([image, *changed.values()])
-        output = run.network(network_input(torch.from_numpy(batch), run.settings.model))
+        output = run.network(run.network.inputs(torch.from_numpy(batch)))
         predictions = run.store.scale.to_user(output.prediction.double()).numpy()
         top = top_prototypes(output.weights.numpy())
         for i, name in enumerate(changed, start=1):
@@ -158,12 +157,12 @@ def audit(run: LoadedRun, near: float = 0.01) -> pd.DataFrame:
     the median distance between prototypes. background: share of the box that is grey ground. used: share of the test
     images with it in the top 5.
     """
-    table = run.run.table("prototypes.csv")
+    table = run.prototypes
     vectors = run.network.prototype_layer.vectors.detach().double()
     between = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     limit = near * np.median(between[np.triu_indices(len(between), 1)])
     same = (between <= limit).sum(1) - 1
-    top = top_prototypes(run.run.array("weights.npy"))
+    top = top_prototypes(run.weights)
     rows = [run.store.row(i) for i in table["image_id"]]
     sources = run.store.table["label"].to_numpy(float)[rows]
     ground = [(run.store.image(row)[p.y0 : p.y1, p.x0 : p.x1] == GROUND).all(axis=2).mean()
@@ -215,9 +214,9 @@ def referral(errors: np.ndarray, unsure: np.ndarray) -> pd.DataFrame:
 
 def certainty(run: LoadedRun) -> dict[str, float]:
     """Spearman's correlation of uncertainty and error with its p value, and MAE when the least certain 20 % leave."""
-    table = run.run.table("predictions.csv")
-    labels = run.run.table("prototypes.csv")["label"].to_numpy(float)
-    unsure = uncertainty(run.run.array("weights.npy"), labels)
+    table = run.predictions
+    labels = run.labels
+    unsure = uncertainty(run.weights, labels)
     errors = (table["prediction"] - table["target"]).abs().to_numpy()
     rank = stats.spearmanr(unsure, errors)
     curve = referral(errors, unsure)
@@ -239,16 +238,16 @@ def drift_of_prototypes(run: LoadedRun, images: np.ndarray, epochs: int, moving:
     network = copy.deepcopy(run.network).eval()
     if moving:
         network.backbone.train()
-    table = run.run.table("prototypes.csv")
+    table = run.prototypes
     sources = np.stack([run.store.image(run.store.row(i)) for i in table["image_id"]])
     found = []
     for epoch in range(epochs + 1):
         if epoch:
             for start in range(0, len(images), 30):
-                network.backbone(network_input(torch.from_numpy(images[start : start + 30]), run.settings.model))
+                network.backbone(network.inputs(torch.from_numpy(images[start : start + 30])))
         was = network.backbone.training
         network.eval()
-        latent = torch.cat([network.latent(network_input(torch.from_numpy(sources[i : i + 10]), run.settings.model))
+        latent = torch.cat([network.latent(network.inputs(torch.from_numpy(sources[i : i + 10])))
                             for i in range(0, len(sources), 10)])  # fmt: skip
         rows, columns = torch.tensor(table["row"].tolist()), torch.tensor(table["col"].tolist())
         patches = latent[torch.arange(len(table)), :, rows, columns]  # (m, C)

@@ -100,7 +100,7 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
     """The prototypes that a reader should doubt first: background, twins, a label far from the source's."""
     doubt = audit.assign(score=audit["background"] + (audit["twins"] > 0) + audit["gap"] / max(audit["gap"].max(), 1))
     chosen = doubt.sort_values("score", ascending=False, kind="stable").head(count)
-    boxes = run.run.table("prototypes.csv").set_index("prototype")
+    boxes = run.prototypes.set_index("prototype")
     figure, every = plt.subplots(2, -(-len(chosen) // 2), figsize=(1.9 * -(-len(chosen) // 2), 4.6),
                                  layout="constrained")  # fmt: skip
     for axes in every.flat:

@@ -12,10 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from insightr_nb.data import splits
-from insightr_nb.settings import ModelSettings, TrainingSettings
+from insightr_nb.settings import TrainingSettings
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _THREADS = 4  # that read for a card
 
 
@@ -144,12 +142,3 @@ def _read_ahead(
                 waiting.append(pool.submit(read, rows))
     finally:  # also where the loop over the batches ends early
         pool.shutdown(cancel_futures=True)
-
-
-def network_input(images: torch.Tensor, settings: ModelSettings) -> torch.Tensor:
-    """(B, S, S, 3) uint8 RGB to the network's (B, 3, S, S) float32, in channels_last memory order."""
-    x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), a view in channels_last order
-    if settings.input_values == "imagenet":
-        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
-        x = (x - mean) / std
-    return (x.flip(1) if settings.channels == "bgr" else x).contiguous(memory_format=torch.channels_last)

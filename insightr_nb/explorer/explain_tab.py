@@ -194,7 +194,7 @@ class ExplainTab(w.VBox):
     def _show_pictures(self) -> None:
         e = self.e
         similar = self.run.similarity(np.asarray(self.maps)[self.top])  # (k, H, W)
-        sources = self.run.similarity(self.run.run.array("prototype_maps.npy")[self.top])
+        sources = self.run.similarity(self.run.prototype_maps[self.top])
         scale: Normalize = heat_scale(np.concatenate([similar, sources]))
         table = e.prototypes.set_index("prototype")
         for (pair, _), j, box, here, there in zip(self.pairs, self.top, self.boxes, similar, sources, strict=False):

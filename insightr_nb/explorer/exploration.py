@@ -23,10 +23,10 @@ class Exploration:
     loaded: LoadedRun
     baseline: pd.Series | None = None
 
-    @cached_property
+    @property
     def predictions(self) -> pd.DataFrame:
         """predictions.csv: image_id, target, prediction, ..."""
-        return self.loaded.run.table("predictions.csv")
+        return self.loaded.predictions
 
     @cached_property
     def available(self) -> np.ndarray:
@@ -36,22 +36,22 @@ class Exploration:
     @cached_property
     def prototypes(self) -> pd.DataFrame:
         """prototypes.csv, in the order of the labels: prototype, label, image_id, row, col, ..., x0, y0, x1, y1."""
-        return self.loaded.run.table("prototypes.csv").sort_values("label", kind="stable").reset_index(drop=True)
+        return self.loaded.prototypes.sort_values("label", kind="stable").reset_index(drop=True)
 
-    @cached_property
+    @property
     def labels(self) -> np.ndarray:
         """(m,) float64, in the order of the prototypes' numbers."""
-        return self.prototypes.sort_values("prototype")["label"].to_numpy(float)
+        return self.loaded.labels
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """(N, m) contributions."""
-        return np.array(self.loaded.run.array("weights.npy"), float)
+        """(N, m) contributions, float64."""
+        return self.loaded.weights.astype(float)
 
-    @cached_property
+    @property
     def distances(self) -> np.ndarray:
         """(N, m, H, W), memory-mapped."""
-        return self.loaded.run.array("distances.npy")
+        return self.loaded.distances
 
     @cached_property
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
@@ -121,9 +121,8 @@ def check_any(active: np.ndarray) -> None:
 
 
 def baseline_predictions(run: Run) -> pd.Series | None:
-    """Predictions of the baseline of the same fold and labels, by image id; None where it is not finished."""
-    name = "fold" + run.path.name.removeprefix("fold").partition("-")[0]
-    other = Run(run.path.parent.parent / "baseline" / name)
-    if other.state != "finished":
+    """Predictions of the baseline that the run can be compared with, by image id; None where there is none."""
+    other = run.sibling("baseline")
+    if other is None:
         return None
     return other.require_whole("predictions.csv").table("predictions.csv").set_index("image_id")["prediction"]

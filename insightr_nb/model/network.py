@@ -8,11 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from insightr_nb.data.graham import GROUND
-from insightr_nb.data.loading import network_input
+from insightr_nb.model import losses
 from insightr_nb.model.backbone import build_backbone, out_channels
 from insightr_nb.model.prototypes import PrototypeLayer, WeightedMean
 from insightr_nb.model.receptive_field import follow
-from insightr_nb.settings import ModelSettings
+from insightr_nb.settings import LossSettings, ModelSettings
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Output(NamedTuple):
@@ -26,14 +29,45 @@ class Output(NamedTuple):
     latent: torch.Tensor  # (B, C, H, W)
 
 
-class INSightRNet(nn.Module):
-    """Image to latent patches, to distances, to similarities, to a weighted mean of prototype labels."""
+class Regressor(nn.Module):
+    """What both networks share: the backbone, what becomes of an image before it, and the loss of a training."""
+
+    explains = False  # by prototypes
 
     def __init__(self, settings: ModelSettings, weights: str | None = None):
         """weights: where the backbone's come from, if not as `settings.weights` says."""
         super().__init__()
+        self.backbone = build_backbone(settings.backbone, weights or settings.weights, settings.backbone_until)
+        imagenet = settings.input_values == "imagenet"
+        mean, deviation = (_IMAGENET_MEAN, _IMAGENET_STD) if imagenet else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1), persistent=False)
+        self.bgr = settings.channels == "bgr"
+
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, S, S, 3) uint8 RGB to what `forward` takes: (B, 3, S, S) float32, in channels_last memory order."""
+        x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), a view in channels_last order
+        x = (x - self.mean) / self.deviation
+        return (x.flip(1) if self.bgr else x).contiguous(memory_format=torch.channels_last)
+
+    def prediction(self, output) -> torch.Tensor:
+        """(B,) of what `forward` gave, on the model's scale."""
+        return output
+
+    def loss(self, output, targets: torch.Tensor, settings: LossSettings) -> dict[str, torch.Tensor]:
+        """The terms of the loss of what `forward` gave, and their "total"; scalars. targets: (B,)."""
+        mse = losses.mse_loss(output, targets)
+        return {"mse": mse, "total": mse}
+
+
+class INSightRNet(Regressor):
+    """Image to latent patches, to distances, to similarities, to a weighted mean of prototype labels."""
+
+    explains = True
+
+    def __init__(self, settings: ModelSettings, weights: str | None = None):
+        super().__init__(settings, weights)
         s = settings
-        self.backbone = build_backbone(s.backbone, weights or s.weights, s.backbone_until)
         self.block = nn.Sequential(  # Conv + ReLU + Conv + Sigmoid, section 3, "Implementation"
             nn.Conv2d(
                 out_channels(self.backbone), s.latent_channels, s.block_kernel, s.block_stride, s.block_padding,
@@ -48,7 +82,7 @@ class INSightRNet(nn.Module):
         self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
         self.window = follow(self.backbone, self.block)  # now, so that a backbone of unknown geometry is refused early
         self.skip_ground = s.skip_ground
-        ground = network_input(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8), s)  # (1, 3, 1, 1)
+        ground = self.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))  # (1, 3, 1, 1)
         self.register_buffer("ground", ground, persistent=False)
         self.last_layer = WeightedMean(torch.linspace(s.prototype_label_min, s.prototype_label_max, s.prototypes))
 
@@ -86,13 +120,21 @@ class INSightRNet(nn.Module):
         prediction, weights = self.last_layer(similarities)  # (B,), (B, m)
         return Output(prediction, weights, similarities, min_distances, distances, latent)
 
+    def prediction(self, output: Output) -> torch.Tensor:
+        return output.prediction
 
-class ResNetRegressor(nn.Module):
+    def loss(self, output: Output, targets: torch.Tensor, settings: LossSettings) -> dict[str, torch.Tensor]:
+        max_distance = self.prototype_layer.max_distance
+        return losses.total_loss(
+            output.prediction, output.min_distances, targets, self.prototype_labels, max_distance, settings
+        )
+
+
+class ResNetRegressor(Regressor):
     """The baseline: the same backbone, average pool, one output (paper, section 3, "Implementation")."""
 
     def __init__(self, settings: ModelSettings, weights: str | None = None):
-        super().__init__()
-        self.backbone = build_backbone(settings.backbone, weights or settings.weights, settings.backbone_until)
+        super().__init__(settings, weights)
         self.last_layer = nn.Linear(out_channels(self.backbone), 1)
         nn.init.constant_(self.last_layer.bias, 3.0)  # the middle of the labels 1 to 5
 

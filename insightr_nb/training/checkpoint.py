@@ -14,13 +14,13 @@ from torch import nn
 
 from insightr_nb import files
 from insightr_nb.errors import ModelError, RunError
-from insightr_nb.model.network import INSightRNet, ResNetRegressor
+from insightr_nb.model.network import INSightRNet, Regressor, ResNetRegressor
 from insightr_nb.settings import GROUPS, RunSettings
 
 
-def build_network(settings: RunSettings, weights: str | None = None) -> INSightRNet | ResNetRegressor:
+def build_network(settings: RunSettings, weights: str | None = None) -> Regressor:
     """The network of a variant; `weights` is where the backbone starts, if not as the settings say."""
-    kind = ResNetRegressor if settings.variant in ("backbone", "baseline") else INSightRNet
+    kind = INSightRNet if settings.explains else ResNetRegressor
     return kind(settings.model, weights)
 
 
@@ -32,7 +32,7 @@ def save_model(path: Path, network: nn.Module, settings: dict[str, Any]) -> None
         temporary.write_bytes(content)
 
 
-def load_model(path: Path, device: torch.device | str = "cpu") -> INSightRNet | ResNetRegressor:
+def load_model(path: Path, device: torch.device | str = "cpu") -> Regressor:
     """The network of a model.safetensors, in `eval()` and channels_last.
 
     Raises RunError for a missing or damaged file, ModelError for one that does not fit; both name it.

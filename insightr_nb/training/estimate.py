@@ -10,7 +10,7 @@ import torch
 
 from insightr_nb import runs
 from insightr_nb.data.folds import FoldData
-from insightr_nb.data.loading import Epoch, InOrder, batches, network_input
+from insightr_nb.data.loading import Epoch, InOrder, batches
 from insightr_nb.model import losses
 from insightr_nb.model.network import ResNetRegressor
 from insightr_nb.runs import Run
@@ -68,7 +68,7 @@ def measure(settings: RunSettings, data: FoldData) -> Pace:
             times, begin = [], time.monotonic()
             for images, targets in itertools.islice(batches(part, size, device), 11):  # the first is warm-up
                 with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
-                    loss = losses.mse_loss(network(network_input(images, settings.model)), targets)
+                    loss = losses.mse_loss(network(network.inputs(images)), targets)
                 if training:
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()

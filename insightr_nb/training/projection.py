@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from insightr_nb.data.loading import InOrder, Part, batches, network_input
+from insightr_nb.data.loading import InOrder, Part, batches
 from insightr_nb.model.network import INSightRNet
-from insightr_nb.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Projection:
 
 
 @torch.no_grad()
-def project(network: INSightRNet, part: Part, settings: ModelSettings, batch_size: int = 30) -> Projection:
+def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projection:
     """Replace every prototype by the nearest latent patch among all images of the part, and say where it is from.
 
     One pass over every image once, un-augmented, in order, in float32; the memory depends on m, not on the number of
@@ -44,7 +43,7 @@ def project(network: INSightRNet, part: Part, settings: ModelSettings, batch_siz
     patch, maps = before.clone(), None
     start = 0
     for images, _ in batches(InOrder(part), batch_size, device):
-        inputs = network_input(images, settings)
+        inputs = network.inputs(images)
         latent = network.latent(inputs)  # (B, C, H, W)
         b, _, height, width = latent.shape
         outside = network.outside(inputs, height)

@@ -52,7 +52,7 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
     Each stage has an optimiser of its own. Only last-layer epochs are selectable: only there are prototypes patches.
     """
     t = settings.training
-    if settings.variant in ("backbone", "baseline"):
+    if not settings.explains:
         pretraining = settings.variant == "backbone"
         epochs, rate, halve_every = (
             (t.pretrain_epochs, t.pretrain_lr, t.pretrain_halve_every)

@@ -13,10 +13,9 @@ from tqdm.auto import tqdm
 
 from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
-from insightr_nb.data.loading import Epoch, InOrder, Part, batches, network_input, rows_of_batches
+from insightr_nb.data.loading import Epoch, InOrder, Part, batches, rows_of_batches
 from insightr_nb.errors import ModelError, RunError
-from insightr_nb.model import losses
-from insightr_nb.model.network import INSightRNet
+from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
@@ -79,19 +78,12 @@ def try_out(settings: RunSettings, data: FoldData) -> None:
 
 
 def training_loss(
-    network: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
+    network: Regressor, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The terms of the loss with their "total", and the prediction (B,). images: (B, S, S, 3) uint8; targets: (B,)."""
     with hardware.autocast(images.device, settings.training.precision):
-        output = network(network_input(images, settings.model))
-    if isinstance(network, INSightRNet):
-        values = losses.total_loss(
-            output.prediction, output.min_distances, targets, network.prototype_labels,
-            network.prototype_layer.max_distance, settings.losses,
-        )  # fmt: skip
-        return values, output.prediction.detach()
-    mse = losses.mse_loss(output, targets)
-    return {"mse": mse, "total": mse}, output.detach()
+        output = network(network.inputs(images))
+    return network.loss(output, targets, settings.losses), network.prediction(output).detach()
 
 
 def _is_trained(run: Run) -> bool:
@@ -221,7 +213,7 @@ class _Trainer:
         rows = part.rows[np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)]
         sample = InOrder(Part(part.images, rows, np.zeros(len(rows), np.float32), rows))
         inputs = (
-            network_input(images, self.settings.model)
+            self.network.inputs(images)
             for images, _ in batches(sample, self.settings.training.batch_size, self.device)
         )
         with hardware.autocast(self.device, self.settings.training.precision):
@@ -246,7 +238,7 @@ class _Trainer:
         }
 
     def _project(self, stage: Stage) -> None:
-        result = project(self.network, self.data.training.once(), self.settings.model)
+        result = project(self.network, self.data.training.once())
         self.projection = {name: torch.from_numpy(value) for name, value in asdict(result).items()}
         sources = {(p, r, c) for p, r, c in zip(result.positions, result.rows, result.columns, strict=True)}
         images = len(set(result.positions))

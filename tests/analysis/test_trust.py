@@ -14,7 +14,7 @@ from insightr_nb.analysis.explanation import explain, explain_folds, load
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.errors import DataError, RunError
-from insightr_nb.settings import LabelScale, ModelSettings
+from insightr_nb.settings import LabelScale
 
 CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
 LESION = np.zeros((6, 6), bool)
@@ -129,17 +129,21 @@ def test_warnings_in_words():
 class HandMade:
     """What `trust` asks of a LoadedRun: 6 px images of nine cells, tables, arrays and a network given as functions."""
 
-    settings = SimpleNamespace(model=ModelSettings(input_values="unit"))
     grid = Grid(size=6, cells=3, stride=2, offset=0.5, receptive_field=2)
 
     def __init__(self, images: dict[str, np.ndarray], labels=(0.0,), network=None, **files):
         names = list(images)
         table = pd.DataFrame({"image_id": names, "label": labels, "source": names})
         self.network = network
+        if network is not None:
+            network.inputs = lambda images: images.permute(0, 3, 1, 2).float() / 255
         self.store = SimpleNamespace(table=table, row=names.index, image=lambda row: images[names[row]],
                                      scale=LabelScale(1, 5), settings=SimpleNamespace(size=6))  # fmt: skip
-        self.run = SimpleNamespace(table=lambda name: pd.DataFrame(files[name.partition(".")[0]]),
-                                   array=lambda name: np.array(files[name.partition(".")[0]]))  # fmt: skip
+        for name in ("predictions", "prototypes"):
+            setattr(self, name, pd.DataFrame(files.get(name, {})))
+        self.labels = self.prototypes["label"].to_numpy(float) if "label" in self.prototypes else None
+        for name in ("weights", "distances", "prototype_maps"):
+            setattr(self, name, np.array(files[name]) if name in files else None)
 
 
 def grey(level: int = 50) -> np.ndarray:
@@ -271,7 +275,7 @@ def test_the_lesion_report_of_a_run(loaded):
     report = lesions.lesion_report(loaded, limit=12)
     assert set(report["method"]) == {"INSightR-Net, top 1", "INSightR-Net, top 1, traced", "INSightR-Net, top 3",
                                      "contrast of the image", "random map"}  # fmt: skip
-    table = loaded.run.table("predictions.csv").set_index("image_id")
+    table = loaded.predictions.set_index("image_id")
     one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
     e = explain(loaded, one["image_id"])
     masks = lesion_masks(loaded.store, one["image_id"])
@@ -288,7 +292,7 @@ def test_the_lesion_report_of_a_run(loaded):
     assert (kinds["images"] <= 12).all()
     sources = lesions.source_report(loaded)
     assert len(sources) == 10
-    p = loaded.run.table("prototypes.csv").iloc[sources["pointing"].first_valid_index()]
+    p = loaded.prototypes.iloc[sources["pointing"].first_valid_index()]
     mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
     row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
     assert sources["pointing"][p["prototype"]] == mask[row, col]
@@ -308,7 +312,7 @@ def test_deletion_stability_audit_and_certainty(loaded):
     assert moved["overlap"].between(0, 1).all()
     audit = trust.audit(loaded)
     assert audit["gap"].tolist() == pytest.approx((audit["label"] - audit["source_label"]).abs().tolist())
-    same = loaded.run.table("prototypes.csv")[["image_id", "row", "col"]].duplicated(keep=False)
+    same = loaded.prototypes[["image_id", "row", "col"]].duplicated(keep=False)
     assert (audit.loc[same.to_numpy(), "twins"] > 0).all()
     assert set(trust.certainty(loaded)) >= {"correlation", "p", "MAE of all"}
 
@@ -326,7 +330,7 @@ def test_prototypes_drift_only_where_batchnorm_moves(loaded):
 
 
 def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
-    name = loaded.run.table("predictions.csv")["image_id"][0]
+    name = loaded.predictions["image_id"][0]
     e = explain(loaded, name)
     squares = (e.prototype_labels - e.prediction) ** 2
     assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))

@@ -18,10 +18,9 @@ from insightr_nb.data.loading import (
     augment,
     augment_batch,
     batches,
-    network_input,
     rows_of_batches,
 )
-from insightr_nb.settings import ModelSettings, TrainingSettings
+from insightr_nb.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 PLAIN = TrainingSettings(rotation=0, scale_min=1, scale_max=1)
@@ -216,37 +215,3 @@ def test_a_last_batch_of_one_joins_the_one_before(count, size, lengths):
     parts = rows_of_batches(count, size)
     assert [len(rows) for rows in parts] == lengths
     assert [i for rows in parts for i in rows] == list(range(count))
-
-
-# -- the network's input ----------------------------------------------------------------------------------------------
-
-
-def test_network_input_is_normalised_as_imagenet():
-    """(255 / 255 - 0.485) / 0.229, (0 - 0.456) / 0.224, (51 / 255 - 0.406) / 0.225."""
-    images = torch.tensor([255, 0, 51], dtype=torch.uint8).expand(2, 4, 5, 3)
-    got = network_input(images, ModelSettings())
-    assert (got.dtype, tuple(got.shape)) == (torch.float32, (2, 3, 4, 5))
-    assert got[1, :, 2, 3].tolist() == pytest.approx([2.248908, -2.035714, -0.915556], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("values", "channels", "expect"),
-    [
-        ("unit", "rgb", [1.0, 0.0, 0.2]),
-        ("unit", "bgr", [0.2, 0.0, 1.0]),
-        ("imagenet", "bgr", [-0.915556, -2.035714, 2.248908]),
-    ],
-)
-def test_network_input_of_other_settings(values, channels, expect):
-    images = torch.tensor([255, 0, 51], dtype=torch.uint8).expand(2, 4, 5, 3)
-    got = network_input(images, ModelSettings(input_values=values, channels=channels))
-    assert got[0, :, 0, 0].tolist() == pytest.approx(expect, abs=1e-5)
-
-
-@pytest.mark.parametrize("channels", ["rgb", "bgr"])
-def test_network_input_is_not_transposed_and_is_channels_last(channels):
-    images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
-    images[1, 3, 2] = 255
-    got = network_input(images, ModelSettings(input_values="unit", channels=channels))
-    assert got.nonzero()[:, [0, 2, 3]].tolist() == [[1, 3, 2]] * 3
-    assert got.is_contiguous(memory_format=torch.channels_last)

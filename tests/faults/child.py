@@ -33,6 +33,19 @@ def at(owner, name: str, call: int = 1, only=lambda *args: True) -> None:
     setattr(owner, name, counted)
 
 
+def in_loop(module, number: int) -> None:
+    """Kill this process when the loop over the batches in this module reaches the n-th."""
+    original = module.batches
+
+    def counted(*args):
+        for n, batch in enumerate(original(*args), start=1):
+            if n == number:
+                die()
+            yield batch
+
+    module.batches = counted
+
+
 def to(name: str):
     """Whether a file goes to its place under this name."""
     return lambda source, target: Path(target).name == name
@@ -45,12 +58,12 @@ POINTS = {
     "between the state's bytes and its name": lambda: at(files.os, "replace", 4, to("last.ckpt")),
     "between state and history": lambda: at(files.os, "replace", 2, to("history.csv")),
     "between the last state and its history": lambda: at(files.os, "replace", 6, to("history.csv")),
-    "in the projection": lambda: at(projection, "network_input", 2),
+    "in the projection": lambda: in_loop(projection, 2),
     "between the projection and its saving": lambda: at(trainer._Trainer, "_save", 4),
     "before the prototypes are written": lambda: at(files.os, "replace", 1, to("prototypes.csv")),
     "between the model and its record": lambda: at(Run, "record", 1),
     "before the state is removed": lambda: at(Path, "unlink", 1, lambda path, *a, **k: path.name == "last.ckpt"),
-    "in the evaluation": lambda: at(evaluation, "network_input", 2),
+    "in the evaluation": lambda: in_loop(evaluation, 2),
     "between two files of the evaluation": lambda: at(files.os, "replace", 1, to("distances.npy")),
     "before the run is called finished": lambda: at(Run, "record", 2),
 }

@@ -6,7 +6,7 @@ import torch
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.errors import ModelError
 from insightr_nb.model.network import INSightRNet, ResNetRegressor
-from insightr_nb.settings import RunSettings
+from insightr_nb.settings import ModelSettings, RunSettings
 
 
 def build(preset: str) -> INSightRNet:
@@ -74,3 +74,37 @@ def test_every_part_of_the_network_belongs_to_the_protocol():
         "prototype_layer",
         "last_layer",
     ]
+
+
+# -- the input --------------------------------------------------------------------------------------------------------
+
+
+def test_the_input_is_normalised_as_imagenet():
+    """(255 / 255 - 0.485) / 0.229, (0 - 0.456) / 0.224, (51 / 255 - 0.406) / 0.225."""
+    images = torch.tensor([255, 0, 51], dtype=torch.uint8).expand(2, 4, 5, 3)
+    got = ResNetRegressor(ModelSettings(weights="random")).inputs(images)
+    assert (got.dtype, tuple(got.shape)) == (torch.float32, (2, 3, 4, 5))
+    assert got[1, :, 2, 3].tolist() == pytest.approx([2.248908, -2.035714, -0.915556], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "channels", "expect"),
+    [
+        ("unit", "rgb", [1.0, 0.0, 0.2]),
+        ("unit", "bgr", [0.2, 0.0, 1.0]),
+        ("imagenet", "bgr", [-0.915556, -2.035714, 2.248908]),
+    ],
+)
+def test_the_input_of_other_settings(values, channels, expect):
+    images = torch.tensor([255, 0, 51], dtype=torch.uint8).expand(2, 4, 5, 3)
+    got = ResNetRegressor(ModelSettings(weights="random", input_values=values, channels=channels)).inputs(images)
+    assert got[0, :, 0, 0].tolist() == pytest.approx(expect, abs=1e-5)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_the_input_is_not_transposed_and_is_channels_last(channels):
+    images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+    images[1, 3, 2] = 255
+    got = ResNetRegressor(ModelSettings(weights="random", input_values="unit", channels=channels)).inputs(images)
+    assert got.nonzero()[:, [0, 2, 3]].tolist() == [[1, 3, 2]] * 3
+    assert got.is_contiguous(memory_format=torch.channels_last)

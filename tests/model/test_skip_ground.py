@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from insightr_nb.data import graham
-from insightr_nb.data.loading import Part, network_input
+from insightr_nb.data.loading import Part
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import RunSettings
 from insightr_nb.training.projection import project
@@ -30,7 +30,7 @@ def network(preset: str, **overrides) -> tuple[INSightRNet, RunSettings]:
 def test_cells_that_show_mostly_ground_are_outside(preset):
     net, settings = network(preset)
     size = settings.data.size
-    images = network_input(torch.from_numpy(photograph(size))[None], settings.model)
+    images = net.inputs(torch.from_numpy(photograph(size))[None])
     outside = net.outside(images, 9)[0]
     stride, offset, _ = net.window
     inside = graham.mask(size)
@@ -44,38 +44,38 @@ def test_cells_that_show_mostly_ground_are_outside(preset):
 
 
 def test_no_prototype_is_placed_or_matched_there():
-    net, settings = network("smoke", **{"model.prototypes": 10})
+    net, _ = network("smoke", **{"model.prototypes": 10})
     images = np.stack([photograph(64, seed) for seed in range(6)])
     part = Part(images, np.arange(6), np.ones(6, np.float32), np.zeros(6, int))
-    result = project(net, part, settings.model, batch_size=4)
-    outside = net.outside(network_input(torch.from_numpy(images[:1]), settings.model), 3)[0]
+    result = project(net, part, batch_size=4)
+    outside = net.outside(net.inputs(torch.from_numpy(images[:1])), 3)[0]
     assert outside.any()
     assert not outside[result.rows, result.columns].any()
     with torch.no_grad():
-        output = net(network_input(torch.from_numpy(images), settings.model))
+        output = net(net.inputs(torch.from_numpy(images)))
     assert (output.distances[:, :, outside] == 16).all()  # d_max of 16 channels
     assert not outside.flatten()[output.distances.flatten(2).argmin(2)].any()
     assert (result.maps[:, outside] == 16).all()
 
 
 def test_every_cell_counts_without_it():
-    net, settings = network("smoke", **{"model.skip_ground": False})
-    images = network_input(torch.from_numpy(photograph(64))[None], settings.model)
+    net, _ = network("smoke", **{"model.skip_ground": False})
+    images = net.inputs(torch.from_numpy(photograph(64))[None])
     assert net.outside(images, 3) is None
 
 
 def test_ground_cells_are_known_also_where_they_count():
-    plain, settings = network("smoke", **{"model.skip_ground": False})
+    plain, _ = network("smoke", **{"model.skip_ground": False})
     without, _ = network("smoke")
-    images = network_input(torch.from_numpy(photograph(64))[None], settings.model)
+    images = plain.inputs(torch.from_numpy(photograph(64))[None])
     assert torch.equal(plain.ground_cells(images, 3), without.outside(images, 3))
     assert plain.ground_cells(images, 3).any()
 
 
 def test_an_image_of_nothing_but_ground_still_has_a_prediction():
-    net, settings = network("smoke")
+    net, _ = network("smoke")
     grey = torch.full((1, 64, 64, 3), 128, dtype=torch.uint8)
     with torch.no_grad():
-        prediction = net(network_input(grey, settings.model)).prediction
+        prediction = net(net.inputs(grey)).prediction
     assert prediction.isfinite().all()
     assert 0 < prediction.item() < 6

@@ -14,7 +14,7 @@ from insightr_nb import runs
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load
 from insightr_nb.data.folds import fold_data
-from insightr_nb.data.loading import Part, network_input
+from insightr_nb.data.loading import Part
 from insightr_nb.data.prepare import prepare
 from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import ModelError, RunError, SettingsError
@@ -56,13 +56,12 @@ def test_every_prototype_of_the_finished_model_is_its_source_patch(smoke_run):
     """Also after the last-layer stage: nothing that is frozen moves, BatchNorm's statistics included."""
     store = open_store(store_path(RunSettings.from_parameters(preset="smoke").data))
     network = load_model(smoke_run / "model.safetensors")
-    model = RunSettings.from_parameters(preset="smoke").model
     table = smoke_run.table("prototypes.csv")
     training = set(store.table["image_id"].iloc[fold_data(RunSettings.from_parameters(preset="smoke")).split.training])
     for j, p in table.iterrows():
         image = torch.from_numpy(np.array(store.images[store.row(p["image_id"])]))[None]
         with torch.no_grad():
-            latent = network.latent(network_input(image, model))
+            latent = network.latent(network.inputs(image))
         patch = latent[:, :, p["row"] : p["row"] + 1, p["col"] : p["col"] + 1]
         assert squared_distances(latent=patch, prototypes=network.prototype_layer.vectors[j : j + 1]).item() <= 1e-6
         assert p["image_id"] in training
