@@ -18,6 +18,7 @@ from insightr_nb.settings import DataSettings, LabelScale
 
 COLUMNS = ["image_id", "patient_id", "label", "split", "source"]
 _GRADES = LabelScale(0, 4)
+_IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")  # usual names of the column with the files
 _EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
 
 
@@ -153,10 +154,11 @@ def _synthetic(settings: DataSettings) -> pd.DataFrame:
 
 def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     path = _table_path(folder, settings.table)
-    nameless = None if settings.image_column else tables.read_nameless(path)
-    frame = tables.read(path) if nameless is None else nameless
-    image = tables.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
-                          "image_column", path)  # fmt: skip
+    frame, nameless = tables.read(path), None
+    if not (settings.image_column or settings.label_column or {c.lower() for c in frame} & set(_IMAGE_COLUMNS)):
+        nameless = tables.read_nameless(path)
+        frame = frame if nameless is None else nameless
+    image = tables.column(frame, settings.image_column, _IMAGE_COLUMNS, "image_column", path)
     label = tables.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path)
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
     if nameless is not None:

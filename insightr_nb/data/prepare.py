@@ -224,6 +224,9 @@ def _finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, se
     rows.to_csv(partial / "table.csv", index=False)
     doubtful = rows[["image_id", "source"]].assign(doubt=done["doubt"].to_numpy()).query("doubt != ''")
     doubtful.to_csv(partial / "doubtful.csv", index=False)
+    if len(doubtful):
+        print(f"{len(doubtful)} images may have been prepared wrongly, such as {doubtful['image_id'].iloc[0]} "
+              f"({doubtful['doubt'].iloc[0]}); notebook 01 shows them")  # fmt: skip
     out = _rejected(table.rows, rejected)
     out.to_csv(partial / "rejected.csv", index=False)
     table.duplicates.to_csv(partial / "duplicates.csv", index=False)
