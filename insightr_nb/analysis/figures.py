@@ -19,7 +19,7 @@ from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, Load
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.label_table import image_id
-from insightr_nb.data.photograph import thumbnail
+from insightr_nb.data.photograph import DISC, thumbnail
 from insightr_nb.model.prototypes import similarity
 from insightr_nb.settings import LabelScale, ModelSettings
 
@@ -48,12 +48,13 @@ def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[st
     return figure
 
 
-def photographs(listed: pd.DataFrame, title: str, outline: bool = False) -> Figure | None:
+def photographs(listed: pd.DataFrame, title: str) -> Figure | None:
     """The first ten of these raw photographs (image_id, source); None if none of them can be decoded.
 
-    outline: draw the circle that was found for the fundus.
+    Where a column `doubt` speaks of the disc, the circle that was found is drawn.
     """
-    found = {row.image_id: thumbnail(row.source, outline=outline) for row in listed[:20].itertuples()}
+    found = {row.image_id: thumbnail(row.source, outline=DISC in getattr(row, "doubt", ""))
+             for row in listed[:20].itertuples()}  # fmt: skip
     found = {name: picture for name, picture in found.items() if picture is not None}
     if not found:
         return None

@@ -1,6 +1,5 @@
 """Where the fundus is in a photograph: a circle, whatever the ground around it and however the frame cuts it off."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 
 from insightr_nb.errors import DataError
 
+_SMALLEST = 16  # px a side
 _BRIGHT = 40  # grey levels: a ground or a frame that is brighter is no black one
 _ALIKE = 12  # grey levels between two pixels of one even ground, as a JPEG leaves it
 
@@ -45,41 +45,34 @@ def find_disc(image: np.ndarray) -> Disc:
     Raises DataError when nothing bright enough is there.
     """
     height, width = image.shape[:2]
-    if min(height, width) < 16:
+    if min(height, width) < _SMALLEST:
         raise DataError(f"no fundus found: an image of {width} x {height} px is too small")
-    found = why = None
-    for view, frame in _views(image):
+    frame = _frame(image)
+    top, bottom, left, right = frame
+    inside = image[top : height - bottom, left : width - right]
+    ground = _ground(inside)
+    found, why = [], None
+    for view in (inside,) if ground is None else (inside, _off(inside, ground)):
         try:
-            seen = _circle(view)
+            disc, shown = _circle(view)
         except DataError as error:
             why = why or error
             continue
-        seen = replace(seen, x=frame[2] + seen.x, y=frame[0] + seen.y, frame=frame)
-        if not seen.doubtful:
-            return seen
-        found = found or seen
-    if found is None:
+        found.append(replace(disc, x=left + disc.x, y=top + disc.y, frame=frame))
+        if not disc.doubtful and shown > 0.3:  # of a circle that can hardly be seen, the next view may know better
+            return found[-1]
+    if not found:
         raise why
-    return found
-
-
-def _views(image: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[int, int, int, int]]]:
-    """The photograph, and other ways to see it as if on black; and the frame that each leaves away."""
-    for frame in dict.fromkeys([_frame(image), (0, 0, 0, 0)]):
-        top, bottom, left, right = frame
-        view = image[top : len(image) - bottom, left : image.shape[1] - right]
-        if min(view.shape[:2]) < 16:
-            continue
-        yield view, frame
-        if (ground := _ground(view)) is not None:
-            yield _off(view, ground), frame
+    return min(found, key=lambda disc: disc.doubtful)  # the first of equals
 
 
 def _frame(image: np.ndarray) -> tuple[int, int, int, int]:
     """How deep an even bright frame is, with writing in it or not, at the top, bottom, left and right."""
     top, bottom = _deep(image), _deep(image[::-1])
     columns = image[top : len(image) - bottom].swapaxes(0, 1)
-    return top, bottom, _deep(columns), _deep(columns[::-1])
+    left, right = _deep(columns), _deep(columns[::-1])
+    within = min(len(image) - top - bottom, image.shape[1] - left - right)
+    return (top, bottom, left, right) if within >= _SMALLEST else (0, 0, 0, 0)
 
 
 def _deep(lines: np.ndarray) -> int:
@@ -124,8 +117,8 @@ def _off(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
     return np.repeat(off[..., None], 3, axis=2)
 
 
-def _circle(image: np.ndarray) -> Disc:
-    """The disc on a black ground.
+def _circle(image: np.ndarray) -> tuple[Disc, float]:
+    """The disc on a black ground, and how much of its circle the photograph shows, 0 to 1.
 
     Takes the largest bright region and fits a circle to those points of its outline that do not lie on the frame, then
     to where brightness falls most steeply near that circle; points that no circle explains (a notch, a shadow, a
@@ -150,7 +143,7 @@ def _circle(image: np.ndarray) -> Disc:
     (x, y), radius = cv2.minEnclosingCircle(outline.astype(np.float32))
     inside = ((outline > 2) & (outline < [columns - 3, rows - 3])).all(axis=1)
     if radius > 0.55 * max(rows, columns) and inside.mean() < 0.5:  # bright corners: already cropped
-        return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True, doubtful=True)
+        return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True, doubtful=True), 0.0
     x, y, radius = _fit_circle(outline[inside], x, y, radius)
     x, y, radius = _fit_circle(_steepest(grey, x, y, radius), x, y, radius)
     coarse = radius < 70 and step > 1
@@ -159,9 +152,10 @@ def _circle(image: np.ndarray) -> Disc:
         raise DataError(f"no fundus found: the largest bright region has a radius of {radius:.0f} px only")
     if coarse:  # a small fundus in a wide frame: look again, more closely
         left, top = max(0, int(x - 1.3 * radius)), max(0, int(y - 1.3 * radius))
-        closer = _circle(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
-        return replace(closer, x=left + closer.x, y=top + closer.y)
-    return Disc(x, y, radius, doubtful=not _edge_seen(grey, x / step - 0.5, y / step - 0.5, radius / step - 0.5))
+        closer, shown = _circle(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
+        return replace(closer, x=left + closer.x, y=top + closer.y), shown
+    edge, shown = _edge(grey, x / step - 0.5, y / step - 0.5, radius / step - 0.5)
+    return Disc(x, y, radius, doubtful=edge < 0.5), shown
 
 
 def _brightness(grey: np.ndarray) -> float:
@@ -194,14 +188,14 @@ def _small_grey(image: np.ndarray) -> tuple[np.ndarray, int]:
     return cv2.blur(cv2.max(cv2.max(red, green), blue), (3, 3)), step
 
 
-def _edge_seen(grey: np.ndarray, x: float, y: float, radius: float) -> bool:
-    """Whether brightness falls along half of what the photograph shows of the circle, which must be a third of it."""
+def _edge(grey: np.ndarray, x: float, y: float, radius: float) -> tuple[float, float]:
+    """Along how much of what the photograph shows of a circle brightness falls, and how much that is; both 0 to 1."""
     points = _steepest(grey, x, y, radius)
     near = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius) < 0.02 * radius + 1
     angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
     rows, columns = y + radius * np.sin(angles), x + radius * np.cos(angles)
-    seen = (columns > 3) & (rows > 3) & (columns < grey.shape[1] - 4) & (rows < grey.shape[0] - 4)
-    return bool(near.sum() >= 0.5 * seen.sum() and seen.mean() > 0.3)
+    shown = (columns > 3) & (rows > 3) & (columns < grey.shape[1] - 4) & (rows < grey.shape[0] - 4)
+    return float(near.sum() / max(1, shown.sum())), float(shown.mean())
 
 
 def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]:

@@ -51,7 +51,7 @@ def _deep(content: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _alpha(path: str | Path) -> np.ndarray | None:
-    """How opaque each pixel is, (H, W) uint8; None for a file that is opaque, or transparent all over by mistake."""
+    """How opaque each pixel is, (H, W) uint8; None for a file that is alike all over, opaque or by mistake."""
     try:
         with Image.open(path) as file:
             if not file.has_transparency_data:
@@ -59,7 +59,7 @@ def _alpha(path: str | Path) -> np.ndarray | None:
             alpha = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # OpenCV has read it, with all its colours
         return None
-    return None if alpha.min() == 255 or alpha.max() == 0 else alpha
+    return None if alpha.min() == alpha.max() else alpha
 
 
 def _reduction(path: str | Path, shortest: int) -> int:

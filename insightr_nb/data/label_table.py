@@ -4,6 +4,7 @@ import codecs
 import csv
 import os
 import posixpath
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,8 +20,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
     """The table as text, names of columns stripped, without empty columns and rows; index: line numbers of the file.
 
-    Cells may be separated by commas, semicolons, tabs or bars, with decimal commas where none separates; Excel's
-    first line `sep=;` and its UTF-16 are understood. names: of the columns, where the file has no line with them.
+    Cells may be separated by commas, semicolons, tabs or bars; Excel's first line `sep=;` and its UTF-16 are
+    understood. names: of the columns, where the file has no line with them.
     """
     try:
         encoding = _encoding(path)
@@ -36,9 +37,9 @@ def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for an index
         raise DataError(f"{path}: its rows have more cells than the first line names; is a separator too many in them?")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
-    if separator != ",":
-        frame = frame.apply(_decimal_point)
-    frame.columns = [str(c).strip() for c in (frame.columns if names is None else names)]
+    if names is not None:  # beyond them only what a separator at the end of the lines makes
+        frame.columns = [*names, *(f"Unnamed: {i}" for i in range(len(names), frame.shape[1]))]
+    frame.columns = [str(c).strip() for c in frame.columns]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]
     if repeated:
         raise DataError(f"{path}: two columns are called {repeated[0]!r}; give each a name of its own")
@@ -70,12 +71,6 @@ def _encoding(path: Path) -> str:
         return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
-def _decimal_point(cells: pd.Series) -> pd.Series:
-    """A column of numbers such as 1,5 with points."""
-    numbers = cells[cells != ""].str.fullmatch(r"[-+]?\d+(,\d+)?")
-    return cells.str.replace(",", ".") if len(numbers) and numbers.all() else cells
-
-
 def _separator(path: Path, encoding: str) -> tuple[str, int]:
     """What separates the cells of a table, and how many lines come before the columns' names."""
     with open(path, encoding=encoding) as file:
@@ -84,6 +79,7 @@ def _separator(path: Path, encoding: str) -> tuple[str, int]:
         return first[4], 1
     counts = {mark: [len(next(csv.reader([line], delimiter=mark), [])) for line in (first, second)] for mark in ",;\t|"}
     there = [mark for mark, (cells, _) in counts.items() if cells > 1] or [","]
+    there = [mark for mark in there if mark != "|"] or there
     return next((mark for mark in there if counts[mark][0] == counts[mark][1]), there[0]), 0
 
 
@@ -118,8 +114,11 @@ def _is_number(text: str) -> bool:
 
 
 def labels(texts: pd.Series, path: Path, low: float | None = None, high: float | None = None) -> pd.Series:
-    """Texts to finite numbers from `low` to `high`. Raises DataError with the first line that has none."""
-    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    """Texts to finite numbers from `low` to `high`; decimal commas are understood, unless they may mean thousands.
+
+    Raises DataError with the first line that has no such number.
+    """
+    numbers = pd.to_numeric(_with_points(texts), errors="coerce").astype(float)
     for bad, why in (
         (~np.isfinite(numbers), "not a number"),
         (numbers < (-np.inf if low is None else low), f"below {low}"),
@@ -129,6 +128,14 @@ def labels(texts: pd.Series, path: Path, low: float | None = None, high: float |
             line = bad.index[bad][0]
             raise DataError(f"{path}, line {line}: label {texts[line]!r} is {why} ({int(bad.sum())} such rows)")
     return numbers
+
+
+def _with_points(texts: pd.Series) -> pd.Series:
+    """Numbers such as 1,5 with points; as they are where every comma is followed by three digits, or by none."""
+    found = [re.fullmatch(r"[-+]?\d+(?:,(\d+))?", text) for text in texts]
+    decimals = [match[1] for match in found if match and match[1]]
+    sure = all(found) and any(len(digits) != 3 for digits in decimals)
+    return texts.str.replace(",", ".") if sure else texts
 
 
 def splits(texts: pd.Series, path: Path) -> pd.Series:
@@ -227,15 +234,14 @@ def _composed(name: str) -> str:
 
 def _near(name: str, files: list[str], others: list[str]) -> str:
     """What is there in place of a missing file: another suffix, zeros before a number, a format that is not read."""
-    wanted = _composed(name) if is_image(name) else f"{_composed(name)}.x"
-    for alike in (_stem, lambda file: _stem(file).removesuffix(".0").lstrip("0")):
-        for file in files:
-            if alike(file) == alike(wanted):
-                return f"; {file} is there"
+    for file in files:
+        if _stem(file) == _stem(name):
+            return f"; {file} is there"
     for file in others:
-        if _stem(file) == _stem(wanted):
+        if _stem(file) == _stem(name):
             return f"; {file} is there, but {PurePosixPath(file).suffix} is not read, only {', '.join(IMAGE_SUFFIXES)}"
-    return ""
+    number = (_stem(name) if is_image(name) else name).removesuffix(".0").lstrip("0")
+    return next((f"; {file} is there" for file in files if _stem(file).lstrip("0") == number), "")
 
 
 def _stem(file: str) -> str:

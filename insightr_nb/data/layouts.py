@@ -13,6 +13,7 @@ from insightr_nb.errors import DataError
 from insightr_nb.files import atomic
 from insightr_nb.settings import DataSettings
 
+_IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")  # usual names of the column with the files
 _EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
 
 
@@ -38,10 +39,11 @@ def signs(folder: Path, data_set: DataSet) -> list[str]:
 
 def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     path = table_path(folder, settings.table)
-    nameless = None if settings.image_column else label_table.read_nameless(path)
-    frame = label_table.read(path) if nameless is None else nameless
-    image = label_table.column(frame, settings.image_column, ("image", "image_id", "id_code", "file", "filename"),
-                          "image_column", path)  # fmt: skip
+    frame, nameless = label_table.read(path), None
+    if not (settings.image_column or settings.label_column or {c.lower() for c in frame} & set(_IMAGE_COLUMNS)):
+        nameless = label_table.read_nameless(path)
+        frame = frame if nameless is None else nameless
+    image = label_table.column(frame, settings.image_column, _IMAGE_COLUMNS, "image_column", path)
     label = label_table.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"),
                                "label_column", path)  # fmt: skip
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)

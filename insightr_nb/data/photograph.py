@@ -19,6 +19,7 @@ from insightr_nb.data.sources import SourceFile
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
+DISC = "disc:"  # begins a doubt about it
 _SPARE = 1.05  # how much larger than needed a JPEG is decoded, at least
 _LITTLE = 0.7  # a file is shrunk by area below this factor; above it, where little can alias, six times faster
 _SYNTHETIC = "synthetic:"
@@ -120,7 +121,7 @@ def prepare_one(job: tuple[str, DataSettings]) -> Result:
     except OSError as error:
         return Result(None, f"{source}: cannot be read ({error.strerror})")
     try:
-        with _error_stream() as said:
+        with _decoder_errors() as said:
             image, disc = _prepared_and_disc(source, settings)
     except DataError as error:
         return Result(None, str(error), about)
@@ -133,15 +134,20 @@ def _doubt(disc: Disc | None) -> str:
     if disc is None or not disc.doubtful:
         return ""
     if disc.cropped:
-        return "bright into its corners: cropped inside the fundus, or no fundus photograph"
-    return "no edge along half of the circle"
+        return f"{DISC} bright into its corners, cropped inside the fundus or no fundus photograph"
+    return f"{DISC} no edge along half of the circle"
 
 
 @contextlib.contextmanager
-def _error_stream() -> Iterator[list[str]]:
-    """The lines that are written to the error stream meanwhile: there libjpeg says that a file is damaged inside."""
+def _decoder_errors() -> Iterator[list[str]]:
+    """What libjpeg writes to the error stream meanwhile about a file that is damaged inside; all else goes there."""
     said: list[str] = []
-    with tempfile.TemporaryFile() as file:
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
+    except OSError:  # no place for it: then it is not known
+        yield said
+        return
+    with file:
         before = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
@@ -150,7 +156,12 @@ def _error_stream() -> Iterator[list[str]]:
             os.dup2(before, 2)
             os.close(before)
             file.seek(0)
-            said += file.read().decode(errors="replace").split("\n")
+            for line in file.read().splitlines():
+                text = line.decode(errors="replace")
+                if text.startswith(("Corrupt JPEG data", "Premature end")) and "extraneous bytes" not in text:
+                    said.append(f"damaged file: {text}")
+                else:
+                    os.write(2, line + b"\n")
 
 
 def end_with_parent() -> None:

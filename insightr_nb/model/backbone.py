@@ -21,7 +21,8 @@ from insightr_nb.files import given_path
 _HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
 # Harmless names that a checkpoint may refer to beside its tensors; they are replaced by an inert stand-in.
 _HARMLESS = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetrics.", "define_parameters.",
-             "argparse.", "pathlib.", "numpy.", "omegaconf.", "collections.", "typing.")  # fmt: skip
+             "argparse.", "pathlib.", "numpy.")  # fmt: skip
+_TRAINED = (".weight", ".bias", ".layer_scale")  # tensors of a network, not what profiling or pruning leaves there
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # as torchvision's files name its tensors
 
 
@@ -76,7 +77,7 @@ def _imagenet_file(name: str) -> Path:
         f"Download the file {url} elsewhere and give it: "
         "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
     )
-    if not path.exists():
+    if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), published)
@@ -132,11 +133,13 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
     wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
     wrong += [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
     parts = {k.partition(".")[0] for k in whole}
-    wrong += [f"{k} is surplus" for k in state if k.partition(".")[0] in parts and k not in whole and k not in own]
-    wrong += [f"{k} is not finite" for k in own if k in state and not state[k].isfinite().all()]
+    wrong += [f"{k} is surplus" for k in state if k.partition(".")[0] in parts and k.endswith(_TRAINED)
+              and k not in whole and k not in own]  # fmt: skip
     if wrong:
         raise ModelError(f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}. "
                          "Is it of another network than model.backbone?")  # fmt: skip
+    if wild := [k for k in own if k in state and not state[k].float().isfinite().all()]:
+        raise ModelError(f"{path}: {len(wild)} tensors hold values that are not finite, such as {wild[0]}")
     backbone.load_state_dict({k: state.get(k, own[k]) for k in own})
 
 
@@ -163,6 +166,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
                              "Save the plain state dict instead")  # fmt: skip
         with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError,
             zipfile.BadZipFile) as error:  # fmt: skip
         why = f" ({error})" if isinstance(error, zipfile.BadZipFile) else ""
@@ -176,17 +181,20 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of what a file holds: a state dict, or one among other things that a training saves."""
     if isinstance(content, dict):
+        own = _tensors(content)
+        if any("." in name for name in own):  # parameters have the names of their modules before them
+            return own
         inner = {key: value for key, value in content.items() if _tensors(value)}
         for name in ("state_dict", "model"):  # Lightning and MMPretrain; timm, RETFound and torchvision's references
             if name in inner:
                 return _tensors(inner[name])
-        if found := _tensors(content):
-            return found
         if len(inner) == 1:
             return _tensors(*inner.values())
         if inner:
             raise ModelError(f"{path}: holds several state dicts ({', '.join(map(repr, inner))}); "
                              "save the one that is wanted as a file of its own")  # fmt: skip
+        if own:
+            return own
     raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")
 
 

@@ -60,14 +60,17 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
 def try_out(settings: RunSettings, data: FoldData) -> None:
     """One step on two images at their real size, so that what cannot fit fails before anything is trained.
 
-    Raises ModelError that says which settings decide it.
+    Raises ModelError that says which settings decide it, RunError for a lack of memory.
     """
     model = settings.model
-    network = checkpoint.build_network(settings, "random").train()
     part = data.training
     images = torch.from_numpy(np.stack([part.images[row] for row in part.rows[:2]]))
+    network = checkpoint.build_network(settings, "random").train()
     try:
-        training_loss(network, images, torch.from_numpy(part.targets[:2]), settings)[0]["total"].backward()
+        with hardware.memory_errors(settings):
+            training_loss(network, images, torch.from_numpy(part.targets[:2]), settings)[0]["total"].backward()
+    except RunError:
+        raise
     except (RuntimeError, ValueError) as error:
         until = f" until {model.backbone_until}" if model.backbone_until else ""
         raise ModelError(

@@ -211,8 +211,13 @@ def test_lines_are_counted_from_the_first_also_after_sep(csv_settings):
         (PLAIN.replace(",", "|"), [0, 1] * 5),
         (PLAIN.replace("image,label", "Image,LABEL"), [0, 1] * 5),
         (re.sub(r"(\d)$", r"\1,5", PLAIN.replace(",", ";"), flags=re.MULTILINE), [0.5, 1.5] * 5),
+        (PLAIN.replace("image,label", "image,label,a.png").replace("0\n", "0,x\n").replace("1\n", "1,x\n"), [0, 1] * 5),
+        (PLAIN.replace("label\n", "label,tags|more,c\n").replace("0\n", "0,a|b\n"), [0, 1] * 5),
+        (PLAIN.replace("label\n", 'label,"no|te",x\n').replace("000.jpg,0", '000.jpg,0,"two\nlines",'), [0, 1] * 5),
+        (PLAIN.replace("image,label\n", "").replace("\n", ",\n"), [0, 1] * 5),
     ],
-    ids=["UTF-16", "UTF-16 with tabs", "bars", "names of columns in capitals", "decimal commas"],
+    ids=["UTF-16", "UTF-16 with tabs", "bars", "names of columns in capitals", "decimal commas", "a column like a file",
+         "a bar in a name", "a bar and a line break in quotes", "no names, a separator at the end"],
 )
 def test_tables_as_programs_write_them(csv_settings, text, labels):
     found = catalog.find(csv_settings(text, TEN))
@@ -224,6 +229,9 @@ def test_tables_as_programs_write_them(csv_settings, text, labels):
     (listing(["é.jpg"], [0]).encode("latin-1"), r"not a table.*Save it as UTF-8 \(Excel: CSV UTF-8\)"),
     (listing(["1", "2"], [0, 1]), r"'1' \(line 2; 001\.jpg is there\)"),
     (listing(["1.0", "2.0"], [0, 1]), r"'1\.0' \(line 2; 001\.jpg is there\)"),
+    (listing(["001.gif", "2"], [0, 1]), r"'001\.gif' \(line 2; 001\.jpg is there\)"),
+    (PLAIN.replace(",0", ";980").replace(",1", ";1,250").replace(",", ";", 1), "label '1,250' is not a number"),
+    (PLAIN.replace(",0", ",980").replace(",1", ',"1,250"'), "label '1,250' is not a number"),
 ])  # fmt: skip
 def test_what_comes_near_is_named(csv_settings, text, message):
     with pytest.raises(DataError, match=message):

@@ -219,6 +219,16 @@ def test_any_ground(change):
         (expect.x, expect.y, expect.radius), abs=0.03 * disc.radius
     )
     assert not found.doubtful
+    if change is not GROUNDS["a caption below"]:
+        assert found.frame == (0, 0, 0, 0)  # a bright ground is none
+
+
+def test_a_disc_of_which_little_is_left_is_not_doubtful():
+    image, disc = photograph()
+    band = image[round(disc.y - 0.2 * disc.radius) : round(disc.y + 0.2 * disc.radius)]
+    found = find_disc(band)
+    assert (found.x, found.radius) == pytest.approx((disc.x, disc.radius), abs=0.03 * disc.radius)
+    assert not found.doubtful
 
 
 @pytest.mark.parametrize("ground", [0, 190], ids=["on black", "on grey"])

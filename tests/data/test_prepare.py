@@ -354,8 +354,9 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     fundus = cv2.imencode(".jpg", synthetic.photograph(3, 0, 200).image[..., ::-1])[1].tobytes()
     noise = np.random.default_rng(0).integers(60, 250, (60, 90, 3), np.uint8)
     middle = len(fundus) // 2
+    with_comment = fundus[:2] + b"\xff\xfe\x00\x04ab" + fundus[2:-2] + b"abc" + fundus[-2:]  # bytes that mean nothing
     content = {
-        **{f"good{i}.jpg": fundus + bytes(i) for i in range(8)},
+        **{f"good{i}.jpg": (with_comment if i else fundus) + bytes(i) for i in range(8)},
         "wall.png": cv2.imencode(".png", noise)[1].tobytes(),
         "hole.jpg": fundus[:middle] + bytes(300) + fundus[middle + 300 :],
     }
@@ -364,8 +365,8 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     assert len(store.images) == 10
     assert store.doubtful["image_id"].tolist() == ["wall", "hole"]
     wall, hole = store.doubtful["doubt"]
-    assert wall.startswith("bright into its corners")
-    assert "Corrupt JPEG data" in hole
+    assert wall.startswith("disc: bright into its corners")
+    assert "damaged file: Corrupt JPEG data" in hole
     (store.path / "doubtful.csv").unlink()  # a store of an older version
     assert not len(store.doubtful)
 

@@ -220,6 +220,15 @@ def test_what_does_not_fit_fails_before_anything_is_trained(overrides, message):
         try_out(wrong, fold_data(wrong))
 
 
+def test_a_lack_of_memory_is_not_taken_for_a_size_that_does_not_fit(monkeypatch, smoke_settings):
+    def full(*args):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(trainer, "training_loss", full)
+    with pytest.raises(RunError, match="out of memory"):
+        try_out(smoke_settings, fold_data(smoke_settings))
+
+
 def test_what_fits_is_tried_out_without_a_word(capsys, smoke_settings):
     for step in smoke_settings.steps():
         try_out(step, fold_data(step))
