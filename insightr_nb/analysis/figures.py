@@ -1,7 +1,7 @@
 """The figures of the notebooks, as matplotlib figures; `save` puts them under figures/. Labels in the user's units."""
 
 import re
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from insightr_nb import files
 from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, LoadedRun
@@ -99,20 +100,22 @@ def similarity_curves(settings: ModelSettings) -> Figure:
 
 def architecture(shapes: list[tuple[str, str, str]], title: str) -> Figure:
     """Boxes from left to right. shapes: (name, equation or layers, shape of the result) of each step."""
-    figure, axes = plt.subplots(figsize=(2.05 * len(shapes), 2.5), layout="constrained")
+    columns = 4
+    rows = -(-len(shapes) // columns)
+    figure, axes = plt.subplots(figsize=(11, 2.1 * rows), layout="constrained")
     for i, (name, detail, shape) in enumerate(shapes):
+        x, y = 2 * (i % columns), -1.9 * (i // columns)
         colour = colormaps["Blues"](0.12 + 0.5 * i / len(shapes))
-        axes.add_patch(
-            FancyBboxPatch((i * 2, 0.5), 1.5, 1.1, boxstyle="round,pad=0.05", facecolor=colour, edgecolor="0.4")
-        )
-        axes.text(i * 2 + 0.75, 1.3, name, ha="center", va="center", weight="bold", fontsize=9)
-        axes.text(i * 2 + 0.75, 0.85, detail, ha="center", va="center", fontsize=8)
-        axes.text(i * 2 + 0.75, 0.22, shape, ha="center", va="center", fontsize=8, family="monospace")
+        box = FancyBboxPatch((x, y + 0.5), 1.5, 1.1, boxstyle="round,pad=0.05", facecolor=colour, edgecolor="0.4")
+        axes.add_patch(box)
+        axes.text(x + 0.75, y + 1.35, name, ha="center", va="center", weight="bold", fontsize=12)
+        axes.text(x + 0.75, y + 0.85, detail, ha="center", va="center", fontsize=11)
+        axes.text(x + 0.75, y + 0.24, shape, ha="center", va="center", fontsize=11, family="monospace")
+        start = x - 0.43 if i % columns else -0.45  # a row begins where the one above ends
+        ends = (start, y + 1.05), (x - 0.07, y + 1.05)
         if i:
-            axes.add_patch(
-                FancyArrowPatch((i * 2 - 0.43, 1.05), (i * 2 - 0.07, 1.05), arrowstyle="-|>", mutation_scale=12)
-            )
-    axes.set(xlim=(-0.2, 2 * len(shapes) - 0.3), ylim=(0, 1.9), title=title)
+            axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color="0.2"))
+    axes.set(xlim=(-0.5, 2 * columns - 0.3), ylim=(-1.9 * (rows - 1), 1.9), title=title)
     axes.axis("off")
     return figure
 
@@ -123,39 +126,31 @@ def architecture(shapes: list[tuple[str, str, str]], title: str) -> Figure:
 def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "") -> Figure:
     """Losses and MAE an epoch, the stages as coloured bands, projections and the selected epoch as lines."""
     names = [n for n in ("mse", "cluster", "psd") if f"train_{n}" in history]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    epochs = history["epoch"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
     for name in names:
-        left.plot(history["epoch"], history[f"train_{name}"], marker=".", label=f"training {name}")
-    left.plot(
-        history["epoch"],
-        history["validation_mse"],
-        marker=".",
-        color="black",
-        label="validation mse (mean over grades)",
-    )
+        left.plot(epochs, history[f"train_{name}"], marker=".", label=f"training, {name}")
+    left.plot(epochs, history["validation_mse"], marker=".", color="black", label="validation, mse (mean over grades)")
     left.set(yscale="log", ylabel="loss, labels on 1 to 5", title="losses")
-    right.plot(history["epoch"], history["train_mae"], marker=".", label="training (augmented)")
-    right.plot(history["epoch"], history["validation_mae"], marker=".", color="black", label="validation")
-    right.set(ylabel="mean absolute error", title="MAE, in the units of the labels", ylim=(0, None))
+    right.plot(epochs, history["train_mae"], marker=".", label="training (augmented)")
+    right.plot(epochs, history["validation_mae"], marker=".", color="black", label="validation")
+    highest = history[["train_mae", "validation_mae"]].max().max()
+    right.set(ylabel="mean absolute error", title="MAE, in the units of the labels", ylim=(0, 1.08 * highest))
     changes = (history["stage"] != history["stage"].shift()) | (history["cycle"] != history["cycle"].shift())
-    starts = list(np.flatnonzero(changes)) + [len(history)]
+    starts = [*np.flatnonzero(changes), len(history)]
     for axes in (left, right):
-        named = set()
-        for begin, end in zip(starts[:-1], starts[1:], strict=True):
+        axes.legend(frameon=False, fontsize=9)
+        marks = {}
+        for begin, end in pairwise(starts):
             stage = history["stage"][begin]
-            label = stage if stage not in named else None
-            named.add(stage)
-            axes.axvspan(begin + 0.5, end + 0.5, color=_STAGE_COLOURS[stage], zorder=0, label=label)
+            marks[stage] = axes.axvspan(begin + 0.5, end + 0.5, color=_STAGE_COLOURS[stage], zorder=0)
             if stage == "last layer":
-                axes.axvline(begin + 0.5, color="tab:red", linestyle="--", linewidth=1,
-                             label="projection" if label else None)  # fmt: skip
-        axes.axvline(selected_epoch, color="tab:green", linestyle=":", label=f"selected: epoch {selected_epoch}")
+                marks["projection"] = axes.axvline(begin + 0.5, color="tab:red", linestyle="--", linewidth=1)
+        marks[f"selected: epoch {selected_epoch}"] = axes.axvline(selected_epoch, color="tab:green", linestyle=":")
         axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    lines = {}
-    for axes in (right, left):
-        lines |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(marks.values(), marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=9)
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -220,7 +215,9 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     return figure
 
 
-def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "") -> Figure:
+def explanation(
+    run: LoadedRun, e: Explanation, count: int = 3, title: str = "", folds: FoldsExplanation | None = None
+) -> Figure:
     """Fig. 2 of the paper: an image, its top prototypes with activation maps on both, how they make the prediction."""
     top = e.top(count)
     maps = run.similarity(e.maps[top])  # (count, H, W)
@@ -234,6 +231,8 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
     figure.colorbar(colours, ax=axes, location="bottom", shrink=0.8, label="similarity, one scale for all maps")
     axes.set_anchor("N")  # the colour bar has moved it down
+    words = axes.text(0, -0.06, _in_words(e, folds), va="top", fontsize=10, linespacing=1.6, transform=axes.transAxes)
+    words.set_in_layout(False)
     for r, j in enumerate(top):
         p = e.prototype_sources.iloc[j]
         axes = figure.add_subplot(grid[r, 1])
@@ -303,15 +302,27 @@ def write_explanation(
         content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
     picture = folder / f"explanation_{_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=''), name)}.png"
     files.write_json(picture.with_suffix(".json"), content)
-    title = f"Why {e.prediction:.2f} ± {e.uncertainty:.2f}? {name}"
-    return save(explanation(run, e, title=title), picture), picture.with_suffix(".json")
+    title = f"Why {e.prediction:.2f}? {name}"
+    return save(explanation(run, e, title=title, folds=folds), picture), picture.with_suffix(".json")
+
+
+def _in_words(e: Explanation, folds: FoldsExplanation | None) -> str:
+    lines = [
+        "The prediction is the mean of the labels of all",
+        "prototypes, weighted by their contributions.",
+        f"Spread of these labels: {e.uncertainty:.2f} (standard deviation)",
+    ]
+    if folds is not None and len(folds.explanations) > 1:
+        count = len(folds.explanations)
+        lines.append(f"Mean of {count} folds: {folds.prediction:.2f} (their spread: {folds.spread:.2f})")
+    return "\n".join(lines)
 
 
 def _contributions(axes, e: Explanation, top: np.ndarray) -> None:
     labels = e.prototype_labels
     width = 0.8 * (labels[1] - labels[0])
     colours = colormaps[LABEL_COLOURS]((labels - labels.min()) / np.ptp(labels))
-    edges = ["black" if j in top else "none" for j in range(len(labels))]
+    edges = ["black" if j in top else "0.6" for j in range(len(labels))]  # pale colours end somewhere
     axes.bar(labels, 100 * e.shares, width, color=colours, edgecolor=edges)
     axes.axvline(e.prediction, color="black", label=f"prediction {e.prediction:.2f} = weighted mean of the labels")
     if e.target is not None:
