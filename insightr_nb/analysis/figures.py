@@ -1,4 +1,4 @@
-"""The figures of the notebooks, as matplotlib figures; `save` puts them under figures/. Labels in the user's units."""
+"""Figures of the notebooks, as matplotlib figures; `save` writes them to figures/. Labels are in the user's units."""
 
 import re
 from itertools import zip_longest
@@ -25,19 +25,26 @@ from insightr_nb.settings import LabelScale, ModelSettings
 
 LABEL_COLOURS = "RdYlBu_r"  # low labels blue, high labels red
 HEAT = "inferno"
-_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|%\x00-\x1f]')  # what cannot be in the name of a file on some system
+_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|%\x00-\x1f]')  # characters not allowed in file names on some system
 _STAGE_COLOURS = {"regression": "0.93", "warm-up": "#fdf1d8", "joint": "#e8f0fa", "last layer": "#e7f5e9"}
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """PNG at 130 dots an inch, folders made as needed. Returns the path."""
+    """Save a figure as PNG at 130 dpi, creating folders as needed. Returns the path."""
     with files.atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png", pil_kwargs={"compress_level": 2})
     return path
 
 
 def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[str], title: str = "") -> Figure:
-    """Rows of pictures, (H, W, 3) uint8 each, with a heading for every column and row."""
+    """Plot a grid of pictures with column and row headings.
+
+    Args:
+        images: rows of pictures, (H, W, 3) uint8 each.
+        columns: column headings.
+        rows: row headings.
+        title: title of the figure.
+    """
     shape = len(images), len(images[0])
     figure, axes = plt.subplots(*shape, figsize=(2.3 * shape[1], 2.4 * shape[0]), squeeze=False, layout="constrained")
     for r, row in enumerate(images):
@@ -49,9 +56,9 @@ def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[st
 
 
 def photographs(listed: pd.DataFrame, title: str) -> Figure | None:
-    """The first ten of these raw photographs (image_id, source); None if none of them can be decoded.
+    """Plot the first ten of these raw photographs (image_id, source); None if none can be decoded.
 
-    Where a column `doubt` speaks of the disc, the circle that was found is drawn.
+    If a column `doubt` mentions the disc, the detected circle is drawn.
     """
     found = {row.image_id: thumbnail(row.source, outline=DISC in getattr(row, "doubt", ""))
              for row in listed[:20].itertuples()}  # fmt: skip
@@ -72,7 +79,7 @@ def photographs(listed: pd.DataFrame, title: str) -> Figure | None:
 def _picture(axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
     axes.imshow(image)
     axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=10, color=colour, parse_math=False)  # a $ in an id is no formula
+    axes.set_title(title, fontsize=10, color=colour, parse_math=False)  # a $ in an image_id is literal
     axes.spines[:].set_visible(False)
 
 
@@ -80,7 +87,7 @@ def _picture(axes, image: np.ndarray, title: str = "", colour: str = "black") ->
 
 
 def similarity_curves(settings: ModelSettings) -> Figure:
-    """Eq. 1 against the logarithmic similarity, each divided by its value at distance 0."""
+    """Plot Eq. 1 and the logarithmic similarity, absolute and divided by the value at distance 0."""
     distance = torch.logspace(-5, np.log10(settings.latent_channels), 400)
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for kind, name in (("inverse", "Eq. 1: 1 / (d / d_max + ε)"), ("log", "ProtoPNet: log((d + 1) / (d + ε))")):
@@ -98,7 +105,10 @@ def similarity_curves(settings: ModelSettings) -> Figure:
 
 
 def architecture(shapes: list[tuple[str, str, str]], title: str) -> Figure:
-    """Boxes from left to right. shapes: (name, equation or layers, shape of the result) of each step."""
+    """Draw the steps of a network as boxes from left to right.
+
+    shapes: (name, equation or layers, shape of the result) of each step.
+    """
     figure, axes = plt.subplots(figsize=(2.05 * len(shapes), 2.5), layout="constrained")
     for i, (name, detail, shape) in enumerate(shapes):
         colour = colormaps["Blues"](0.12 + 0.5 * i / len(shapes))
@@ -121,7 +131,13 @@ def architecture(shapes: list[tuple[str, str, str]], title: str) -> Figure:
 
 
 def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "") -> Figure:
-    """Losses and MAE an epoch, the stages as coloured bands, projections and the selected epoch as lines."""
+    """Plot losses and MAE per epoch, with stages as coloured bands, and projections and the selected epoch as lines.
+
+    Args:
+        history: content of history.csv.
+        selected_epoch: epoch of the final model.
+        title: title of the figure.
+    """
     names = [n for n in ("mse", "cluster", "psd") if f"train_{n}" in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
     for name in names:
@@ -161,7 +177,13 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
 
 
 def predictions_by_label(predictions: pd.DataFrame, scale: LabelScale, title: str = "") -> Figure:
-    """Prediction against label for every test image; the dashed line is a perfect prediction."""
+    """Plot prediction against label for every test image; the dashed line marks perfect predictions.
+
+    Args:
+        predictions: content of predictions.csv.
+        scale: label range.
+        title: title of the figure.
+    """
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(predictions)) * scale.unit
     axes.scatter(predictions["target"] + spread, predictions["prediction"], s=9, alpha=0.5, edgecolors="none")
@@ -176,20 +198,41 @@ def predictions_by_label(predictions: pd.DataFrame, scale: LabelScale, title: st
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.ndarray:
-    """A heat map (H, W) in 0..1 over a picture (H, W, 3) uint8; where it is 0, the picture is untouched."""
+    """Blend a heat map over a picture; the picture is unchanged where the map is 0.
+
+    Args:
+        image: (H, W, 3) uint8.
+        heat: (H, W) from 0 to 1.
+        opacity: opacity where the map is 1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     heat = np.clip(heat, 0, 1)[..., None]
     colours = colormaps[HEAT](heat[..., 0])[..., :3] * 255
     return ((1 - opacity * heat) * image + opacity * heat * colours).astype(np.uint8)
 
 
 def heat_scale(similarities: np.ndarray) -> Normalize:
-    """One scale for all maps of a figure, on the logarithm of the similarity, so that a weak match looks weak."""
+    """Common scale for all maps of a figure, on the logarithm of the similarity, from its median to its maximum.
+
+    The logarithm keeps weak matches dark.
+    """
     logs = np.log(similarities)
     return Normalize(float(np.quantile(logs, 0.5)), float(logs.max()))
 
 
 def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarray:
-    """Similarities of the cells (H, W) as a picture in 0..1, (S, S) at display size."""
+    """Convert similarities of the cells to a heat map at display size.
+
+    Args:
+        run: the run.
+        similarities: (H, W).
+        scale: result of `heat_scale`.
+
+    Returns:
+        (S, S) from 0 to 1.
+    """
     return run.display_grid.upsample(np.clip(scale(np.log(similarities)), 0, 1))
 
 
@@ -199,7 +242,7 @@ def _box(axes, box, colour: str) -> None:
 
 
 def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
-    """The prototypes in the order of their labels: source patch (box) in the middle of three cells' width of image."""
+    """Plot the prototypes by label: the source patch (box) centred in a window of three cells' width."""
     table = run.prototypes.sort_values("label")
     rows = int(np.ceil(len(table) / columns))
     figure, axes = plt.subplots(
@@ -210,7 +253,7 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
         row = run.store.row(p["image_id"])
         image = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
         x0, y0, x1, y1 = run.display_box(p[["x0", "y0", "x1", "y1"]])
-        x, y = (x0 + x1) // 2, (y0 + y1) // 2  # the box's centre is the window's
+        x, y = (x0 + x1) // 2, (y0 + y1) // 2  # centre of the box and the window
         _picture(place, image[y : y + 2 * reach, x : x + 2 * reach], f"#{p['prototype']}  label {p['label']:.1f}")
         place.set_xlabel(f"image of {run.store.table['label'][row]:g}", fontsize=8)
         _box(place, np.array([x0, y0, x1, y1]) + np.array([reach - x, reach - y] * 2), "cyan")
@@ -221,7 +264,14 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
 
 
 def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "") -> Figure:
-    """Fig. 2 of the paper: an image, its top prototypes with activation maps on both, how they make the prediction."""
+    """Plot an explanation as in Fig. 2 of the paper: image, top prototypes with activation maps on both, contributions.
+
+    Args:
+        run: the run that made the explanation.
+        e: the explanation.
+        count: number of top prototypes shown.
+        title: title of the figure.
+    """
     top = e.top(count)
     maps = run.similarity(e.maps[top])  # (count, H, W)
     sources = run.similarity(run.prototype_maps[top])
@@ -233,7 +283,7 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
     _picture(axes, e.picture, f"prediction {e.prediction:.2f}{target}")
     colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
     figure.colorbar(colours, ax=axes, location="bottom", shrink=0.8, label="similarity, one scale for all maps")
-    axes.set_anchor("N")  # the colour bar has moved it down
+    axes.set_anchor("N")  # the colour bar moved it down
     for r, j in enumerate(top):
         p = e.prototype_sources.iloc[j]
         axes = figure.add_subplot(grid[r, 1])
@@ -267,11 +317,19 @@ def explanation(run: LoadedRun, e: Explanation, count: int = 3, title: str = "")
 def write_explanation(
     run: LoadedRun, e: Explanation, folder: Path, name: str, count: int = 5, folds: FoldsExplanation | None = None
 ) -> tuple[Path, Path]:
-    """An explanation as `explanation_<name>.png` and `.json` in a folder; numbers in the labels' units and in pixels.
+    """Write an explanation to `explanation_<name>.png` and `.json`; numbers are in the labels' units and in pixels.
 
-    name: an image_id, the path of an image, or any other. What cannot stand in the name of a file is written as in an
-    address: "left/020" becomes left%2F020. folds: what several runs say of the same image; mean and spread of their
-    predictions are written as well.
+    Args:
+        run: the run that made the explanation.
+        e: the explanation.
+        folder: target folder.
+        name: an image_id, the path of an image, or any other name. Characters not allowed in file names are
+            percent-encoded: "left/020" becomes left%2F020.
+        count: number of top prototypes in the JSON file.
+        folds: explanations of the same image by several runs; adds mean and spread of their predictions.
+
+    Returns:
+        Paths of the PNG and the JSON file.
     """
     if not (run.store.table["image_id"] == name).any():
         name = image_id(Path(name).name)
@@ -325,7 +383,7 @@ def _contributions(axes, e: Explanation, top: np.ndarray) -> None:
 
 
 def latent_space(run: LoadedRun) -> Figure:
-    """PCA of the test patches nearest to a prototype (stars) and of the prototypes (circles), before and after."""
+    """Plot the PCA of prototypes (circles), before and after projection, and of test patches nearest to one (stars)."""
     space = LatentMap.of(run)
     labels = run.labels
     colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
