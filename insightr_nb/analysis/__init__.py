@@ -1,1 +1,1 @@
-"""What a finished run says: metrics, explanations, figures."""
+"""Evaluation of finished runs: metrics, tables, explanations and figures."""

@@ -1,4 +1,4 @@
-"""The test set through the selected model, and every file of a finished run that follows from it."""
+"""Evaluation of the selected model on the test set, and all result files of a run."""
 
 import numpy as np
 import torch
@@ -13,17 +13,18 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 
-TOP = 5  # prototypes listed with every prediction, and latent patches kept for every image
+TOP = 5  # prototypes listed per prediction, and latent patches stored per image
 
 
 def evaluate(run: Run, settings: RunSettings) -> dict:
-    """Metrics of a trained run on the test set; marks it finished. A finished run is not evaluated again.
+    """Evaluate a trained run on the test set and mark it finished; a finished run is not evaluated again.
 
-    Writes predictions.csv, metrics.json, and for a network with prototypes weights.npy, distances.npy,
-    nearest_latents.npy and the boxes in prototypes.csv. In float32, and in the user's units. Returns the metrics.
+    Writes predictions.csv and metrics.json; for a network with prototypes also weights.npy, distances.npy,
+    nearest_latents.npy and the boxes in prototypes.csv. Runs in float32; results are in the user's units. Returns the
+    metrics.
     """
     with files.alone(run.path):
-        if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes what it makes again
+        if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes outputs before rerunning
             return run.require_whole().metrics
         _evaluate(run, settings)
     return run.metrics
@@ -50,9 +51,10 @@ def _evaluate(run: Run, settings: RunSettings) -> None:
 
 
 def validation_metrics(run: Run, settings: RunSettings) -> dict:
-    """The metrics of a trained run on the validation part of its fold, to choose settings by; nothing is written.
+    """Metrics of a trained run on the validation subset of its fold, for choosing settings; writes nothing.
 
-    Against the labels as given, also where continuous ones were drawn. Raises RunError for a damaged model.
+    Targets are the original labels, even where training uses drawn continuous ones. Raises RunError for a damaged
+    model.
     """
     device = hardware.choose_device(settings.device)
     hardware.make_deterministic(device)
@@ -70,7 +72,7 @@ def _metrics(
     scale, labels = data.store.scale, None
     if network.explains:
         labels = scale.to_user(network.prototype_labels.cpu().double().numpy())
-    on_ground = None if data.store.settings.preparation == "resize" else outputs.get("on_ground")  # it has no ground
+    on_ground = None if data.store.settings.preparation == "resize" else outputs.get("on_ground")  # no grey background
     explained = outputs.get("weights"), labels, on_ground
     return metrics.summary(predictions, targets, scale, data.store.grades, *explained)
 
@@ -79,7 +81,7 @@ def _metrics(
 def _predict(
     network: Regressor, part: Part, data: FoldData, settings: RunSettings, device: torch.device
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Predictions (N,) of a part in the user's units, and the arrays that explain them (empty for a baseline)."""
+    """Predictions (N,) of a subset in the user's units, and the explanation arrays by name (empty for a baseline)."""
     predictions: list[np.ndarray] = []
     parts: dict[str, list[np.ndarray]] = {}
     for images, _ in batches(InOrder(part), settings.training.batch_size, device):
@@ -98,14 +100,14 @@ def _predict(
 
 
 def _on_ground(network: INSightRNet, inputs: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
-    """(B, m) bool: whether the nearest patch to each prototype is a cell that lies mostly on the ground."""
+    """Whether the nearest patch to each prototype is a cell of mostly grey background: (B, m) bool."""
     ground = network.ground_cells(inputs, distances.shape[2]).flatten(1)  # (B, H * W)
     return ground.gather(1, distances.flatten(2).argmin(2))
 
 
 def nearest_latents(output: Output, count: int = TOP) -> torch.Tensor:
-    """(B, count, C): of each image, the latent patches that are nearest to some prototype, each patch once (Fig. 3)."""
-    nearest = output.distances.amin(1).flatten(1)  # (B, H * W), of each patch to its nearest prototype
+    """Select the `count` distinct latent patches of each image nearest to any prototype: (B, count, C) (Fig. 3)."""
+    nearest = output.distances.amin(1).flatten(1)  # (B, H * W), distance of each patch to its nearest prototype
     cells = nearest.topk(min(count, nearest.shape[1]), largest=False).indices  # (B, count)
     latent = output.latent.flatten(2).transpose(1, 2)  # (B, H * W, C)
     return latent.gather(1, cells[..., None].expand(-1, -1, latent.shape[2]))

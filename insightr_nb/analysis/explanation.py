@@ -1,4 +1,4 @@
-"""Why this grade? The explanation of one image by a finished run."""
+"""Explanation of the prediction for one image by a finished run."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,42 +26,42 @@ from insightr_nb.training.checkpoint import load_model, settings_of
 
 @dataclass(frozen=True)
 class Explanation:
-    """A prediction and what it is made of; m prototypes on an H x W latent grid, labels in the user's units.
+    """A prediction and its explanation; m prototypes on an H x W latent grid, labels in the user's units.
 
     prediction = sum(weights * prototype_labels) / sum(weights).
     """
 
     prediction: float
     weights: np.ndarray  # (m,) contributions w = s * r
-    similarities: np.ndarray  # (m,) of the nearest patch
+    similarities: np.ndarray  # (m,) similarity of the nearest patch
     min_distances: np.ndarray  # (m,) squared
     maps: np.ndarray  # (m, H, W) squared distances of every patch
     cells: np.ndarray  # (m, 2) row and column of the nearest patch
     boxes: np.ndarray  # (m, 4) x0, y0, x1, y1 of that cell in the prepared image
     prototype_labels: np.ndarray  # (m,)
-    prototype_sources: pd.DataFrame  # prototypes.csv: where each prototype comes from
-    image: np.ndarray = field(repr=False)  # (size, size, 3) uint8 RGB, as the network saw it
-    picture: np.ndarray = field(repr=False)  # (S, S, 3) uint8 RGB, the same at display size, to draw over
-    target: float | None = None  # the label, where the image is of the data set
+    prototype_sources: pd.DataFrame  # prototypes.csv: source patch of each prototype
+    image: np.ndarray = field(repr=False)  # (size, size, 3) uint8 RGB, network input
+    picture: np.ndarray = field(repr=False)  # (S, S, 3) uint8 RGB, at display size, for overlays
+    target: float | None = None  # label, if the image belongs to the data set
 
     @property
     def shares(self) -> np.ndarray:
-        """(m,) contributions as parts of one."""
+        """Contributions normalised to sum to 1: (m,)."""
         return self.weights / self.weights.sum(dtype=float)
 
     @property
     def uncertainty(self) -> float:
-        """Standard deviation of the prototype labels under the contributions, in the user's units."""
+        """Standard deviation of the prototype labels weighted by the contributions, in the user's units."""
         return float(uncertainty(self.weights[None], self.prototype_labels)[0])
 
     def top(self, count: int = 5) -> np.ndarray:
-        """The prototypes with the largest contributions, largest first."""
+        """Indices of the prototypes with the largest contributions, in descending order."""
         return top_prototypes(self.weights[None], count)[0]
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run with what explaining needs in memory: settings, store, network and its grid."""
+    """A finished run with everything needed to explain images: settings, store, network and latent grid."""
 
     run: Run
     settings: RunSettings
@@ -78,64 +78,64 @@ class LoadedRun:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json"""
+        """Content of metrics.json."""
         return self.run.metrics
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """predictions.csv: a row a test image, with image_id, target, prediction, ..."""
+        """predictions.csv: one row per test image with image_id, target, prediction, ..."""
         return self.run.table("predictions.csv")
 
     @cached_property
     def prototypes(self) -> pd.DataFrame:
-        """prototypes.csv: a row a prototype, with prototype, label, image_id, row, col, x0, y0, x1, y1, ..."""
+        """prototypes.csv: one row per prototype with prototype, label, image_id, row, col, x0, y0, x1, y1, ..."""
         return self.run.table("prototypes.csv")
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(m,) float64, of the prototypes."""
+        """Prototype labels: (m,) float64."""
         return self.prototypes["label"].to_numpy(float)
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """(N, m) float32, contributions to the predictions of the test images; memory-mapped."""
+        """Contributions to the predictions of the test images: (N, m) float32, memory-mapped."""
         return self.run.array("weights.npy")
 
     @cached_property
     def distances(self) -> np.ndarray:
-        """(N, m, H, W) float32, squared distances of the test images' patches; memory-mapped."""
+        """Squared distances of the test images' patches: (N, m, H, W) float32, memory-mapped."""
         return self.run.array("distances.npy")
 
     @cached_property
     def prototype_maps(self) -> np.ndarray:
-        """(m, H, W) float32, squared distances of the patches of each prototype's source image; memory-mapped."""
+        """Squared distances of the patches of each prototype's source image: (m, H, W) float32, memory-mapped."""
         return self.run.array("prototype_maps.npy")
 
     @property
     def display_grid(self) -> Grid:
-        """The latent cells on the images at display size."""
+        """Latent grid of the images at display size."""
         return self.grid.scaled(max(self.grid.size, display.SIZE))
 
     def display_image(self, image_id: str) -> np.ndarray:
-        """An image of the data set at display size, (S, S, 3) uint8 RGB."""
+        """Image of the data set at display size: (S, S, 3) uint8 RGB."""
         return display.display_image(self.store, self.store.row(image_id))
 
     def display_images(self, image_ids: Iterable[str]) -> list[np.ndarray]:
-        """`display_image` of several images; what is not drawn yet is drawn side by side."""
+        """`display_image` of several images; images not yet in the cache are rendered in parallel."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self.display_image, image_ids))
 
     def display_box(self, box) -> tuple[int, int, int, int]:
-        """A box x0, y0, x1, y1 in the network's pixels, in those of the images at display size."""
+        """Convert a box x0, y0, x1, y1 from network pixels to display pixels."""
         return scaled_box(box, self.grid.size, self.display_grid.size)
 
     def similarity(self, distances: np.ndarray) -> np.ndarray:
-        """Similarities of squared distances, any shape, as the network computes them."""
+        """Similarities of squared distances of any shape, with the network's similarity function."""
         return self.network.prototype_layer.similarity(torch.from_numpy(np.array(distances, np.float32))).numpy()
 
 
 def load(run: Run | str | Path) -> LoadedRun:
-    """Opens a finished run with prototypes. Raises RunError that says what is missing and how to make it."""
+    """Open a finished run with prototypes. Raises RunError that states what is missing and how to create it."""
     run = run if isinstance(run, Run) else Run(given_path(run))
     run.require_finished()
     model = run / "model.safetensors"
@@ -159,10 +159,10 @@ def _load(run: Run, _modified: int) -> LoadedRun:
 def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -> Explanation:
     """Explain the prediction of a run for one image.
 
-    run: a `Run`, the path of its folder, or what `load` gave. image: an image_id of the run's data set, the path of an
-    image file (prepared as the data set was), or an (H, W, 3) uint8 RGB photograph.
+    `run` is a `Run`, the path of its folder, or the result of `load`. `image` is an image_id of the run's data set, the
+    path of an image file (prepared like the data set), or an (H, W, 3) uint8 RGB photograph.
 
-    Raises RunError for a run that is not finished, DataError for an image that cannot be used.
+    Raises RunError for an unfinished run, DataError for an unusable image.
     """
     run = run if isinstance(run, LoadedRun) else load(run)
     pixels, picture, target = _pixels(run, image)
@@ -188,29 +188,30 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
 
 @dataclass(frozen=True)
 class FoldsExplanation:
-    """What several runs, usually the folds, say of one image: the mean of their predictions, and their spread."""
+    """Explanations of one image by several runs, usually the folds: mean prediction and spread."""
 
     explanations: list[Explanation]
 
     @property
     def prediction(self) -> float:
+        """Mean of the predictions, in the user's units."""
         return float(np.mean([e.prediction for e in self.explanations]))
 
     @property
     def spread(self) -> float:
-        """With n - 1, in the user's units; 0 for a single run."""
+        """Standard deviation of the predictions (n - 1), in the user's units; 0 for a single run."""
         return float(np.std([e.prediction for e in self.explanations], ddof=1)) if len(self.explanations) > 1 else 0.0
 
 
 def explain_folds(some_runs: Sequence[Run | str | Path], image: str | Path | np.ndarray) -> FoldsExplanation:
-    """`explain` by several runs, one after the other. Raises RunError for none, and what `explain` raises."""
+    """Run `explain` with each run in turn. Raises RunError for an empty list, and all errors of `explain`."""
     if not some_runs:
         raise RunError("explain_folds: no run was given")
     return FoldsExplanation([explain(run, image) for run in some_runs])
 
 
 def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """The prepared image, (size, size, 3) uint8, the same at display size, and its label if it is of the data set."""
+    """Prepared image (size, size, 3) uint8, the same at display size, and its label if it belongs to the data set."""
     settings = run.store.settings
     larger = display.display_settings(settings)
     if isinstance(image, np.ndarray):
@@ -234,7 +235,7 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
 
 
 def typical(predictions: pd.DataFrame) -> list[str]:
-    """The test image of median error in the low, the middle and the high third of the labels: three, or fewer."""
+    """Test images of median error in the low, middle and high third of the labels: three, or fewer."""
     test = predictions.sort_values("target", kind="stable")
     test = test.assign(error=(test["prediction"] - test["target"]).abs())
     thirds = [test.iloc[rows].sort_values("error", kind="stable") for rows in np.array_split(np.arange(len(test)), 3)]

@@ -1,4 +1,4 @@
-"""Which findings of the paper hold on a data set: computed from the runs, each with its figures."""
+"""Verdicts on the paper's findings for a data set, computed from the runs."""
 
 from operator import attrgetter
 
@@ -13,7 +13,7 @@ HOLDS, NOT, OPEN = "holds", "does not hold", "open: runs are missing"
 
 
 def findings(results: Results) -> pd.DataFrame:
-    """One row a finding of the paper, section 4: finding, verdict, figures."""
+    """Check the findings of the paper, section 4: one row per finding with columns finding, verdict and figures."""
     rows = [_parity(results), *_sparser(results)]
     for loss, variant, expect in (
         ("PSD loss", "no_psd", {"sparsity": 1, "diversity": -1}),
@@ -25,7 +25,7 @@ def findings(results: Results) -> pd.DataFrame:
 
 
 def _parity(results: Results) -> tuple[str, str, str]:
-    """The interval of the difference in MAE lies below 0.05 of a grade, a margin that the paper does not give."""
+    """Holds if the upper limit of the difference in MAE is below 0.05 grades, a margin not taken from the paper."""
     finding = "INSightR-Net is as accurate as the baseline (MAE at most 0.05 above it, 95 % interval)"
     own, base = (errors(results, v) for v in ("insightr", "baseline"))
     if own is None or base is None:
@@ -38,7 +38,7 @@ def _parity(results: Results) -> tuple[str, str, str]:
 
 
 def _sparser(results: Results) -> list[tuple[str, str, str]]:
-    """By contributions, and as the paper counts: both, since the two need not agree."""
+    """Both ways of counting, by contributions and as in the paper, since they can disagree."""
     tests = sparsity_tests(results)
     rows = []
     counts = (("p", "sparsity", "contributions"), ("p_paper", "sparsity_paper", "as the paper counts"))
@@ -54,7 +54,7 @@ def _sparser(results: Results) -> list[tuple[str, str, str]]:
 
 
 def _removing(results: Results, loss: str, variant: str, metric: str, direction: int) -> tuple[str, str, str]:
-    """Holds where the change has the paper's sign in the mean and in all folds but one at most."""
+    """Holds if the change has the paper's sign in the mean and in all folds except at most one."""
     word = {1: "raises", -1: "lowers"}[direction]
     finding = f"Removing the {loss} {word} {metric}"
     if not (results.finished(variant) and results.finished("insightr")):
@@ -68,7 +68,7 @@ def _removing(results: Results, loss: str, variant: str, metric: str, direction:
 
 
 def as_text(found: pd.DataFrame, settings: TableSettings) -> str:
-    """The findings in Markdown."""
+    """Format the findings in Markdown."""
     lines = [f"### {settings.title}, {settings.folds} folds", ""]
     for row in found.itertuples():
         lines.append(f"- {row.finding}: **{row.verdict}**" + (f". {row.figures}." if row.figures else "."))
@@ -76,7 +76,7 @@ def as_text(found: pd.DataFrame, settings: TableSettings) -> str:
 
 
 def sweeps(settings: TableSettings) -> pd.DataFrame:
-    """The finished runs of sweeps: parameter, value, fold, tag and the metrics."""
+    """Results of the finished sweep runs: parameter, value, fold, tag and the metrics."""
     columns = ["parameter", "value", "fold", "tag", *METRICS]
     found = finished_sweeps(settings)
     if not found:
@@ -89,7 +89,7 @@ def sweeps(settings: TableSettings) -> pd.DataFrame:
 
 
 def statistics(wilcoxon: pd.DataFrame | None, differences: pd.DataFrame) -> dict:
-    """What statistics.json holds; null where runs are missing."""
+    """Content of statistics.json; values of missing runs are null."""
 
     def plain(frame: pd.DataFrame | None) -> list[dict]:
         return [] if frame is None else frame.astype(object).where(frame.notna(), None).to_dict("records")

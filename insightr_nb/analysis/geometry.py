@@ -1,9 +1,9 @@
-"""Which pixels a latent cell stands for: the one place that maps between the two, for any backbone and image size.
+"""Mapping between latent cells and pixels, for any backbone and image size.
 
-Along one axis, cell i of the latent grid is centred at pixel `offset + stride * i` and its box is the `stride` pixels
-around that centre; what the cell depends on, its receptive field, is larger, usually most of the image. For preset
-`paper` the centre is 64 i - 16 and the box [64 i - 48, 64 i + 16). The numbers are those of `model.receptive_field`.
-Pictures are drawn at display size: `Grid.scaled` and `scaled_box` go from the network's pixels to those.
+Along one axis, cell i of the latent grid is centred at pixel `offset + stride * i`, and its box is the `stride` pixels
+around that centre. Its receptive field, the region it depends on, is larger, usually most of the image. For preset
+`paper` the centre is 64 i - 16 and the box [64 i - 48, 64 i + 16). The values come from `model.receptive_field`.
+Figures are drawn at display size; `Grid.scaled` and `scaled_box` convert from network pixels.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,14 @@ from insightr_nb.model.receptive_field import follow
 
 @dataclass(frozen=True)
 class Grid:
-    """The latent cells of an image of `size` pixels a side, the same along both axes.
+    """Latent cells of a square image, the same along both axes. The centre of a pixel is its index.
 
-    stride, offset, receptive_field in pixels; cells: how many along an axis. A pixel's own centre is its index.
+    Attributes:
+        size: side of the image in pixels.
+        cells: number of cells along an axis.
+        stride: distance between cell centres in pixels.
+        offset: centre of cell 0 in pixels.
+        receptive_field: side of the receptive field in pixels.
     """
 
     size: int
@@ -29,32 +34,33 @@ class Grid:
     receptive_field: float
 
     def centre(self, cell):
-        """Pixel coordinate of the centre of a cell, or of an array of cells. It can lie just outside the image."""
+        """Pixel coordinate of the centre of a cell or an array of cells; can lie just outside the image."""
         return self.offset + self.stride * np.asarray(cell)
 
     def box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """x0, y0, x1, y1 of the pixels nearest to the cell's centre, clipped to the image; x1 and y1 are not inside."""
+        """Box x0, y0, x1, y1 of the pixels nearest to a cell's centre, clipped to the image; x1 and y1 exclusive."""
         (x0, x1), (y0, y1) = self._interval(col), self._interval(row)
         return x0, y0, x1, y1
 
     def _interval(self, cell: int) -> tuple[int, int]:
         begin, end = (int(np.ceil(self.centre(cell) + side * self.stride / 2)) for side in (-1, 1))
-        if end <= 0 or begin >= self.size:  # all padding: what it sees is the border's nearest pixels
+        if end <= 0 or begin >= self.size:  # entirely in the padding: use the nearest pixels at the border
             begin = int(np.clip(self.centre(cell), 0, self.size)) - int(self.stride // 2)
             end = begin + int(self.stride)
         return max(begin, 0), min(end, self.size)
 
     def scaled(self, size: int) -> "Grid":
-        """The same cells on the same image at `size` pixels a side."""
+        """Grid of the same cells for the image resized to `size` pixels a side."""
         factor = size / self.size
-        offset = (self.offset + 0.5) * factor - 0.5  # a pixel's centre is half a pixel from its edge at any size
+        offset = (self.offset + 0.5) * factor - 0.5  # pixel centres lie half a pixel inside the edge
         return Grid(size, self.cells, self.stride * factor, offset, self.receptive_field * factor)
 
     def upsample(self, values: np.ndarray, smooth: bool = True) -> np.ndarray:
-        """A map over cells, (H, W), as (size, size) float32, every cell's value at the cell's centre.
+        """Upsample a map over cells, (H, W), to (size, size) float32.
 
-        smooth: linear between the centres, where a cell that is centred outside the image has its value in the middle
-        of its box, so that a match at the border is seen in full; otherwise every pixel takes that of its nearest cell.
+        smooth: interpolate linearly between the cell centres. A cell centred outside the image then has its value in
+        the middle of its box, so that a match at the border stays visible. Otherwise each pixel takes the value of its
+        nearest cell.
         """
         values = np.ascontiguousarray(values, np.float32)
         if not smooth:
@@ -65,19 +71,28 @@ class Grid:
         middles = np.array([(sum(self._interval(cell)) - 1) / 2 for cell in range(self.cells)])
         centres = np.where((centres < 0) | (centres > self.size - 1), middles, centres)
         weights = np.stack([np.interp(np.arange(self.size), centres, one) for one in np.eye(self.cells)], axis=1)
-        return (weights @ values @ weights.T).astype(np.float32)  # (size, cells) on either side
+        return (weights @ values @ weights.T).astype(np.float32)  # weights: (size, cells)
 
 
 def scaled_box(box, size: int, to: int) -> tuple[int, int, int, int]:
-    """A box x0, y0, x1, y1 in the pixels of an image of `size` a side, in those of the same image at `to` a side."""
+    """Scale a box x0, y0, x1, y1 from an image of `size` pixels a side to the same image at `to` pixels a side.
+
+    Args:
+        box: x0, y0, x1, y1.
+        size: side of the image in which `box` is given.
+        to: side of the target image.
+
+    Returns:
+        The box, rounded to whole pixels.
+    """
     x0, y0, x1, y1 = (round(float(edge) * to / size) for edge in box)
     return x0, y0, x1, y1
 
 
 def grid(network: INSightRNet, size: int) -> Grid:
-    """The latent grid of a network for images of `size` pixels a side.
+    """Latent grid of a network for images of `size` pixels a side.
 
-    Raises ModelError for a backbone with a layer whose geometry is not known.
+    Raises ModelError if the geometry of a layer of the backbone is unknown.
     """
     device = next(network.parameters()).device
     with torch.no_grad():

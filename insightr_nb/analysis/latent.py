@@ -1,4 +1,4 @@
-"""The latent space of a finished run in two dimensions (paper, Fig. 3)."""
+"""Two-dimensional projection of the latent space of a finished run (paper, Fig. 3)."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,14 @@ from insightr_nb.analysis.explanation import LoadedRun
 
 @dataclass(frozen=True)
 class LatentMap:
-    """Principal components of the test patches nearest to a prototype and of the prototypes.
+    """First two principal components of the prototypes and of the test patches nearest to a prototype.
 
-    patches: (N * 5, 2); targets: (N * 5,) labels of their images; prototypes: (m, 2) after the projection; before:
-    (m, 2); variance: (2,) shares of the two components.
+    Attributes:
+        patches: (N * 5, 2).
+        targets: (N * 5,) labels of the patches' images.
+        prototypes: (m, 2) after projection onto training patches.
+        before: (m, 2) before that projection.
+        variance: (2,) explained variance ratios.
     """
 
     patches: np.ndarray
@@ -24,6 +28,7 @@ class LatentMap:
 
     @classmethod
     def of(cls, loaded: LoadedRun) -> "LatentMap":
+        """Fit the PCA to the stored patches and the prototypes of a run."""
         run = loaded.run
         patches = run.array("nearest_latents.npy")  # (N, 5, C)
         targets = np.repeat(run.table("predictions.csv")["target"].to_numpy(), patches.shape[1])

@@ -1,4 +1,4 @@
-"""Does an explanation look at lesions? Maps over cells against masks, (size, size) bool, of where lesions are."""
+"""Agreement of explanation maps with lesion masks, (size, size) bool."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,26 +20,39 @@ from insightr_nb.model.receptive_field import follow
 
 
 def pointing(values: np.ndarray, centres: np.ndarray, lesion: np.ndarray) -> float:
-    """1 if the centre of the cell with the largest value lies on a lesion, else 0; without tolerance.
+    """Pointing game without tolerance: 1 if the centre of the cell with the largest value lies on a lesion, else 0.
 
-    values: (H, W) map over cells; centres: (H,) pixel coordinates of the cells along either axis; lesion: (size, size)
-    bool. Where several cells share the largest value: the share of them that hit (Zhang et al., "Top-down neural
-    attention by excitation backprop", 2018, without their tolerance of 15 px).
+    If several cells share the maximum, the result is the share of them that hit. After Zhang et al., "Top-down neural
+    attention by excitation backprop", 2018, without their tolerance of 15 px.
+
+    Args:
+        values: (H, W) map over cells.
+        centres: (H,) pixel coordinates of the cells along either axis.
+        lesion: (size, size) bool.
+
+    Returns:
+        Value from 0 to 1.
     """
     hits = at_centres(centres, lesion)
     return float(hits[values == values.max()].mean())
 
 
 def at_centres(centres: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """(H, W) values of a (size, size) picture at the centres of the cells; a centre outside takes the nearest pixel."""
+    """Sample a (size, size) picture at the cell centres: (H, W). A centre outside takes the nearest pixel."""
     nearest = np.clip(np.rint(centres).astype(int), 0, len(picture) - 1)
     return picture[nearest[:, None], nearest]
 
 
 def mass_ratio(heat: np.ndarray, lesion: np.ndarray, disc: np.ndarray) -> float:
-    """Share of the activation mass that lies on lesions, divided by the lesions' share of the disc; 1 is chance.
+    """Share of the activation mass on lesions, divided by the lesions' share of the disc; 1 is chance.
 
-    heat: (size, size), not negative; lesion, disc: (size, size) bool. NaN without a lesion, or without activation.
+    Args:
+        heat: (size, size), non-negative.
+        lesion: (size, size) bool.
+        disc: (size, size) bool.
+
+    Returns:
+        The ratio; NaN without a lesion or without activation.
     """
     area = lesion[disc].mean()
     total = heat[disc].sum(dtype=float)
@@ -50,7 +63,7 @@ def mass_ratio(heat: np.ndarray, lesion: np.ndarray, disc: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Method:
-    """Something that gives every image maps over cells: values (n, H, W), not negative, and where the cells are."""
+    """A method that maps each image: values (n, H, W) over cells, non-negative, and the grid of those cells."""
 
     name: str
     maps: Callable[[int], np.ndarray]  # row of predictions.csv -> (n, H, W)
@@ -58,10 +71,16 @@ class Method:
 
 
 def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> list[Method]:
-    """INSightR-Net's largest contribution, alone, traced, and with the next; the baseline; what knows nothing.
+    """Methods to compare: INSightR-Net's largest contributions, the baseline, and two controls.
 
-    Grad-CAM is the baseline's usual map; its prediction is traced to pixels as well. Contrast is what a trace would
-    show of a network that knows nothing.
+    INSightR-Net's largest contribution is used over cells and traced to pixels, and its `top` largest over cells. The
+    baseline is explained by Grad-CAM and by a trace of its prediction to pixels. The controls are image contrast, which
+    is what `tracing.trace` would show for an uninformative network, and a random map.
+
+    Args:
+        run: a run with prototypes.
+        baseline: network of the baseline; None omits its methods.
+        top: number of largest contributions.
     """
     weights, distances = run.weights, run.distances
     ordered = top_prototypes(weights, top)
@@ -106,18 +125,32 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
 def lesion_report(
     run: LoadedRun, baseline: ResNetRegressor | None = None, folder: str | None = None, limit: int | None = None
 ) -> pd.DataFrame:
-    """`report_of` all `methods`."""
+    """`report_of` for all `methods`.
+
+    Args:
+        run: a run with prototypes.
+        baseline: network of the baseline; None omits its methods.
+        folder: folder of masks, as in `report_of`.
+        limit: maximum number of images, as in `report_of`.
+    """
     return report_of(run, methods(run, baseline), folder, limit)
 
 
 def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, limit: int | None = None) -> pd.DataFrame:
-    """How often maps point at lesions: a row an image (with lesions), method and kind of lesion ("any" for all).
+    """Agreement of maps with lesions: one row per image with lesions, method and kind of lesion ("any" for all).
 
-    Columns: method, image_id, target, lesion, pointing, mass_ratio, chance (share of the cells inside the disc whose
-    centre is on a lesion: what a cell drawn at random hits). folder: of masks; test images without any are left out;
-    limit: at most so many of the others, evenly spread over the table.
+    Args:
+        run: a run with prototypes.
+        every: methods to compare.
+        folder: folder of masks. Test images without masks are excluded.
+        limit: maximum number of test images with masks, evenly spaced over the table.
 
-    Raises DataError where no test image has masks, or none has a lesion.
+    Returns:
+        Columns method, image_id, target, lesion, pointing, mass_ratio and chance, the share of the cells inside the
+        disc whose centre is on a lesion, which is the expected hit rate of a random cell.
+
+    Raises:
+        DataError: if no test image has masks, or none has a lesion.
     """
     table = run.predictions
     chosen = np.flatnonzero(table["image_id"].isin(masked(run.store, table["image_id"], folder)))
@@ -149,9 +182,9 @@ def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, li
 
 
 def lesion_table(report: pd.DataFrame, mild: float = 2.0) -> pd.DataFrame:
-    """`lesion_report` as means with 95 % intervals: a row a method and chance, for all images and the mild ones.
+    """Summarise a `lesion_report` by means with 95 % intervals: one row per method and chance, for all and mild images.
 
-    mild: images with a label of at most this and at least one lesion; chance is low there.
+    mild: largest label of a mild image. Only images with at least one lesion count; chance is low in mild ones.
     """
     rows = {}
     for group, part in (("all", report), (f"mild (label up to {mild:g})", report[report["target"] <= mild])):
@@ -173,10 +206,11 @@ def lesion_table(report: pd.DataFrame, mild: float = 2.0) -> pd.DataFrame:
 
 
 def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
-    """The same of the prototypes on their source images, those that have masks: prototype, label, pointing (whether the
-    centre of its cell is on a lesion), chance, mass_ratio of its map, shares of lesions in its box and in the disc.
+    """Agreement of prototypes with lesions on those of their source images that have masks.
 
-    NaN where the source image has no lesion: there is nothing to point at.
+    Columns: prototype, label, pointing (whether the centre of its cell is on a lesion), chance, mass_ratio of its map,
+    and the shares of lesions in its box and in the disc. pointing, chance and mass_ratio are NaN if the source image
+    has no lesion.
     """
     rows, maps = [], run.similarity(run.prototype_maps)  # (m, H, W)
     table = run.prototypes
@@ -197,7 +231,7 @@ def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
 
 
 def by_kind(report: pd.DataFrame) -> pd.DataFrame:
-    """`lesion_report` by kind of lesion and method: images, and means with 95 % intervals."""
+    """Summarise a `lesion_report` by kind of lesion and method: number of images, and means with 95 % intervals."""
     rows = {}
     for key, own in report[report["lesion"] != "any"].groupby(["lesion", "method"], sort=False):
         measures = {m: interval(own[m]) for m in ("pointing", "mass_ratio")}

@@ -1,6 +1,6 @@
-"""The price of locality: what a smaller receptive field costs in accuracy, and what it gains in place.
+"""Trade-off of locality: accuracy and localisation against the size of the receptive field.
 
-Where the backbone ends decides how much of the image a latent cell can see; the cells stay 9 x 9 (`SWEEPS`).
+Truncating the backbone earlier reduces the receptive field of a latent cell; the grid stays 9 x 9 (`SWEEPS`).
 """
 
 import matplotlib.pyplot as plt
@@ -21,11 +21,11 @@ _METHODS = {"INSightR-Net, top 1": CELLS, "INSightR-Net, top 1, traced": TRACED}
 
 
 def locality(settings: TableSettings) -> pd.DataFrame:
-    """A row for each finished run of the sweep `locality`, the preset's own among them.
+    """Results of the finished runs of the sweep `locality`, including the preset's own; one row per run.
 
-    Columns: backbone_until, fold, receptive_field (px) and its share of the image's side, the metrics, and where masks
-    of lesions are there: the share of test images whose largest match has its peak on a lesion, over cells and traced
-    to pixels, what a cell drawn at random hits, and the mass ratio over cells. Empty without such runs.
+    Columns: backbone_until, fold, receptive_field (px), share_of_side (its share of the image's side) and the metrics.
+    If lesion masks are available, also the share of test images whose largest match peaks on a lesion (over cells and
+    traced to pixels), the hit rate of a random cell, and the mass ratio over cells. Empty without such runs.
     """
     rows = []
     for parameter, wanted in finished_sweeps(settings):
@@ -47,7 +47,10 @@ def locality(settings: TableSettings) -> pd.DataFrame:
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """`locality` against the receptive field: accuracy, reasons, place; mean and standard deviation over folds."""
+    """Plot `locality` against the receptive field: accuracy, coherence, sparsity and diversity, and localisation.
+
+    Points are means over folds, bars standard deviations.
+    """
     unit = "in the unit of the labels"
     gap = {
         "top_label_gap": "label of the largest contribution\noff the prediction",

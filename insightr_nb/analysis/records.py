@@ -1,7 +1,7 @@
-"""Results as small JSON files: what was measured, and how. `docs/render.py` makes the tables of README and docs.
+"""Result records: small JSON files with results and their provenance; `docs/render.py` renders README and docs tables.
 
-A record says with which settings, data, hardware and versions its rows were made, so that a committed one can be
-compared with the present presets: a result of a preset that has changed is found by a test.
+A record stores the settings, data, hardware and versions of its runs. A test compares committed records with the
+current presets, to detect results of a preset that has changed.
 """
 
 import json
@@ -17,11 +17,11 @@ from insightr_nb.errors import RunError
 from insightr_nb.runs import Run, flat
 from insightr_nb.settings import RunSettings
 
-_OF_A_RUN = ("preset", "variant", "labels", "fold", "seed", "tag")  # of a row, or of the head of a record
+_OF_A_RUN = ("preset", "variant", "labels", "fold", "seed", "tag")  # stored per row or in the head of a record
 
 
 def settings_of(preset: str, variants: Iterable[str], **data: Any) -> dict[str, dict[str, Any]]:
-    """What the preset means today, in dotted names: all of it for "insightr", of the others only what differs from it.
+    """Current settings of a preset, in dotted names: complete for "insightr", differences from it for other variants.
 
     data: dataset and name, as in `RunSettings.from_parameters`.
     """
@@ -36,10 +36,22 @@ def _plain(settings: RunSettings) -> dict[str, Any]:
 
 
 def record(what: str, settings: RunSettings, made_from: Iterable[Run], **content: Any) -> dict[str, Any]:
-    """A record of finished runs of one preset and data set. settings: of any of them; content: its rows and figures.
+    """Build a record of finished runs of one preset and data set.
 
-    The times count the pre-trainings of their backbones as well. `differs` says in which settings a run differs from
-    what the preset means today. Numbers are rounded to six digits, NaN becomes null. Raises RunError without a run.
+    Times include the pre-trainings of the runs' backbones. `differs` lists the settings in which a run differs from the
+    current preset. Numbers are rounded to six digits; NaN becomes null.
+
+    Args:
+        what: name of the record.
+        settings: settings of any of the runs.
+        made_from: the runs; duplicates are ignored.
+        **content: rows and figures to store.
+
+    Returns:
+        The record, ready for `write`.
+
+    Raises:
+        RunError: without a run.
     """
     own = list({run.path: run for run in made_from}.values())
     if not own:
@@ -80,7 +92,7 @@ def _hardware(about: dict[str, Any]) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Plain values for JSON; a DataFrame becomes its rows, with an index that has a name among the columns."""
+    """Convert to plain JSON values; a DataFrame becomes a list of rows, including named index levels."""
     if isinstance(value, pd.DataFrame):
         named = [name for name in value.index.names if name]
         value = (value.reset_index() if named else value).to_dict("records")
@@ -88,15 +100,15 @@ def _rounded(value: Any) -> Any:
         return {str(k): _rounded(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(v) for v in value]
-    if isinstance(value, float):  # numpy's float64 is one
+    if isinstance(value, float):  # includes numpy.float64
         return None if value != value else float(f"{value:.6g}")
     return value.item() if hasattr(value, "item") else value
 
 
 def stale(content: dict[str, Any]) -> list[str]:
-    """In which settings the preset differs today from what a record was made with, in sentences. Empty: in none.
+    """Settings in which the current preset differs from a record, one sentence each; empty if none.
 
-    Raises SettingsError for a preset or variant that there is no more.
+    Raises SettingsError for a preset or variant that no longer exists.
     """
     data = {name: content[name] for name in ("dataset", "name") if name in content}
     made = content["settings"]
@@ -110,7 +122,7 @@ def stale(content: dict[str, Any]) -> list[str]:
 
 
 def write(path: Path, content: dict[str, Any]) -> Path:
-    """As JSON with a line for each row, so that a change is small in a diff. Returns the path."""
+    """Write JSON with one line per row, which keeps diffs small. Returns the path."""
 
     def line(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)

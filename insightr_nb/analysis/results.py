@@ -1,4 +1,4 @@
-"""The runs of a table: which are finished, their metrics, and whether they were made from the same data."""
+"""Collection of the runs of a table: their state and metrics, with a check that they share the same data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,10 +23,12 @@ METRICS = {"mae": ("MAE", "↓"), "mae_clamped": ("MAE, clamped", "↓"), "accur
 
 @dataclass(frozen=True)
 class Results:
-    """Runs of some data set and preset.
+    """Runs of one data set and preset.
 
-    frame: a row a run, with the columns of the settings asked for (variant, labels, fold, tag), `state`, `command` and
-    the metrics (NaN where it is not finished). runs: those that are finished, by (variant, labels, fold, tag).
+    Attributes:
+        frame: one row per run with the requested settings (variant, labels, fold, tag), `state`, `command` and the
+            metrics, which are NaN if the run is not finished.
+        runs: finished runs by (variant, labels, fold, tag).
     """
 
     frame: pd.DataFrame
@@ -34,42 +36,56 @@ class Results:
 
     @property
     def missing(self) -> pd.DataFrame:
+        """Rows of the unfinished runs, with the commands that finish them."""
         return self.frame.loc[
             self.frame["state"] != "finished", ["variant", "labels", "fold", "tag", "state", "command"]
         ]
 
     @property
     def grades(self) -> bool:
-        """Whether the labels are grades, so that they can be confused."""
+        """Whether the labels are grades, so that a confusion matrix applies."""
         return bool(self.frame["accuracy"].notna().any())
 
     @property
     def scale(self) -> LabelScale:
-        """The range of the labels, of the prepared store of any of the runs."""
+        """Label range, read from the prepared store of the first run."""
         run = next(iter(self.runs.values()))
         data = run.manifest["settings"]["data"]
         return open_store(files.outputs_root() / "data" / f"{data['name'] or data['dataset']}-{data['size']}").scale
 
     def run(self, variant: str, fold: int, labels: str = "categorical") -> Run | None:
+        """The untagged run of a variant and fold; None if it is not finished.
+
+        Args:
+            variant: variant of the run.
+            fold: fold of the run.
+            labels: kind of labels, "categorical" or "continuous".
+        """
         return self.runs.get((variant, labels, fold, None))
 
     def finished(self, variant: str, labels: str = "categorical") -> list[Run] | None:
-        """The runs of every fold; None where one is missing."""
+        """Runs of every fold of a variant; None if one is missing."""
         found = [self.run(variant, fold, labels) for fold in sorted(self.of(variant, labels)["fold"])]
         return found if found and all(found) else None
 
     def of(self, variant: str, labels: str = "categorical", tag: str | None = None) -> pd.DataFrame:
-        """The rows of one variant, a row a fold."""
+        """Rows of one variant, one per fold.
+
+        Args:
+            variant: variant of the runs.
+            labels: kind of labels, "categorical" or "continuous".
+            tag: tag of the runs; None selects untagged runs.
+        """
         f = self.frame
         same_tag = f["tag"].isna() if tag is None else f["tag"] == tag
         return f[(f["variant"] == variant) & (f["labels"] == labels) & same_tag]
 
 
 def collect(wanted: Iterable[RunSettings]) -> Results:
-    """The metrics of these runs, read from their folders.
+    """Read the metrics of runs from their folders.
 
-    Raises RunError for a run that was made with other settings (names the field), for a metrics file that is damaged,
-    and for runs that were made from different data or, within a fold, different splits (lists them).
+    Raises RunError for a run with different settings (names the field), for a damaged metrics file, and for runs made
+    from different data or, within a fold, different splits (lists them).
     """
     rows, found = [], {}
     for settings in wanted:
@@ -93,7 +109,7 @@ def collect(wanted: Iterable[RunSettings]) -> Results:
 
 
 def paper_sparsity(run: Run) -> np.ndarray | None:
-    """(N,) sparsity as the published code counts it: similarities instead of contributions, from 0 instead of 1."""
+    """Sparsity (N,) as the published code counts it: from similarities instead of contributions, and from 0."""
     if not (run / "distances.npy").exists():
         return None
     loaded = load(run)

@@ -1,4 +1,4 @@
-"""Statistics over folds and images: the paper's test of sparsity, and intervals of the differences of errors."""
+"""Statistics over folds and images: the paper's test of sparsity, and intervals of paired error differences."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,18 @@ from insightr_nb.analysis.results import Results, paper_sparsity
 
 
 def sparsity_tests(results: Results, first: str = "insightr", second: str = "log_similarity") -> pd.DataFrame:
-    """Wilcoxon signed-rank test, a row a fold: is the sparsity of `first` smaller, image by image? One-sided p.
+    """One-sided Wilcoxon signed-rank test per fold that the sparsity of `first` is smaller, paired by image.
 
-    Paper, section 4: "p < 0.001 for all folds". `p` counts contributions, `p_paper` counts as the paper does.
-    Folds that are not finished for both are NaN.
+    Paper, section 4: "p < 0.001 for all folds".
+
+    Args:
+        results: the runs.
+        first: variant expected to be sparser.
+        second: variant to compare with.
+
+    Returns:
+        One row per fold: fold, mean sparsity of both variants, `p` by contributions, and `p_paper` by the paper's
+        count. NaN in folds that are not finished for both variants.
     """
     rows = []
     for fold in sorted(results.of(first)["fold"]):
@@ -33,7 +41,13 @@ def _p_less(own: np.ndarray, other: np.ndarray) -> float:
 
 
 def errors(results: Results, variant: str, labels: str = "categorical") -> np.ndarray | None:
-    """(folds, N_test) absolute errors; None where a fold is missing."""
+    """Absolute errors of a variant, (folds, N_test); None if a fold is missing.
+
+    Args:
+        results: the runs.
+        variant: variant of the runs.
+        labels: kind of labels, "categorical" or "continuous".
+    """
     found = results.finished(variant, labels)
     if found is None:
         return None
@@ -44,10 +58,20 @@ def errors(results: Results, variant: str, labels: str = "categorical") -> np.nd
 def paired_difference(
     first: np.ndarray, second: np.ndarray, level: float = 0.95, samples: int = 5000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of `first` - `second` and its confidence interval by a bootstrap over images and folds.
+    """Mean of `first` - `second` with a bootstrap confidence interval over images and folds.
 
-    first, second: (folds, N) errors on the same images. Every sample draws folds and images with replacement, so both
-    the choice of training data and that of test images count. Returns (difference, low, high).
+    Each sample draws both folds and images with replacement, so the interval covers the choice of training data and
+    of test images.
+
+    Args:
+        first: (folds, N) errors.
+        second: (folds, N) errors on the same images.
+        level: confidence level.
+        samples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        (difference, low, high).
     """
     difference = first - second
     folds, images = difference.shape
@@ -61,7 +85,16 @@ def paired_difference(
 
 
 def against_baseline(results: Results, variants: Iterable[str], labels: str = "categorical") -> pd.DataFrame:
-    """MAE of each variant minus that of the baseline with a 95 % interval; NaN where a fold of either is missing."""
+    """MAE of each variant minus that of the baseline, with a 95 % interval.
+
+    Args:
+        results: the runs.
+        variants: variants to compare; "baseline" is skipped.
+        labels: kind of labels, "categorical" or "continuous".
+
+    Returns:
+        Columns variant, difference, low and high; NaN where a fold of either is missing.
+    """
     base = errors(results, "baseline", labels)
     rows = []
     for variant in variants:

@@ -1,4 +1,4 @@
-"""Sweeps over one property of INSightR-Net: which runs they are, as overrides with tags, and which are finished."""
+"""Sweeps over one property of INSightR-Net: their runs, as overrides with tags, and those already finished."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
-# What a sweep is called -> the settings that it changes; the first of them is the axis of its curve.
+# Name of the sweep -> the settings it changes; the first is the x-axis of its curve.
 SWEEPS = {
     "prototypes": ("model.prototypes",),
     "k": ("losses.k",),
@@ -20,20 +20,30 @@ SWEEPS = {
     "depth": ("model.latent_channels",),
     "locality": ("model.backbone_until", "model.block_kernel", "model.block_stride", "model.block_padding"),
 }
-_STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # of ResNet, where its backbone ends
+_STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # of the output of each ResNet layer
 
 
 def localities(settings: TableSettings) -> list[str]:
-    """Where the backbone can end so that a block makes 9 x 9 cells of images of the preset's size."""
+    """Backbone layers from which a block can produce 9 x 9 cells for images of the preset's size."""
     size = settings.run("insightr", 0).data.size
     return [layer for layer, stride in _STRIDES.items() if size in (8 * stride * block for block in (1, 2, 4, 8))]
 
 
 def sweep_overrides(settings: TableSettings, parameter: str, value: float | str) -> dict[str, float | str | int]:
-    """The overrides at one value of a sweep.
+    """Overrides for one value of a sweep.
 
-    locality: the backbone ends at this layer, and the block's kernel and stride make the same 9 x 9 cells of it.
-    Raises SettingsError for an unknown parameter or value, and where the images are too small for that many cells.
+    For `locality`, the value is the last layer of the backbone; kernel and stride of the block keep the grid at 9 x 9.
+
+    Args:
+        settings: preset and data set.
+        parameter: name of the sweep.
+        value: a number, or the layer's name for `locality`.
+
+    Returns:
+        Values by setting.
+
+    Raises:
+        SettingsError: for an unknown parameter or value, or if the images are too small for 9 x 9 cells.
     """
     if parameter not in SWEEPS:
         raise SettingsError(f"sweep over {parameter!r}: {suggest(parameter, SWEEPS)}")
@@ -56,9 +66,18 @@ def sweep_overrides(settings: TableSettings, parameter: str, value: float | str)
 def sweep(
     settings: TableSettings, parameter: str, values: Iterable[float | str], folds: Iterable[int]
 ) -> list[RunSettings]:
-    """The runs of a sweep over one property of INSightR-Net, tagged `<parameter>-<value>`.
+    """Runs of a sweep over one property of INSightR-Net, tagged `<parameter>-<value>`.
 
-    At the preset's own value it is the run of the tables, without a tag: nothing is trained twice.
+    At the preset's own value the untagged run of the tables is used, so that nothing is trained twice.
+
+    Args:
+        settings: preset and data set.
+        parameter: name of the sweep.
+        values: values of the parameter.
+        folds: folds of each value.
+
+    Returns:
+        Settings of the runs.
     """
     found = []
     for value in values:
@@ -71,9 +90,9 @@ def sweep(
 
 
 def finished_sweeps(settings: TableSettings) -> list[tuple[str, RunSettings]]:
-    """(parameter, run) of the finished runs of sweeps: tagged `<parameter>-<value>`, with no other override than its.
+    """Finished sweep runs as (parameter, run): tagged `<parameter>-<value>`, without overrides outside the sweep.
 
-    With them the run without a tag of each of their folds, where it is finished: the point at the preset's own value.
+    Includes the finished untagged run of each of their folds, which is the point at the preset's own value.
     """
     folder = runs.run_directory(settings.run("insightr", 0)).parent
     found = []

@@ -1,4 +1,4 @@
-"""The figures of notebooks 05 and 06: over many runs. Labels in the user's units."""
+"""Figures of notebooks 05 and 06, which compare many runs. Labels are in the user's units."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,13 @@ from insightr_nb.settings import LabelScale
 
 
 def confusion(fold_runs: list[Run], scale: LabelScale, title: str) -> Figure:
-    """Grade against rounded prediction, as shares of each grade; the images of all folds counted together."""
+    """Plot the confusion matrix of grade and rounded prediction, pooled over folds and normalised by grade.
+
+    Args:
+        fold_runs: runs of the folds.
+        scale: label range.
+        title: title of the figure.
+    """
     tables = [run.table("predictions.csv") for run in fold_runs]
     grades = np.concatenate([t["target"] for t in tables]).round().astype(int)
     predicted = np.concatenate([rounded_grades(t["prediction"].to_numpy(), scale) for t in tables])
@@ -32,7 +38,7 @@ def confusion(fold_runs: list[Run], scale: LabelScale, title: str) -> Figure:
 
 
 def calibration(by_name: Mapping[str, list[Run]]) -> Figure:
-    """Prediction against label: every test image of every fold, and the mean prediction of each label."""
+    """Plot prediction against label for every test image of every fold, with the mean prediction of each label."""
     parts = [run.table("predictions.csv").assign(variant=name, fold=i)
              for name, fold_runs in by_name.items() for i, run in enumerate(fold_runs)]  # fmt: skip
     data = pd.concat(parts, ignore_index=True)
@@ -49,10 +55,11 @@ def calibration(by_name: Mapping[str, list[Run]]) -> Figure:
 
 
 def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
-    """Fig. 3 of the paper, a column a run.
+    """Plot Fig. 3 of the paper, one column per run.
 
-    Top: PCA of the five latent patches of each test image nearest to a prototype (stars, by grade), and the prototypes
-    (circles, by label). Bottom: in which share of the test images a prototype is among the five largest contributions.
+    Top: PCA of the five latent patches of each test image nearest to a prototype (stars, by grade) and of the
+    prototypes (circles, by label). Bottom: share of the test images with the prototype among the five largest
+    contributions.
     """
     figure, panels = plt.subplots(2, len(by_name), figsize=(4.6 * len(by_name), 7.6), squeeze=False,
                                   layout="constrained", sharey="row")  # fmt: skip
@@ -77,7 +84,10 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
 
 
 def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
-    """MAE, sparsity and diversity against one setting. part: a row a run, columns value, fold and the metrics."""
+    """Plot MAE, sparsity and diversity against one setting.
+
+    part: one row per run, with columns value, fold and the metrics.
+    """
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     for axes, metric in zip(panels, ("mae", "sparsity", "diversity"), strict=True):
         sns.lineplot(data=part, x="value", y=metric, errorbar="sd", err_style="bars", marker="o", ax=axes)

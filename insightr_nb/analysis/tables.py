@@ -1,4 +1,4 @@
-"""Table 1 of the paper, for a reader and as files. A missing run is shown as missing, never left out."""
+"""Table 1 of the paper, as formatted text and as files. Missing runs are marked, never dropped."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ import pandas as pd
 from insightr_nb import files
 from insightr_nb.analysis.results import METRICS, Results
 
-DIGITS = {"sparsity": 1, "sparsity_paper": 1, "diversity": 1, "top_label_gap": 2, "label_spread": 2}  # 3 for the others
+DIGITS = {"sparsity": 1, "sparsity_paper": 1, "diversity": 1, "top_label_gap": 2, "label_spread": 2}  # default 3
 
 NAMES = {
     "baseline": "ResNet-18 baseline",
@@ -21,8 +21,8 @@ NAMES = {
     "insightr": "(1) INSightR-Net",
 }
 
-# Table 1 of the paper: EyePACS, mean and standard deviation over five folds. Its sparsity was counted from 0 and on
-# similarities, not contributions: compare it with `sparsity_paper`.
+# Table 1 of the paper: EyePACS, mean and standard deviation over five folds. Its sparsity counts from 0 and uses
+# similarities instead of contributions; compare it with `sparsity_paper`.
 PAPER = pd.DataFrame(
     {
         "baseline": [(0.59, 0.004), (0.52, 0.003), None, None],
@@ -38,10 +38,18 @@ PAPER = pd.DataFrame(
 
 
 def summary(results: Results, variants: Iterable[str], labels: str = "categorical") -> pd.DataFrame:
-    """Mean and standard deviation over folds (n - 1): one row a variant, columns (metric, "mean" | "sd").
+    """Mean and standard deviation over folds (n - 1): one row per variant, columns (metric, "mean" | "sd").
 
-    Where a fold is missing, both are NaN, and the column ("folds", "done") says how many of how many there are. So are
-    those of a metric that not every fold has (a run of an older version).
+    Columns ("folds", "done") and ("folds", "asked") count the finished and requested folds.
+
+    Args:
+        results: the runs.
+        variants: rows of the table.
+        labels: kind of labels, "categorical" or "continuous".
+
+    Returns:
+        The table. Mean and standard deviation are NaN if a fold is missing or lacks the metric (a run of an older
+        version).
     """
     rows = {}
     for variant in variants:
@@ -59,7 +67,14 @@ def summary(results: Results, variants: Iterable[str], labels: str = "categorica
 
 
 def table1(results: Results, variants: Iterable[str], labels: str = "categorical", paper: bool = True) -> pd.DataFrame:
-    """Texts for a reader: "0.59 ± 0.004" a metric and variant, and beside them the paper's own numbers on EyePACS."""
+    """Format the table as text, "0.59 ± 0.004" per metric and variant.
+
+    Args:
+        results: the runs.
+        variants: rows of the table.
+        labels: kind of labels, "categorical" or "continuous".
+        paper: add the paper's values on EyePACS.
+    """
     numbers = summary(results, variants, labels)
     rows = {}
     for variant in numbers.index:
@@ -84,7 +99,16 @@ def table1(results: Results, variants: Iterable[str], labels: str = "categorical
 
 
 def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
-    """The same table as CSV, Markdown and LaTeX (booktabs) beside each other; `path` has no suffix."""
+    """Write a table as CSV, Markdown and LaTeX (booktabs).
+
+    Args:
+        frame: the table.
+        path: path of the files without suffix.
+        caption: caption in Markdown and LaTeX.
+
+    Returns:
+        Paths of the three files.
+    """
     plain = frame.reset_index()
     latex = plain.map(lambda v: v.replace("±", r"$\pm$") if isinstance(v, str) else v)
     latex.columns = [str(c).replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$") for c in latex.columns]

@@ -1,7 +1,7 @@
-"""Where in an image a match comes from: traced back from its cell through the network to the pixels.
+"""Attribution of a match to pixels: gradients traced from the cell back through the network.
 
-A map over cells says where the network *placed* its evidence. Nothing in the training asks for the middle of the
-receptive field: a lesion at its rim serves as well, and then maps lie beside what they are about (notebook 08).
+A map over cells shows the cell at which the network *encodes* its evidence. Training does not centre evidence in the
+receptive field: a lesion at its rim serves equally well, so a map can lie beside the evidence (notebook 08).
 """
 
 from collections.abc import Callable
@@ -14,14 +14,21 @@ from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.data.graham import GROUND
 from insightr_nb.model.network import Regressor
 
-_SIGMA = 1 / 128  # of the Gaussian that joins neighbouring pixels, in sides of the image
+_SIGMA = 1 / 128  # of the smoothing Gaussian, as a share of the image's side
 
 
 def trace(network: Regressor, image: np.ndarray, target: Callable[..., torch.Tensor]) -> np.ndarray:
-    """How much each pixel, by what it differs from the grey ground, makes of a scalar: (size, size), not negative.
+    """Input-times-gradient attribution of a scalar, relative to the grey background.
 
-    image: prepared, (size, size, 3) uint8; target: the network's output to a scalar. Input times gradient (Shrikumar
-    et al., "Not just a black box", 2016) with the ground as reference, absolute, summed over channels, and smoothed.
+    Shrikumar et al., "Not just a black box", 2016; absolute values, summed over channels and smoothed.
+
+    Args:
+        network: the network.
+        image: prepared image, (size, size, 3) uint8.
+        target: maps the network's output to a scalar.
+
+    Returns:
+        (size, size), non-negative.
     """
     pixels = network.inputs(torch.tensor(image[None])).requires_grad_()  # (1, 3, size, size)
     ground = network.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))
@@ -31,14 +38,24 @@ def trace(network: Regressor, image: np.ndarray, target: Callable[..., torch.Ten
 
 
 def match(run: LoadedRun, image: np.ndarray, prototype: int) -> np.ndarray:
-    """(size, size): what in a prepared image makes its match with a prototype, by `trace` of the log similarity."""
+    """Attribute the match of a prepared image with a prototype to pixels, by `trace` of the log similarity.
+
+    Args:
+        run: the run.
+        image: prepared image, (size, size, 3) uint8.
+        prototype: number of the prototype.
+
+    Returns:
+        (size, size), non-negative.
+    """
     return trace(run.network, image, lambda output: output.similarities[0, prototype].log())
 
 
 def contrast(image: np.ndarray) -> np.ndarray:
-    """(size, size): how much each pixel differs from the ground. What `trace` shows of a network that knows nothing."""
+    """Image contrast, |pixel - grey background|, smoothed: (size, size). Control for `trace`, without a network."""
     return smoothed(np.abs(image.astype(np.float32) - GROUND).sum(2))
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
+    """Smooth a map (size, size) with a Gaussian."""
     return cv2.GaussianBlur(np.ascontiguousarray(values, np.float32), (0, 0), len(values) * _SIGMA)

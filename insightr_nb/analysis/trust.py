@@ -1,6 +1,6 @@
-"""Can the explanation be trusted? Whether it is faithful, stable and sure, and how good the prototypes are.
+"""Evaluation of explanations: faithfulness, stability, uncertainty, and quality of the prototypes.
 
-Where it looks is in `lesions`.
+Localisation on lesions is evaluated in `lesions`.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from insightr_nb.data.graham import GROUND
 from insightr_nb.data.photograph import photograph, prepared
 from insightr_nb.errors import DataError
 
-# -- is it faithful? --------------------------------------------------------------------------------------------------
+# -- faithfulness -----------------------------------------------------------------------------------------------------
 
 
 def completeness(run: LoadedRun) -> float:
-    """Largest difference between a prediction and the mean of prototype labels under its stored contributions."""
+    """Largest absolute difference between a prediction and the weighted mean of its stored contributions."""
     weights = np.array(run.weights, float)
     labels = run.labels
     made = (weights * labels).sum(1) / weights.sum(1)
@@ -30,9 +30,9 @@ def completeness(run: LoadedRun) -> float:
 
 
 def evidence(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """(H, W): of one image, the contributions of all prototypes, each at the cell where it found its match.
+    """Sum the contributions of all prototypes of one image at their matching cells.
 
-    weights: (m,); distances: (m, H, W). Sums to the sum of the weights.
+    weights: (m,); distances: (m, H, W). Returns (H, W), which sums to the sum of the weights.
     """
     cells = distances.reshape(len(distances), -1).argmin(1)
     sums = np.bincount(cells, weights=np.asarray(weights, float), minlength=distances[0].size)
@@ -40,7 +40,7 @@ def evidence(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
 
 
 def removed(image: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
-    """A copy of an image (size, size, 3) with these boxes replaced by the grey ground."""
+    """Copy of an image (size, size, 3) with these boxes filled with the grey background."""
     copy = image.copy()
     for x0, y0, x1, y1 in boxes:
         copy[y0:y1, x0:x1] = GROUND
@@ -49,7 +49,16 @@ def removed(image: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.nda
 
 @torch.no_grad()
 def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
-    """(N,) predictions in the user's units of prepared images (N, size, size, 3) uint8."""
+    """Predict prepared images.
+
+    Args:
+        run: the run.
+        images: (N, size, size, 3) uint8.
+        batch: images per batch.
+
+    Returns:
+        (N,) predictions in the user's units.
+    """
     parts = [
         run.network(run.network.inputs(torch.from_numpy(images[i : i + batch]))).prediction
         for i in range(0, len(images), batch)
@@ -58,11 +67,20 @@ def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
 
 
 def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) -> pd.DataFrame:
-    """Remove patches step by step, largest contribution first, and in random order among the same kind of cells.
+    """Deletion curves: remove patches step by step, by largest contribution and in random order of the same cells.
 
-    rows: of predictions.csv. Columns: image_id, order ("contribution" or "random"), removed (patches), change
-    (|prediction - that of the whole image|), removable (share of the contributions in cells that show more image than
-    ground; only these can be removed). A faithful explanation changes the prediction sooner than chance.
+    A faithful explanation changes the prediction faster than the random order. Only cells that show more image than
+    background can be removed.
+
+    Args:
+        run: the run.
+        rows: rows of predictions.csv.
+        steps: maximum number of removed patches.
+        seed: seed of the random order.
+
+    Returns:
+        Columns image_id, order ("contribution" or "random"), removed (number of patches), change (|prediction -
+        prediction of the whole image|) and removable (share of the contributions in removable cells).
     """
     table = run.predictions
     weights, distances = run.weights, run.distances
@@ -74,7 +92,7 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
         boxes = [run.grid.box(*cell) for cell in np.ndindex(*sums.shape)]
         shown = [i for i, (x0, y0, x1, y1) in enumerate(boxes) if (image[y0:y1, x0:x1] != GROUND).mean() > 0.5]
         removable = float(sums.flat[shown].sum() / sums.sum())
-        best = sorted(rng.permutation(shown), key=lambda i: -sums.flat[i])  # of equals, in random order
+        best = sorted(rng.permutation(shown), key=lambda i: -sums.flat[i])  # ties in random order
         for order, cells in (("contribution", best), ("random", list(rng.permutation(shown)))):
             counts = np.arange(min(steps, len(cells)) + 1)
             changed = predict(run, np.stack([removed(image, [boxes[i] for i in cells[:k]]) for k in counts]))
@@ -85,12 +103,12 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
 
 
 def area_between(curves: pd.DataFrame) -> tuple[float, float, float]:
-    """Mean gap between the two deletion curves of an image, over the steps, with its interval; above 0 is faithful."""
+    """Mean difference between the two deletion curves of an image, with its interval; positive means faithful."""
     wide = curves[curves["removed"] > 0].pivot_table(index="image_id", columns="order", values="change")
     return interval((wide["contribution"] - wide["random"]).to_numpy())
 
 
-# -- is it stable? ----------------------------------------------------------------------------------------------------
+# -- stability --------------------------------------------------------------------------------------------------------
 
 
 def _shift(image: np.ndarray, by: float = 0.015) -> np.ndarray:
@@ -117,15 +135,14 @@ def _brighter(image: np.ndarray, by: float = 1.15) -> np.ndarray:
 
 
 CHANGES = {"JPEG quality 50": _jpeg, "shift by 1.5 %": _shift, "rotation by 5°": _rotate}  # of the prepared image
-_OF_THE_PHOTOGRAPH = {"15 % brighter": _brighter}  # before it is prepared: the normalisation removes most of it
+_OF_THE_PHOTOGRAPH = {"15 % brighter": _brighter}  # applied to the raw photograph: preparation removes most of it
 
 
 @torch.no_grad()
 def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
-    """What small changes of the image do: change, image_id, overlap of the top 5 (0 to 1), move of the prediction.
+    """Effect of small image changes: change, image_id, overlap of the top 5 (0 to 1), and moved (|prediction change|).
 
-    Brightness is changed in the original photograph: an image whose photograph cannot be read any more has no
-    row of it.
+    Brightness is changed in the raw photograph. Images whose photograph can no longer be read have no such row.
     """
     table = run.predictions
     found = []
@@ -147,15 +164,15 @@ def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-# -- are the prototypes good? -----------------------------------------------------------------------------------------
+# -- prototype quality ------------------------------------------------------------------------------------------------
 
 
 def audit(run: LoadedRun, near: float = 0.01) -> pd.DataFrame:
-    """A row a prototype: label, image_id, source_label, gap, twins, background, used, in the order of labels.
+    """Audit the prototypes: label, image_id, source_label, gap, twins, background and used, in the order of the labels.
 
-    gap: |label - label of the source image|. twins: other prototypes from the same patch, or nearer than `near` times
-    the median distance between prototypes. background: share of the box that is grey ground. used: share of the test
-    images with it in the top 5.
+    gap is |label - label of the source image|. twins counts the other prototypes from the same patch, or nearer than
+    `near` times the median distance between prototypes. background is the share of the box that is grey background.
+    used is the share of the test images with the prototype in the top 5.
     """
     table = run.prototypes
     vectors = run.network.prototype_layer.vectors.detach().double()
@@ -177,7 +194,7 @@ def audit(run: LoadedRun, near: float = 0.01) -> pd.DataFrame:
 
 
 def warnings(table: pd.DataFrame, unit: float = 1.0) -> list[str]:
-    """What an `audit` shows, in plain words; empty if nothing. unit: what one grade is in the units of the labels."""
+    """Describe the problems that an `audit` reveals; empty if none. unit: size of one grade in the labels' units."""
     found = []
 
     def add(rows: pd.DataFrame, text: str) -> None:
@@ -192,14 +209,14 @@ def warnings(table: pd.DataFrame, unit: float = 1.0) -> list[str]:
     return found
 
 
-# -- how sure is it? --------------------------------------------------------------------------------------------------
+# -- uncertainty ------------------------------------------------------------------------------------------------------
 
 
 def referral(errors: np.ndarray, unsure: np.ndarray) -> pd.DataFrame:
-    """MAE of those that stay when the least certain are referred to a human: referred (share), by uncertainty, chance
-    (the MAE of all) and the best possible order.
+    """Risk-coverage curve: MAE of the retained images against the share referred to a human.
 
-    errors: (N,) absolute; unsure: (N,), larger is less certain.
+    errors: (N,) absolute errors. unsure: (N,) uncertainties, larger is less certain. Returns columns referred (share),
+    by uncertainty, best possible (ordered by the error itself) and chance (the MAE of all images).
     """
     by_uncertainty = np.asarray(errors, float)[np.argsort(unsure, kind="stable")]
     best = np.sort(errors)
@@ -213,7 +230,7 @@ def referral(errors: np.ndarray, unsure: np.ndarray) -> pd.DataFrame:
 
 
 def certainty(run: LoadedRun) -> dict[str, float]:
-    """Spearman's correlation of uncertainty and error with its p value, and MAE when the least certain 20 % leave."""
+    """Spearman correlation of uncertainty and error with its p value, and MAE without the least certain 20 %."""
     table = run.predictions
     labels = run.labels
     unsure = uncertainty(run.weights, labels)
@@ -225,15 +242,23 @@ def certainty(run: LoadedRun) -> dict[str, float]:
             "MAE without the least certain fifth": float(kept["by uncertainty"])}  # fmt: skip
 
 
-# -- why frozen BatchNorm matters -------------------------------------------------------------------------------------
+# -- effect of frozen BatchNorm ---------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def drift_of_prototypes(run: LoadedRun, images: np.ndarray, epochs: int, moving: bool) -> list[float]:
     """Mean squared distance of the prototypes to their own patches after each of `epochs` passes over `images`.
 
-    moving: BatchNorm's statistics follow the batches, as in the published code's last-layer stage; else they are
-    frozen, as here. images: (N, size, size, 3) uint8. The run itself is not changed.
+    The run itself is not modified.
+
+    Args:
+        run: the run.
+        images: (N, size, size, 3) uint8.
+        epochs: number of passes.
+        moving: update BatchNorm statistics, as in the published code's last-layer stage; otherwise they are frozen.
+
+    Returns:
+        `epochs` + 1 distances, the first before any pass.
     """
     network = copy.deepcopy(run.network).eval()
     if moving:

@@ -1,4 +1,4 @@
-"""The figures of notebook 08."""
+"""Figures of notebook 08."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +15,7 @@ _KNOW_NOTHING = ("chance", "random map", "contrast of the image")
 
 
 def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
-    """What a box is and what the cell behind it can see, on one image."""
+    """Draw the box of a cell and its receptive field on one image."""
     figure, axes = plt.subplots(figsize=(5, 5.4), layout="constrained")
     axes.imshow(e.picture)
     j, cells = e.top(1)[0], run.display_grid
@@ -33,7 +33,7 @@ def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
 
 
 def lesion_bars(table: pd.DataFrame, measure: str = "pointing") -> Figure:
-    """A `lesion_table` as bars with 95 % intervals."""
+    """Plot a `lesion_table` as bars with 95 % intervals."""
     groups = list(dict.fromkeys(key[0] for key in table.index))
     titles = {"pointing": "Peak on a lesion", "mass_ratio": "Activation on lesions / their share of area"}
     figure, every = plt.subplots(1, len(groups), figsize=(5.5 * len(groups), 3.2), layout="constrained", sharex=True)
@@ -49,9 +49,12 @@ def lesion_bars(table: pd.DataFrame, measure: str = "pointing") -> Figure:
 
 
 def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: list[np.ndarray]) -> Figure:
-    """Of each image the match with the prototype that contributes most: over cells, and traced back to pixels.
+    """Plot each image's match with its largest contribution, over cells and traced to pixels.
 
-    lesions: (size, size) bool for each; their outlines are drawn.
+    Args:
+        run: the run that made the explanations.
+        explanations: one explanation per image.
+        lesions: (size, size) bool mask per image; outlines are drawn.
     """
     figure, every = plt.subplots(2, len(explanations), figsize=(2.9 * len(explanations), 6.2), squeeze=False,
                                  layout="constrained")  # fmt: skip
@@ -70,7 +73,7 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
             axes.set(xticks=[], yticks=[])
         x0, y0, x1, y1 = run.display_box(e.boxes[j])
         top.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
-        top.set(xlim=(-0.5, cells.size - 0.5), ylim=(cells.size - 0.5, -0.5))  # a box can reach over the edge
+        top.set(xlim=(-0.5, cells.size - 0.5), ylim=(cells.size - 0.5, -0.5))  # a box can extend beyond the edge
         top.set_title(f"label {e.target:g}, prototype {e.prototype_labels[j]:.1f}", fontsize=9)
     every[0, 0].set_ylabel("similarity over cells, one scale")
     every[1, 0].set_ylabel("the same match, traced to pixels")
@@ -79,6 +82,7 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
 
 
 def deletion_curves(curves: pd.DataFrame) -> Figure:
+    """Plot the result of `trust.deletion`."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     sns.lineplot(curves, x="removed", y="change", hue="order", errorbar=("ci", 95), n_boot=500, seed=0, ax=axes)
     axes.set(xlabel="patches replaced by grey ground", ylabel="change of the prediction", title="Deletion")
@@ -87,6 +91,7 @@ def deletion_curves(curves: pd.DataFrame) -> Figure:
 
 
 def stability_boxes(table: pd.DataFrame) -> Figure:
+    """Plot the result of `trust.stability`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharey=True)
     sns.barplot(table, x="overlap", y="change", ax=left, errorbar=("ci", 95), n_boot=500, seed=0, color="#2a6f97")
     left.set(xlim=(0, 1), xlabel="share of the top 5 that stays", ylabel="")
@@ -97,7 +102,13 @@ def stability_boxes(table: pd.DataFrame) -> Figure:
 
 
 def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figure:
-    """The prototypes that a reader should doubt first: background, twins, a label far from the source's."""
+    """Plot the most questionable prototypes of an audit: background, twins, and label far from the source's label.
+
+    Args:
+        run: the run.
+        audit: result of `trust.audit`.
+        count: number of prototypes shown.
+    """
     doubt = audit.assign(score=audit["background"] + (audit["twins"] > 0) + audit["gap"] / max(audit["gap"].max(), 1))
     chosen = doubt.sort_values("score", ascending=False, kind="stable").head(count)
     boxes = run.prototypes.set_index("prototype")
@@ -116,6 +127,7 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
 
 
 def referral_curve(curve: pd.DataFrame, title: str = "") -> Figure:
+    """Plot the result of `trust.referral`."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     for name, style in (("by uncertainty", "-"), ("chance", ":"), ("best possible", "--")):
         axes.plot(curve["referred"], curve[name], style, label=name)
@@ -126,6 +138,7 @@ def referral_curve(curve: pd.DataFrame, title: str = "") -> Figure:
 
 
 def prototype_drift(moving: list[float], frozen: list[float]) -> Figure:
+    """Plot the results of `trust.drift_of_prototypes` with moving and frozen BatchNorm."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     axes.plot(moving, "o-", label="BatchNorm moves (published code)", color="#c1121f")
     axes.plot(frozen, "o-", label="frozen (here)", color="#2a6f97")

@@ -1,1 +1,1 @@
-"""The explorer of notebook 07: an ipywidgets application over the stored files of a finished run."""
+"""The explorer of notebook 07: an ipywidgets application on the stored files of a finished run."""

@@ -1,7 +1,8 @@
-"""The explorer of notebook 07: why this grade, what does a prototype stand for, and what if it were not there.
+"""The explorer of notebook 07: explain an image, browse prototypes, switch them off, and view the latent map.
 
-`Explorer()` lists the finished runs under `outputs/` and shows one; put it at the end of a cell. Everything is answered
-from the stored files of the run; only an own image goes through the network. The tabs are in `explain_tab` and `tabs`.
+`Explorer()` lists the finished runs under `outputs/` and opens one; make it the last expression of a cell. Everything
+is computed from the stored files of the run; only a user's own image passes through the network. The tabs are in
+`explain_tab` and `tabs`.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.explorer.tabs import BrowseTab, MapTab, WhatIfTab
 from insightr_nb.runs import Run
 
-_AHEAD = 1000  # pictures, of 50 kB each
+_AHEAD = 1000  # pictures rendered in advance, 50 kB each
 NOTE = "Research software, no medical device: nothing here may be used for a diagnosis."
 MAKE = "papermill notebooks/03_train.ipynb out.ipynb"
 _NEEDED = (
@@ -32,13 +33,12 @@ _NEEDED = (
 
 
 def headless() -> bool:
-    """Whether no browser can be there: only Jupyter's server gives its kernels the name of a session."""
+    """Whether no browser is attached: only Jupyter's server sets JPY_SESSION_NAME for its kernels."""
     return "JPY_SESSION_NAME" not in os.environ
 
 
 def finished_runs() -> tuple[list[Run], list[str]]:
-    """Every finished run with prototypes under outputs/, those that were loaded from a zip last; and what is wrong
-    with the runs whose manifest cannot be read."""
+    """Finished runs with prototypes under outputs/, imported ones last, and the errors of unreadable manifests."""
     root, pattern = files.outputs_root(), "runs/*/*/*/*/*/prototypes.csv"
     found, problems = [], []
     for path in (*sorted(root.glob(pattern)), *sorted(root.glob(f"imported/*/{pattern}"))):
@@ -51,10 +51,10 @@ def finished_runs() -> tuple[list[Run], list[str]]:
 
 
 class Explorer(w.VBox):
-    """The application: a run chooser over four tabs."""
+    """The application: a run chooser above four tabs."""
 
     def __init__(self, run: Run | str | Path | None = None):
-        self._listing = False  # the chooser is being filled: nothing to open
+        self._listing = False  # set while filling the chooser, to ignore its events
         self.message, self.notice = widgets.text(""), ""
         self.chooser = w.Dropdown(description="run", layout=w.Layout(width="620px"))
         self.again = w.Button(description="look again", tooltip="list the finished runs again", icon="refresh")
@@ -68,7 +68,7 @@ class Explorer(w.VBox):
         self.list_runs(run)
 
     def list_runs(self, first: Run | str | Path | None = None) -> None:
-        """Fill the chooser; open `first`, else stay at the run that is open, else open the first of the list."""
+        """Fill the chooser and open `first`; by default keep the open run, or open the first of the list."""
         found, problems = finished_runs()
         paths = [str(run.path.resolve()) for run in found]
         now = self.chooser.value
@@ -92,7 +92,7 @@ class Explorer(w.VBox):
             self._say(". ".join(problems))
 
     def _refuse(self, run: Run, problems: list[str]) -> None:
-        """Say why a run that was asked for is not among those that can be shown."""
+        """Report why a requested run cannot be shown."""
         self.tabs.children = ()
         try:
             run.require_finished()
@@ -102,7 +102,7 @@ class Explorer(w.VBox):
         self._say(". ".join([why, *(p for p in problems if p != why)]), widgets.ERROR)
 
     def _say(self, text: str, colour: str = widgets.WARNING) -> None:
-        self.notice = text  # as plain text, for a notebook without a browser
+        self.notice = text  # plain text, for notebooks without a browser
         self.message.value = widgets.message(text, colour)
 
     def _open(self, path: str | None) -> None:
@@ -129,14 +129,14 @@ class Explorer(w.VBox):
         self._show_tab()
 
     def _draw_ahead(self, e: Exploration) -> None:
-        """Draws what nobody has looked at yet at display size, while that run is open: a picture takes 0.1 s."""
+        """Render images at display size in the background while the run stays open; one takes 0.1 s."""
         names = [*e.prototypes["image_id"].unique(), *e.predictions.loc[e.available, "image_id"]]
         for name in names[:_AHEAD]:
             if self.exploration is not e:
                 return
-            with contextlib.suppress(InsightrError):  # a damaged image is said when somebody looks at it
+            with contextlib.suppress(InsightrError):  # a damaged image is reported when viewed
                 if display.draw(e.loaded.store, e.loaded.store.row(name)):
-                    time.sleep(0.1)  # half of the time: the interpreter is for a slider that was moved
+                    time.sleep(0.1)  # leaves half of the time to the interface
 
     def _show_tab(self) -> None:
         if self.tabs.children and self.tabs.selected_index is not None:

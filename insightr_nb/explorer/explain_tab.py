@@ -1,4 +1,4 @@
-"""Tab 1 of the explorer: why does this image get its grade?"""
+"""Tab 1 of the explorer: explain the prediction for one image."""
 
 import tempfile
 from html import escape
@@ -23,17 +23,17 @@ _NO_DISC = (
     "No disc found: no circle fits what is bright in the image, so it may be no fundus photograph, or one that was "
     "cropped inside the fundus. Do not trust this prediction."
 )
-_LIMITS = "at most 10 MB, in make lab 100 MB"  # of Jupyter's connection, which a larger message breaks
-_MOST = 10  # prototypes that it can show
+_LIMITS = "at most 10 MB, in make lab 100 MB"  # limit of Jupyter's connection; larger messages close it
+_MOST = 10  # maximum number of prototypes shown
 
 
 class ExplainTab(w.VBox):
-    """Tab 1: an image, its top prototypes as pairs of matching place and source, all contributions."""
+    """Tab 1: an image, pairs of its matches and their prototypes' sources, and all contributions."""
 
     def __init__(self, e: Exploration):
         self.e, self.run = e, e.loaded
-        self.own: Explanation | None = None  # of an own image; then own_name, own_warning and raw are there as well
-        self.order = e.order("table")  # numbers of the test images that the slider goes through
+        self.own: Explanation | None = None  # of the user's image; own_name, own_warning and raw belong to it
+        self.order = e.order("table")  # indices of the test images on the slider
         self.by = w.Dropdown(
             options=[("in their order", "table"), ("largest error first", "error")], description="images"
         )
@@ -88,7 +88,7 @@ class ExplainTab(w.VBox):
 
     @property
     def n(self) -> int:
-        """Number of the chosen test image."""
+        """Index of the selected test image."""
         return int(self.order[self.index.value])
 
     def _reorder(self) -> None:
@@ -104,7 +104,7 @@ class ExplainTab(w.VBox):
         self.show()
 
     def explain_own(self, path: str | Path, name: str = "") -> None:
-        """Prepare the file as the data set was, and explain it; a message says what is wrong with it."""
+        """Prepare a file like the data set and explain it; problems with the file are shown as a message."""
         path = given_path(str(path).strip().strip("'\""))
         try:
             raw = read_image(path)
@@ -125,16 +125,17 @@ class ExplainTab(w.VBox):
                 path.write_bytes(bytes(file["content"]))
                 self.explain_own(path, name)
         if files:
-            self.upload.value = ()  # so that the same file can be given again
+            self.upload.value = ()  # allows uploading the same file again
 
     def shown(self) -> tuple[str, np.ndarray, float, float | None]:
-        """Of the image that is shown: its name, contributions (m,), prediction, and label if known."""
+        """Name, contributions (m,), prediction and label (if known) of the displayed image."""
         if self.own is not None:
             return self.own_name, self.own.weights.astype(float), self.own.prediction, None
         row = self.e.predictions.iloc[self.n]
         return row["image_id"], self.e.weights[self.n], float(row["prediction"]), float(row["target"])
 
     def show(self) -> None:
+        """Update the tab for the selected test image or the user's own image."""
         self.message.value = widgets.message(self.own_warning if self.own is not None else "")
         self.back.disabled = self.own is None
         e, n = self.e, self.n

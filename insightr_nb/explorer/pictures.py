@@ -1,4 +1,4 @@
-"""Pictures of the explorer as arrays, composed with OpenCV in a few milliseconds, and its charts as SVG."""
+"""Images of the explorer as arrays, composed with OpenCV in a few milliseconds, and its charts as SVG."""
 
 from html import escape
 
@@ -15,14 +15,23 @@ _HEAT = (colormaps[HEAT](np.arange(256))[:, :3] * 255).astype(np.uint8)  # (256,
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, opacity: float) -> np.ndarray:
-    """A heat map (H, W) in 0..1 over a picture (H, W, 3) uint8, the more opaque the hotter."""
+    """Blend a heat map over a picture, with opacity proportional to the heat.
+
+    Args:
+        image: (H, W, 3) uint8.
+        heat: (H, W) from 0 to 1.
+        opacity: opacity where the map is 1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     heat = np.clip(heat, 0, 1).astype(np.float32)
     share = (opacity * heat)[..., None]
     return (image * (1 - share) + _HEAT[(heat * 255).astype(np.uint8)] * share).astype(np.uint8)
 
 
 def fit(image: np.ndarray, side: int) -> np.ndarray:
-    """The whole picture in a grey square of `side` pixels."""
+    """Fit a picture into a grey square of `side` pixels without cropping."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
@@ -34,7 +43,17 @@ def fit(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def boxed(image: np.ndarray, boxes, side: int, colours=None) -> np.ndarray:
-    """A square picture at `side` pixels with boxes (x0, y0, x1, y1 in its own pixels), one colour each."""
+    """Resize a square picture and draw boxes on it.
+
+    Args:
+        image: square picture.
+        boxes: x0, y0, x1, y1 in pixels of `image`.
+        side: side of the result in pixels.
+        colours: RGB of each box, cyan by default.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
     scale = side / image.shape[0]
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     picture = np.ascontiguousarray(cv2.resize(image, (side, side), interpolation=shrink))
@@ -46,7 +65,17 @@ def boxed(image: np.ndarray, boxes, side: int, colours=None) -> np.ndarray:
 
 
 def patch(image: np.ndarray, box, reach: int, side: int) -> np.ndarray:
-    """The box in the middle of its surroundings, `reach` pixels to every side of its centre, at `side` pixels."""
+    """Crop a box with its surroundings, with the box drawn.
+
+    Args:
+        image: square picture.
+        box: x0, y0, x1, y1 in pixels of `image`.
+        reach: distance from the centre of the box to the sides of the crop, in pixels of `image`.
+        side: side of the result in pixels.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
     x, y = round((box[0] + box[2]) / 2), round((box[1] + box[3]) / 2)
     padded = cv2.copyMakeBorder(image, *[reach] * 4, cv2.BORDER_CONSTANT, value=(GROUND,) * 3)
     moved = np.array(box) - [x - reach, y - reach] * 2
@@ -54,18 +83,19 @@ def patch(image: np.ndarray, box, reach: int, side: int) -> np.ndarray:
 
 
 def row(pictures: list[np.ndarray], gap: int = 6) -> np.ndarray:
-    """Pictures of one height side by side on white."""
+    """Concatenate pictures of equal height horizontally, with white gaps."""
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     parts = [part for p in pictures for part in (p, white)]
     return np.hstack(parts[:-1])
 
 
 def encode(image: np.ndarray) -> bytes:
-    """(H, W, 3) RGB as a JPEG, for an image widget."""
+    """Encode an (H, W, 3) RGB array as JPEG for an image widget."""
     return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
 def label_colour(label: float, low: float, high: float) -> str:
+    """Hex colour of a label on a scale from `low` to `high`."""
     return to_hex(colormaps[LABEL_COLOURS]((label - low) / (high - low)))
 
 
@@ -77,7 +107,16 @@ def contributions(
     width: int = 880,
     height: int = 190,
 ) -> str:
-    """SVG: a bar for every prototype at its label, the top ones outlined; lines: text -> (label, colour)."""
+    """Bar chart of the contributions as SVG, one bar per prototype at its label.
+
+    Args:
+        labels: (m,) of the prototypes.
+        shares: (m,) contributions, normalised to sum to 1.
+        top: numbers of the outlined prototypes.
+        lines: vertical lines, text -> (label, colour).
+        width: width in pixels.
+        height: height in pixels.
+    """
     low, high = min(labels.min(), *(v for v, _ in lines.values())), max(labels.max(), *(v for v, _ in lines.values()))
     bottom, most = height - 34, max(shares.max(), 1e-9)
     bar = max(2.0, 0.8 * (width - 60) / max(len(labels), 2))
@@ -113,7 +152,13 @@ def contributions(
 
 
 def shares_chart(shares, width: int = 420, height: int = 120) -> str:
-    """SVG: one bar a name, from 0 to 100 %. shares: a Series."""
+    """Bar chart of shares as SVG, one bar per name from 0 to 100 %.
+
+    Args:
+        shares: a Series of shares by name.
+        width: width in pixels.
+        height: height in pixels.
+    """
     each = (width - 20) / len(shares)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
     for i, (name, share) in enumerate(shares.items()):
@@ -133,7 +178,21 @@ def shares_chart(shares, width: int = 420, height: int = 120) -> str:
 
 def scatter(points: np.ndarray, values, stars: np.ndarray, grades, low: float, high: float, chosen: int,
             side: int = 560) -> np.ndarray:  # fmt: skip
-    """The latent map: stars (test patches, by grade), circles (prototypes, by label), a ring around the chosen one."""
+    """Draw the latent map: test patches as stars and prototypes as circles, by label; a ring marks the chosen one.
+
+    Args:
+        points: (m, 2) prototypes.
+        values: (m,) labels of the prototypes.
+        stars: (n, 2) test patches.
+        grades: (n,) labels of the patches' images.
+        low: label at the lower end of the colour scale.
+        high: label at the upper end of the colour scale.
+        chosen: index of the ringed prototype.
+        side: side of the picture in pixels.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
     both = np.concatenate([points, stars])
     begin, extent = both.min(0), np.maximum(np.ptp(both, axis=0), 1e-9)
     picture = np.full((side, side, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""Tabs 2 to 4 of the explorer: what a prototype stands for, what if it were not there, and the latent space."""
+"""Tabs 2 to 4 of the explorer: browse prototypes, switch off or relabel them, and view the latent space."""
 
 from html import escape
 from typing import Protocol
@@ -13,7 +13,7 @@ from insightr_nb.explorer.exploration import Exploration
 
 
 class App(Protocol):
-    """What the tabs ask of the application around them."""
+    """Interface of the application that the tabs use."""
 
     tabs: w.Tab
 
@@ -21,7 +21,7 @@ class App(Protocol):
 
 
 class BrowseTab(w.VBox):
-    """Tab 2: a prototype, where it comes from, the nearest patches of the test set, how often it is used."""
+    """Tab 2: a prototype, its source, the nearest patches of the test set, and its usage."""
 
     def __init__(self, e: Exploration):
         self.e, self.run, self.shown = e, e.loaded, None
@@ -41,6 +41,7 @@ class BrowseTab(w.VBox):
         self.slider.observe(lambda _: self.show(), "value")
 
     def choose(self, prototype: int) -> None:
+        """Select a prototype by its number."""
         self.slider.value = int(np.flatnonzero(self.e.prototypes["prototype"] == prototype)[0])
 
     def show(self) -> None:
@@ -70,7 +71,7 @@ class BrowseTab(w.VBox):
 
 
 class WhatIfTab(w.VBox):
-    """Tab 3: prototypes switched off or relabelled; predictions and metrics follow from the stored distances."""
+    """Tab 3: switch off or relabel prototypes; predictions and metrics are computed from the stored contributions."""
 
     def __init__(self, e: Exploration, app: App):
         self.e, self.app = e, app
@@ -111,7 +112,7 @@ class WhatIfTab(w.VBox):
             why = f"label {self.label.value:g}: must be from {low:.2f} to {high:.2f}"
             self.message.value = widgets.message(why, widgets.ERROR)
             return
-        if self.label.value != round(float(self.labels[self.prototype.value]), 2):  # as it is shown
+        if self.label.value != round(float(self.labels[self.prototype.value]), 2):  # as displayed
             self.labels[self.prototype.value] = np.clip(self.label.value, low, high)
         self.show()
 
@@ -164,7 +165,7 @@ class WhatIfTab(w.VBox):
 
 
 class MapTab(w.VBox):
-    """Tab 4: the latent space in two dimensions; from a prototype to tab 2."""
+    """Tab 4: the latent space in two dimensions, with a link to tab 2."""
 
     def __init__(self, e: Exploration, app: App):
         self.e, self.app, self.map = e, app, None

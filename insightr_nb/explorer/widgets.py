@@ -1,4 +1,4 @@
-"""What the tabs of the explorer are made of."""
+"""Widgets shared by the tabs of the explorer."""
 
 from html import escape
 
@@ -9,14 +9,17 @@ WARNING, ERROR = "#8a4b00", "#a00000"
 
 
 def text(content: str, **layout) -> w.HTML:
+    """Create an HTML widget."""
     return w.HTML(content, layout=w.Layout(**layout))
 
 
 def small(content: str, **layout) -> w.HTML:
+    """Create an HTML widget with small text."""
     return text(f"<small>{content}</small>", **layout)
 
 
 def message(content: str, colour: str = WARNING) -> str:
+    """Format a message as HTML, escaped; empty if it has no content."""
     return (
         f'<div class="insightr-message" style="color:{colour};max-width:900px;line-height:1.4">{escape(content)}</div>'
         if content
@@ -25,8 +28,10 @@ def message(content: str, colour: str = WARNING) -> str:
 
 
 def image(side: int) -> w.Image:
+    """Create a JPEG image widget of `side` pixels."""
     return w.Image(format="jpeg", layout=w.Layout(width=f"{side}px", flex="0 0 auto"))
 
 
 def column(width: int, *children: w.Widget) -> w.VBox:
+    """Create a vertical box of fixed width."""
     return w.VBox(children, layout=w.Layout(width=f"{width}px", flex="0 0 auto"))

@@ -1,1 +1,1 @@
-"""The network: backbone, block, prototype layer, weighted mean, losses."""
+"""The network: backbone, convolutional block, prototype layer, weighted mean and losses."""

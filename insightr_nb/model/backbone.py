@@ -1,4 +1,4 @@
-"""The backbone f: the convolutional part of a torchvision classification network, and where its weights come from."""
+"""The backbone f: the convolutional part of a torchvision classification network, and the loading of its weights."""
 
 import difflib
 import pickle
@@ -19,22 +19,31 @@ from insightr_nb.errors import ModelError
 from insightr_nb.files import given_path
 
 _HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
-# Harmless names that a checkpoint may refer to beside its tensors; they are replaced by an inert stand-in.
+# Harmless globals that a checkpoint may reference besides its tensors; an inert stand-in replaces them.
 _HARMLESS = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetrics.", "define_parameters.",
              "argparse.", "pathlib.", "numpy.")  # fmt: skip
-_TRAINED = (".weight", ".bias", ".layer_scale")  # tensors of a network, not what profiling or pruning leaves there
-_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # as torchvision's files name its tensors
+_TRAINED = (".weight", ".bias", ".layer_scale")  # parameters, not buffers left by profiling or pruning
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # tensor names in torchvision's files
 
 
 def build_backbone(name: str = "resnet18", weights: str = "random", until: str | None = None) -> nn.Sequential:
-    """(B, 3, S, S) to a feature map (B, C, h, w): everything before the pooling and classification of the network.
+    """Build the feature extractor: (B, 3, S, S) to a feature map (B, C, h, w), without pooling and classification head.
 
-    name: any convolutional classification network of torchvision. until: the last of its parts to keep, "layer3" of a
-    ResNet; a latent cell then depends on less of the image. weights: "random", "imagenet" (torchvision's default
-    weights, downloaded on first use) or a file with a state dict: .safetensors, .pth, or a Lightning checkpoint such as
-    the paper's. Sub-modules keep torchvision's names, so such a file fits.
+    Submodules keep torchvision's names, so torchvision state dicts load without renaming.
 
-    Raises ModelError for an unknown network, one without a feature map, and weights that cannot be had or do not fit.
+    Args:
+        name: any convolutional classification network of torchvision.
+        weights: "random", "imagenet" (torchvision's default weights, downloaded on first use), or the path of a state
+            dict: .safetensors, .pth, or a Lightning checkpoint such as the paper's.
+        until: name of the last child module to keep, such as "layer3" of a ResNet; None keeps all of them. Ending
+            earlier gives each latent cell a smaller receptive field.
+
+    Returns:
+        The backbone as an nn.Sequential.
+
+    Raises:
+        ModelError: for an unknown network, a network without a feature map, or weights that are unavailable or do not
+            fit.
     """
     known = models.list_models(module=models)  # classification only
     if name not in known:
@@ -42,7 +51,7 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
         raise ModelError(
             f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
         )
-    as_ever = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else they warn
+    as_ever = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else a FutureWarning
     model = get_model(name, weights=None, **as_ever)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for child_name, child in model.named_children():
@@ -55,7 +64,7 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
     if until not in (None, *layers):
         raise ModelError(f"model.backbone_until = {until!r}: {name} has no such part before its head; "
                          f"its parts are {', '.join(layers)}")  # fmt: skip
-    if name.startswith("densenet") and until is None:  # its forward applies the last ReLU as a function
+    if name.startswith("densenet") and until is None:  # its forward applies the last ReLU functionally
         layers["relu"] = nn.ReLU()
     backbone = nn.Sequential(layers)
     _feature_shape(backbone, name)
@@ -66,13 +75,13 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
 
 
 def _imagenet_file(name: str) -> Path:
-    """The file of torchvision's weights in the cache of torch.hub, downloaded on first use.
+    """Path of torchvision's weights in the cache of torch.hub, downloaded on first use.
 
-    Raises ModelError when it cannot be downloaded, or is not what torchvision has published.
+    Raises ModelError if the download fails or the file's hash differs from the published one.
     """
     url = get_model_weights(name).DEFAULT.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    published = torch.hub.HASH_REGEX.search(path.name)[1]  # the first digits of its SHA-256
+    published = torch.hub.HASH_REGEX.search(path.name)[1]  # first digits of the SHA-256
     elsewhere = (
         f"Download the file {url} elsewhere and give it: "
         "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
@@ -81,7 +90,7 @@ def _imagenet_file(name: str) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), published)
-        except (OSError, RuntimeError) as error:  # no connection, no such address, a page of a proxy
+        except (OSError, RuntimeError) as error:  # no connection, HTTP error, hash mismatch (proxy page)
             raise ModelError(f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). "
                              f"{elsewhere}") from error  # fmt: skip
     found = files.digest(path)["sha256"]
@@ -93,7 +102,7 @@ def _imagenet_file(name: str) -> Path:
 
 
 def out_channels(backbone: nn.Sequential) -> int:
-    """C of the feature map (B, C, h, w)."""
+    """Number of channels C of the feature map (B, C, h, w)."""
     return _feature_shape(backbone, "the backbone")[1]
 
 
@@ -114,12 +123,16 @@ def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
 
 
 def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> None:
-    """Load a state dict into the backbone; any prefix ("ppnet.features.") is found and stripped, other keys are left.
+    """Load a state dict into the backbone, stripping any common prefix ("ppnet.features."); other keys are ignored.
 
-    whole: the tensors of the whole network, where the backbone is its first part; then a file with other ones in the
-    same parts is of another network.
+    Args:
+        backbone: the module to load into.
+        path: a file that `read_state_dict` accepts.
+        whole: tensor names of the complete network when the backbone is only its first part. A file with further
+            tensors in the same modules then belongs to a different network and is rejected.
 
-    Raises ModelError that names the file and the tensors that are missing, of another shape, surplus or not finite.
+    Raises:
+        ModelError: names the file and its missing, mismatched, surplus or non-finite tensors.
     """
     state = read_state_dict(path)
     own = backbone.state_dict()
@@ -144,9 +157,9 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors file, a state dict, or a Lightning checkpoint; nothing pickled is ever executed.
+    """Read the tensors of a .safetensors file, a state dict or a Lightning checkpoint without executing pickled code.
 
-    Raises ModelError that names the file and why it is refused.
+    Raises ModelError that names the file and the reason for refusing it.
     """
     if not path.is_file():
         raise ModelError(f"model.weights = {str(path)!r}: no such file; 'random', 'imagenet' or a file of weights")
@@ -179,10 +192,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of what a file holds: a state dict, or one among other things that a training saves."""
+    """Extract the state dict from the content of a file, which may hold it among other training state."""
     if isinstance(content, dict):
         own = _tensors(content)
-        if any("." in name for name in own):  # parameters have the names of their modules before them
+        if any("." in name for name in own):  # parameter names are prefixed by their module's
             return own
         inner = {key: value for key, value in content.items() if _tensors(value)}
         for name in ("state_dict", "model"):  # Lightning and MMPretrain; timm, RETFound and torchvision's references
@@ -204,7 +217,7 @@ def _tensors(content: object) -> dict[str, torch.Tensor]:
 
 
 class _StandIn:
-    """Takes the place of everything but tensors that a checkpoint refers to; keeps nothing and does nothing."""
+    """Inert replacement for every non-tensor object that a checkpoint references; stores nothing and does nothing."""
 
     def __init__(self, *args, **kwargs):
         pass

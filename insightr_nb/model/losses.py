@@ -13,11 +13,26 @@ def cluster_loss(
     delta: float = 0.5,
     k: int = 3,
 ) -> torch.Tensor:
-    """Eq. 3: pulls latent patches of an image towards the prototypes with a label near its own.
+    """Cluster loss (Eq. 3): pull latent patches of an image towards prototypes with a label near the image's own.
 
-    min_distances: (B, m); prototype_labels: (m,); targets: (B,). The mean over samples of the mean of the k smallest
-    distances among prototypes with |label - target| < delta. Where fewer than k are in range, the mean of those; a
-    sample with none is left out (0 if that is every sample). Returns a scalar.
+    For each sample, average the k smallest distances among the prototypes with |label - target| < delta, or all of
+    them if fewer than k are in range. The loss is the mean over samples. Samples with no prototype in range are
+    excluded; the loss is 0 if that leaves none.
+
+    Args:
+        min_distances: (B, m) squared distances.
+        prototype_labels: (m,).
+        targets: (B,).
+        delta: half-width of the label range, exclusive.
+        k: number of nearest prototypes to average.
+
+    Returns:
+        Scalar tensor.
+
+    Example:
+        >>> min_distances = torch.tensor([[0.25, 0.75, 4.0]])
+        >>> cluster_loss(min_distances, torch.tensor([2.0, 2.25, 4.0]), targets=torch.tensor([2.0])).item()
+        0.5
     """
     in_range = (prototype_labels - targets[:, None]).abs() < delta  # (B, m)
     k = min(k, min_distances.shape[1])
@@ -29,9 +44,21 @@ def cluster_loss(
 
 
 def prototype_sample_distance_loss(min_distances: torch.Tensor, max_distance: float) -> torch.Tensor:
-    """Eq. 4: every prototype should have a latent patch nearby: -mean_j log(1 - min_i d_ij / d_max).
+    """Prototype sample distance loss (Eq. 4): -mean_j log(1 - min_i d_ij / d_max), a latent patch near every prototype.
 
-    min_distances: (B, m), squared. Finite at d = d_max: the logarithm's argument is at least 1e-6. Returns a scalar.
+    The logarithm's argument is clamped at 1e-6, so the loss is finite at d = d_max.
+
+    Args:
+        min_distances: (B, m) squared distances.
+        max_distance: largest possible squared distance, d_max.
+
+    Returns:
+        Scalar tensor.
+
+    Example:
+        >>> min_distances = torch.tensor([[0.0, 2.0], [1.0, 3.0]])
+        >>> round(prototype_sample_distance_loss(min_distances, max_distance=4.0).item(), 4)  # -log(0.5) / 2
+        0.3466
     """
     nearest = min_distances.amin(0) / max_distance  # (m,)
     return -torch.log((1 - nearest).clamp(min=1e-6)).mean()
@@ -45,9 +72,18 @@ def total_loss(
     max_distance: float,
     settings: LossSettings,
 ) -> dict[str, torch.Tensor]:
-    """The three losses and their weighted sum as scalars: "mse", "cluster", "psd", "total".
+    """Compute the three losses and their weighted sum. Labels are on the model's scale, 1 to 5.
 
-    prediction: (B,); min_distances: (B, m); targets: (B,); prototype_labels: (m,); labels on the model's 1 to 5.
+    Args:
+        prediction: (B,).
+        min_distances: (B, m) squared distances.
+        targets: (B,).
+        prototype_labels: (m,).
+        max_distance: largest possible squared distance, d_max.
+        settings: weights of the losses, and delta and k of the cluster loss.
+
+    Returns:
+        Scalar tensors "mse", "cluster", "psd" and "total".
     """
     losses = {
         "mse": mse_loss(prediction, targets),

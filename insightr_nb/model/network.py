@@ -1,4 +1,4 @@
-"""INSightR-Net and the baseline (paper, Fig. 1), in reading order."""
+"""INSightR-Net and the baseline (paper, Fig. 1)."""
 
 import math
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Output(NamedTuple):
-    """What INSightR-Net gives for a batch; everything on the model's label scale, 1 to 5."""
+    """Output of INSightR-Net for a batch; predictions are on the model's label scale, 1 to 5."""
 
     prediction: torch.Tensor  # (B,)
     weights: torch.Tensor  # (B, m), contributions s * r
@@ -30,12 +30,12 @@ class Output(NamedTuple):
 
 
 class Regressor(nn.Module):
-    """What both networks share: the backbone, what becomes of an image before it, and the loss of a training."""
+    """Base class of both networks: the backbone, input normalisation and the training loss."""
 
-    explains = False  # by prototypes
+    explains = False  # whether predictions are explained by prototypes
 
     def __init__(self, settings: ModelSettings, weights: str | None = None):
-        """weights: where the backbone's come from, if not as `settings.weights` says."""
+        """Build the backbone. `weights` overrides `settings.weights`."""
         super().__init__()
         self.backbone = build_backbone(settings.backbone, weights or settings.weights, settings.backbone_until)
         imagenet = settings.input_values == "imagenet"
@@ -45,23 +45,29 @@ class Regressor(nn.Module):
         self.bgr = settings.channels == "bgr"
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, S, S, 3) uint8 RGB to what `forward` takes: (B, 3, S, S) float32, in channels_last memory order."""
+        """Normalise images (B, S, S, 3) uint8 RGB for `forward`: (B, 3, S, S) float32, channels_last."""
         x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), a view in channels_last order
         x = (x - self.mean) / self.deviation
         return (x.flip(1) if self.bgr else x).contiguous(memory_format=torch.channels_last)
 
     def prediction(self, output) -> torch.Tensor:
-        """(B,) of what `forward` gave, on the model's scale."""
+        """Prediction (B,) on the model's scale, taken from the output of `forward`."""
         return output
 
     def loss(self, output, targets: torch.Tensor, settings: LossSettings) -> dict[str, torch.Tensor]:
-        """The terms of the loss of what `forward` gave, and their "total"; scalars. targets: (B,)."""
+        """Compute the terms of the training loss and their "total" as scalars.
+
+        Args:
+            output: the return value of `forward`.
+            targets: (B,), on the model's scale.
+            settings: loss weights; unused by the baseline.
+        """
         mse = losses.mse_loss(output, targets)
         return {"mse": mse, "total": mse}
 
 
 class INSightRNet(Regressor):
-    """Image to latent patches, to distances, to similarities, to a weighted mean of prototype labels."""
+    """INSightR-Net: latent patches, distances and similarities to prototypes, weighted mean of the prototype labels."""
 
     explains = True
 
@@ -71,7 +77,7 @@ class INSightRNet(Regressor):
         self.block = nn.Sequential(  # Conv + ReLU + Conv + Sigmoid, section 3, "Implementation"
             nn.Conv2d(
                 out_channels(self.backbone), s.latent_channels, s.block_kernel, s.block_stride, s.block_padding,
-                padding_mode="replicate",  # zeros would mark the border cells
+                padding_mode="replicate",  # zero padding would make border cells identifiable
             ),
             nn.ReLU(),
             nn.Conv2d(s.latent_channels, s.latent_channels, 1),
@@ -80,7 +86,7 @@ class INSightRNet(Regressor):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
-        self.window = follow(self.backbone, self.block)  # now, so that a backbone of unknown geometry is refused early
+        self.window = follow(self.backbone, self.block)  # here to reject unknown geometry early
         self.skip_ground = s.skip_ground
         ground = self.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))  # (1, 3, 1, 1)
         self.register_buffer("ground", ground, persistent=False)
@@ -88,28 +94,31 @@ class INSightRNet(Regressor):
 
     @property
     def prototype_labels(self) -> torch.Tensor:
-        """(m,), on the model's scale."""
+        """Prototype labels (m,) on the model's scale."""
         return self.last_layer.labels
 
     def latent(self, images: torch.Tensor) -> torch.Tensor:
-        """f: images (B, 3, S, S) to latent patches (B, C, H, W) in the unit cube, float32."""
+        """Compute latent patches in the unit cube: (B, 3, S, S) to (B, C, H, W) float32."""
         features = self.backbone(images)  # (B, 512, h, w) for ResNet-18
-        return torch.sigmoid(self.block(features).float())  # the block's last activation, in float32
+        return torch.sigmoid(self.block(features).float())  # last activation of the block, in float32
 
     def outside(self, images: torch.Tensor, height: int) -> torch.Tensor | None:
-        """The `ground_cells`, where the setting `skip_ground` leaves them out. None if every cell counts.
+        """`ground_cells` if the setting `skip_ground` excludes them, else None.
 
-        With a receptive field of most of the image, a cell on the ground can carry what the network saw elsewhere, and
-        is steadier than any patch of the retina: prototypes move there unless they are kept away.
+        When the receptive field covers most of the image, a background cell can encode content from elsewhere, and it
+        varies less than any patch of the retina. Without the exclusion, prototypes drift to such cells.
         """
         return self.ground_cells(images, height) if self.skip_ground else None
 
     @torch.no_grad()
     def ground_cells(self, images: torch.Tensor, height: int) -> torch.Tensor:
-        """(B, H, W) bool, H = height: cells whose box shows more grey ground than image. images: (B, 3, S, S)."""
+        """Mask of the cells whose box shows more grey background than image: (B, H, W) bool, H = height.
+
+        images: (B, 3, S, S), normalised by `inputs`.
+        """
         stride, offset, _ = self.window
-        ground = ((images - self.ground).abs() < 0.005).all(1, keepdim=True).float()  # (B, 1, S, S), under a grey level
-        before = math.floor(stride / 2 - offset)  # pixels of the first box that lie before the image: all ground
+        ground = ((images - self.ground).abs() < 0.005).all(1, keepdim=True).float()  # (B, 1, S, S), to a grey level
+        before = math.floor(stride / 2 - offset)  # pixels of the first box before the image: background
         after = stride * height - before - images.shape[-1]
         padded = F.pad(ground, (before, after, before, after), value=1.0)
         return F.avg_pool2d(padded, stride)[:, 0] > 0.5  # (B, H, W)
@@ -131,15 +140,15 @@ class INSightRNet(Regressor):
 
 
 class ResNetRegressor(Regressor):
-    """The baseline: the same backbone, average pool, one output (paper, section 3, "Implementation")."""
+    """The baseline: the same backbone, average pooling and one output (paper, section 3, "Implementation")."""
 
     def __init__(self, settings: ModelSettings, weights: str | None = None):
         super().__init__(settings, weights)
         self.last_layer = nn.Linear(out_channels(self.backbone), 1)
-        nn.init.constant_(self.last_layer.bias, 3.0)  # the middle of the labels 1 to 5
+        nn.init.constant_(self.last_layer.bias, 3.0)  # midpoint of the labels 1 to 5
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) to the prediction (B,) on the model's scale."""
+        """Predict: (B, 3, S, S) to (B,) on the model's scale."""
         features = self.backbone(images).float().mean((2, 3))  # (B, C)
-        with torch.autocast(images.device.type, enabled=False):  # a grade in bfloat16 moves in steps of 1/64
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 resolves a grade to 1/64 only
             return self.last_layer(features)[:, 0]

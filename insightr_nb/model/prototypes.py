@@ -7,9 +7,17 @@ from torch import nn
 def squared_distances(latent: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distance of every latent patch to every prototype (paper, section 2, "Prototype Layer").
 
-    latent: (B, C, H, W); prototypes: (m, C). Returns (B, m, H, W), float32, never negative, and 0 wherever a patch
-    equals a prototype. Computed from differences: the expansion ||x||^2 - 2xp + ||p||^2 loses the small distances that
-    decide the similarity. Autocast is off and no matrix product is used, so neither bfloat16 nor TF32 come in.
+    latent: (B, C, H, W); prototypes: (m, C). Returns (B, m, H, W) float32, non-negative, and exactly 0 where a patch
+    equals a prototype.
+
+    Distances are computed from differences: the expansion ||x||^2 - 2xp + ||p||^2 loses precision at the small
+    distances that dominate the similarity. Autocast is off and no matrix product is used, so neither bfloat16 nor
+    TF32 affects the result.
+
+    Example:
+        >>> latent = torch.tensor([[0.0, 3.0], [0.0, 4.0]]).reshape(1, 2, 1, 2)  # patches (0, 0) and (3, 4)
+        >>> squared_distances(latent, prototypes=torch.zeros(1, 2)).tolist()
+        [[[[0.0, 25.0]]]]
     """
     batch, channels, height, width = latent.shape
     with torch.autocast(latent.device.type, enabled=False):
@@ -23,10 +31,26 @@ def squared_distances(latent: torch.Tensor, prototypes: torch.Tensor) -> torch.T
 def similarity(
     distance: torch.Tensor, max_distance: float, kind: str = "inverse", epsilon: float = 1e-4
 ) -> torch.Tensor:
-    """Similarity of a squared distance d, of any shape.
+    """Similarity of a squared distance d.
 
-    "inverse": Eq. 1, 1 / (d / d_max + epsilon), at most 1 / epsilon. "log": log((d + 1) / (d + epsilon)) of ProtoPNet
-    (Chen et al., NeurIPS 2019), on the plain distance.
+    "inverse" is Eq. 1, 1 / (d / d_max + epsilon), at most 1 / epsilon. "log" is log((d + 1) / (d + epsilon)) of
+    ProtoPNet (Chen et al., NeurIPS 2019), which does not normalise d.
+
+    Args:
+        distance: squared distances of any shape.
+        max_distance: largest possible squared distance, d_max.
+        kind: "inverse" or "log".
+        epsilon: bounds the similarity at d = 0.
+
+    Returns:
+        Similarities in the shape of `distance`.
+
+    Raises:
+        ValueError: for an unknown `kind`.
+
+    Example:
+        >>> similarity(torch.tensor([0.0, 1.0]), max_distance=4.0, epsilon=0.25).tolist()
+        [4.0, 2.0]
     """
     if kind == "inverse":
         return 1 / (distance / max_distance + epsilon)
@@ -38,50 +62,71 @@ def similarity(
 def weighted_mean(
     similarities: torch.Tensor, theta: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eq. 2: the prediction as a mean of prototype labels, weighted by contributions w = s * r, r = theta^2 / label.
+    """Predict by Eq. 2: mean of the prototype labels, weighted by contributions w = s * r with r = theta^2 / label.
 
-    similarities: (B, m); theta: (m,); labels: (m,), positive. Returns the prediction (B,) and the weights (B, m).
+    Args:
+        similarities: (B, m), s.
+        theta: (m,) parameters of the last layer.
+        labels: (m,), positive.
+
+    Returns:
+        Prediction (B,) and contributions (B, m).
+
+    Example:
+        >>> labels = torch.tensor([1.0, 4.0])
+        >>> weighted_mean(torch.tensor([[1.0, 3.0]]), theta=labels.sqrt(), labels=labels)  # (1 * 1 + 3 * 4) / (1 + 3)
+        (tensor([3.2500]), tensor([[1., 3.]]))
     """
     weights = similarities * importance(theta, labels)  # (B, m)
     return (weights * labels).sum(1) / weights.sum(1), weights
 
 
 def importance(theta: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """r, the prototype importance score: theta^2 = r * label (paper, below Eq. 2). Shapes (m,)."""
+    """Prototype importance score r (m,), from theta^2 = r * label (paper, below Eq. 2). theta, labels: (m,)."""
     return theta.square() / labels
 
 
 class PrototypeLayer(nn.Module):
-    """g_p: distances to m learned prototypes and the similarities of the nearest patches."""
+    """g_p: distances of latent patches to m learned prototypes, and similarities of the nearest patches."""
 
     def __init__(self, prototypes: int, channels: int, kind: str, epsilon: float):
         super().__init__()
-        self.vectors = nn.Parameter(torch.rand(prototypes, channels))  # (m, C), in the unit cube like the latent space
+        self.vectors = nn.Parameter(torch.rand(prototypes, channels))  # (m, C), in the unit cube of the latent space
         self.kind, self.epsilon = kind, epsilon
-        self.max_distance = float(channels)  # the squared diagonal of the unit cube
+        self.max_distance = float(channels)  # squared diagonal of the unit cube
 
     def forward(
         self, latent: torch.Tensor, outside: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """latent: (B, C, H, W). Returns distances (B, m, H, W), min_distances (B, m), similarities (B, m).
+        """Compute distances (B, m, H, W), min_distances (B, m) and similarities (B, m) of latent patches (B, C, H, W).
 
-        outside: (B, H, W) bool, cells that match nothing: their distance is the largest possible.
+        outside: (B, H, W) bool, cells that cannot match; their distance is set to the maximum.
         """
         distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
         min_distances = distances.flatten(2).amin(2)  # (B, m)
         return distances, min_distances, self.similarity(min_distances)
 
     def distances(self, latent: torch.Tensor, vectors: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
-        """Squared distances (B, m, H, W) of `vectors` (m, C), the largest possible one in cells that are `outside`."""
+        """Squared distances of latent patches to the given vectors.
+
+        Args:
+            latent: (B, C, H, W).
+            vectors: (m, C).
+            outside: (B, H, W) bool, cells whose distance is set to the maximum; None for no such cells.
+
+        Returns:
+            (B, m, H, W).
+        """
         distances = squared_distances(latent, vectors)
         return distances if outside is None else distances.masked_fill(outside[:, None], self.max_distance)
 
     def similarity(self, distance: torch.Tensor) -> torch.Tensor:
+        """Similarity of squared distances, with the layer's kind and epsilon."""
         return similarity(distance, self.max_distance, self.kind, self.epsilon)
 
 
 class WeightedMean(nn.Module):
-    """h_fc: the last layer. theta^2 starts at the labels, so every prototype has importance r = 1."""
+    """h_fc: the last layer. theta^2 is initialised to the labels, so every prototype starts with importance r = 1."""
 
     def __init__(self, labels: torch.Tensor):
         super().__init__()

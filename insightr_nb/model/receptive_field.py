@@ -1,4 +1,4 @@
-"""What a latent cell sees: stride, centre and receptive field, from the kernels, strides and paddings of the layers.
+"""Geometry of a latent cell: stride, centre and receptive field, derived from kernels, strides and paddings.
 
 After Araujo et al., "Computing receptive fields of convolutional neural networks", Distill 2019.
 """
@@ -16,9 +16,10 @@ _POINTWISE = (nn.Identity, nn.Dropout, nn.Linear, nn.Sigmoid, nn.ReLU, nn.ReLU6,
 
 
 def follow(*parts: nn.Module) -> tuple[int, float, int]:
-    """Stride, centre of cell 0 and receptive field of the output of these parts in a row, in pixels of their input.
+    """Compute stride, centre of cell 0 and receptive field of a chain of modules, in pixels of the input.
 
-    Those of every layer follow from its inputs. Raises ModelError for a layer whose geometry is not known.
+    Propagates the three values through the traced graph, layer by layer. Raises ModelError for a layer of unknown
+    geometry.
     """
     graph = fx.symbolic_trace(nn.Sequential(*parts))
     modules = dict(graph.named_modules())
@@ -31,7 +32,7 @@ def follow(*parts: nn.Module) -> tuple[int, float, int]:
             return inputs[0]
         elif inputs:
             window = _window(node, modules)
-            if window is None:  # element by element, or joining branches: the widest field, the first branch's centres
+            if window is None:  # elementwise or joins branches: widest field, first branch's centres
                 known[node] = (inputs[0][0], inputs[0][1], max(i[2] for i in inputs))
             else:
                 kernel, step, padding = window
@@ -45,14 +46,14 @@ def follow(*parts: nn.Module) -> tuple[int, float, int]:
 
 
 def _window(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[int, int, float] | None:
-    """Kernel (dilation included), stride and padding of a node; None if it works element by element."""
+    """Kernel size (dilation included), stride and padding of a node; None if it works elementwise."""
     layer = modules.get(node.target) if node.op == "call_module" else None
     if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         kernel, step, padding = (_one(getattr(layer, n), layer) for n in ("kernel_size", "stride", "padding"))
         dilation = _one(getattr(layer, "dilation", 1), layer)
         return dilation * (kernel - 1) + 1, step, padding
     if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):
-        return None  # squeeze and excitation: a scale for each channel, no place
+        return None  # squeeze-and-excitation: scales channels, not positions
     if node.target in (F.max_pool2d, F.avg_pool2d):
         named = dict(zip(("kernel_size", "stride", "padding"), node.args[1:], strict=False)) | node.kwargs
         kernel = _one(named["kernel_size"], node)
@@ -72,7 +73,10 @@ def _window(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[int, int, flo
 
 
 def _one(value, where) -> int:
-    """The same number along both axes (1 x 7 convolutions of Inception come in symmetric pairs and keep the centre)."""
+    """Size along either axis; the maximum of a pair.
+
+    Inception's 1 x 7 convolutions come in symmetric pairs, so the maximum preserves the centre.
+    """
     if isinstance(value, tuple):
         return max(value)
     if isinstance(value, str):

@@ -1,1 +1,1 @@
-"""The three-stage protocol: stages, loop, projection, checkpoints."""
+"""The three-stage training protocol: stages, training loop, projection and checkpoints."""

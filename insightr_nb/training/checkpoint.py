@@ -1,4 +1,4 @@
-"""Model files: safetensors with the settings as metadata. Resume files: tensors and plain values, nothing pickled."""
+"""Model files: safetensors with the settings as metadata. Resume files: tensors and plain values, no pickled code."""
 
 import io
 import json
@@ -19,13 +19,19 @@ from insightr_nb.settings import GROUPS, RunSettings
 
 
 def build_network(settings: RunSettings, weights: str | None = None) -> Regressor:
-    """The network of a variant; `weights` is where the backbone starts, if not as the settings say."""
+    """Build the network of a variant. `weights` overrides the backbone weights of the settings."""
     kind = INSightRNet if settings.explains else ResNetRegressor
     return kind(settings.model, weights)
 
 
 def save_model(path: Path, network: nn.Module, settings: dict[str, Any]) -> None:
-    """`settings`: RunSettings.as_dict(), kept as metadata so that the file alone is enough to build the network."""
+    """Save a network to safetensors, with its settings as metadata so that `load_model` needs no other file.
+
+    Args:
+        path: file to write, atomically.
+        network: the network.
+        settings: `RunSettings.as_dict()`.
+    """
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     content = safetensors.torch.save(state, {"insightr_nb": json.dumps(settings)})
     with files.atomic(path) as temporary:
@@ -33,9 +39,9 @@ def save_model(path: Path, network: nn.Module, settings: dict[str, Any]) -> None
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> Regressor:
-    """The network of a model.safetensors, in `eval()` and channels_last.
+    """Load a network from model.safetensors, in `eval()` mode and channels_last.
 
-    Raises RunError for a missing or damaged file, ModelError for one that does not fit; both name it.
+    Raises RunError for a missing or damaged file, ModelError for one that does not fit; both name the file.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -58,20 +64,21 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Regressor:
 
 
 def settings_of(values: dict[str, Any]) -> RunSettings:
-    """RunSettings from what `as_dict` gave, as a manifest or a model file holds it."""
+    """Rebuild RunSettings from the dictionary of `as_dict`, as stored in a manifest or a model file."""
     groups = {name: kind(**values[name]) for name, kind in GROUPS.items()}
     return RunSettings(**{k: v for k, v in values.items() if k not in GROUPS}, **groups)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    content = io.BytesIO()  # so that a full disk is an OSError like everywhere
+    """Save the state of an interrupted training, atomically."""
+    content = io.BytesIO()  # serialise first: a full disk then raises OSError
     torch.save(state, content)
     with files.atomic(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Raises RunError that names a file that is damaged; nothing pickled in it is executed."""
+    """Load the state written by `save_state` without executing pickled code. Raises RunError naming a damaged file."""
     try:
         files.check_zip(path)
         return torch.load(path, map_location="cpu", weights_only=True)

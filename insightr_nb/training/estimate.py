@@ -1,4 +1,4 @@
-"""How long trainings will take on this machine, and whether one is much slower than was announced."""
+"""Estimate of the training time on this machine, and detection of epochs much slower than estimated."""
 
 import itertools
 import statistics
@@ -18,27 +18,42 @@ from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
 from insightr_nb.training.stages import Stage, protocol
 
-_SLOW = 2.0  # times the announced time of an epoch
+_SLOW = 2.0  # ratio of actual to estimated time of an epoch
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds an image, in training and in inference, with the backbone alone."""
+    """Seconds per image in training and in inference, measured with the backbone alone."""
 
     training: float
     inference: float
 
     def epoch(self, stage: Stage, settings: RunSettings, data: FoldData) -> float:
-        """Seconds of one epoch of a stage, its validation included."""
+        """Estimate the seconds of one epoch of a stage, validation included.
+
+        Args:
+            stage: the stage.
+            settings: settings of the run.
+            data: data of the fold.
+        """
         trains = "backbone" in stage.learning_rates
         images = len(Epoch(data.training, settings.training, 0, 0))
         extra = len(data.validation) + settings.training.batchnorm_images * (trains and not stage.batchnorm_frozen)
         return images * (self.training if trains else self.inference) + extra * self.inference
 
     def slower(self, seconds: float, stage: Stage, settings: RunSettings, data: FoldData) -> str:
-        """A sentence where an epoch on a CPU took much longer than announced, with what helps; else an empty text.
+        """Describe an epoch on a CPU that was much slower than estimated, with a remedy; empty if it was not.
 
-        Only of epochs in which the backbone trains: its steps are what was measured.
+        Only epochs that train the backbone are compared, because `measure` times its training steps.
+
+        Args:
+            seconds: actual duration of the epoch.
+            stage: its stage.
+            settings: settings of the run.
+            data: data of the fold.
+
+        Returns:
+            Text for the user, or "".
         """
         factor = seconds / self.epoch(stage, settings, data)
         on_cpu = hardware.choose_device(settings.device).type == "cpu"
@@ -55,9 +70,9 @@ class Pace:
 
 
 def measure(settings: RunSettings, data: FoldData) -> Pace:
-    """Times a few steps as the training makes them on this machine. Raises RunError for a lack of memory."""
+    """Time a few training and inference steps on this machine. Raises RunError if memory runs out."""
     device = hardware.choose_device(settings.device)
-    hardware.make_deterministic(device)  # before the first product on a card: cuBLAS reads its setting once
+    hardware.make_deterministic(device)  # before the first CUDA matrix product: cuBLAS reads its setting once
     with hardware.memory_errors(settings):
         network = ResNetRegressor(settings.model, "random").to(device, memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(network.parameters())
@@ -82,7 +97,7 @@ def measure(settings: RunSettings, data: FoldData) -> Pace:
 
 
 def untrained(steps: list[RunSettings]) -> list[RunSettings]:
-    """Those of the runs that are not trained to their end."""
+    """Runs whose training is not complete."""
     there = [Run(runs.run_directory(settings)) for settings in steps]
     return [
         settings
@@ -92,18 +107,24 @@ def untrained(steps: list[RunSettings]) -> list[RunSettings]:
 
 
 def interrupted(steps: list[RunSettings]) -> dict[str, Any] | None:
-    """The hardware in the manifest of the first of the runs that will be resumed; None if none will."""
+    """Hardware recorded in the manifest of the first run that will be resumed; None if none will be."""
     resumed = (Run(runs.run_directory(settings)) for settings in untrained(steps) if not settings.overwrite)
     return next((run.manifest["hardware"] for run in resumed if (run / "last.ckpt").exists()), None)
 
 
 def expected_minutes(steps: list[RunSettings], data: FoldData, pace: Pace) -> float:
-    """How long the trainings that are not finished will take, evaluation included."""
+    """Estimate the minutes that the unfinished trainings take, evaluation included.
+
+    Args:
+        steps: settings of the runs; completed ones count as 0.
+        data: data of the fold.
+        pace: result of `measure`.
+    """
     seconds = 0.0
     for settings in untrained(steps):
         for stage in protocol(settings):
             seconds += stage.epochs * pace.epoch(stage, settings, data)
-            if stage.projects:  # in float32, about twice the time
+            if stage.projects:  # float32 inference takes about twice the time
                 seconds += 2 * len(data.training) * pace.inference
         seconds += 2 * len(data.test) * pace.inference
     return seconds / 60

@@ -1,8 +1,8 @@
-"""Runs a command on a graphics card that no other such command uses: python -m insightr_nb.training.gpu COMMAND ...
+"""Run a command on a GPU that no other such command uses: python -m insightr_nb.training.gpu COMMAND ...
 
-For local jobs side by side, say of Snakemake, which hands out no cards. A lock file in the temporary folder says
-who has a card; a command waits for a free one. Without cards, or with CUDA_VISIBLE_DEVICES set (SLURM), it just runs,
-in the place of this process, so that PyTorch's half a gigabyte is not there twice.
+For parallel local jobs, for example of Snakemake, which does not assign GPUs. A lock file in the temporary directory
+marks each GPU in use; a command waits until one is free. Without a GPU, or with CUDA_VISIBLE_DEVICES set (SLURM), the
+command replaces this process (exec), so that PyTorch's half a gigabyte is not held twice.
 """
 
 import os
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 
 def main(command: list[str]) -> int:
-    """The exit code of the command; does not return where there are no cards to hand out."""
+    """Run the command and return its exit code; does not return if there are no GPUs to assign."""
     cards = torch.cuda.device_count()
     if not cards or "CUDA_VISIBLE_DEVICES" in os.environ:
         os.execvp(command[0], command)

@@ -1,4 +1,4 @@
-"""Which device and precision a run uses, and what the manifest says of them."""
+"""Device, precision and threads of a run, and their description in the manifest."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from insightr_nb.settings import RunSettings
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto": CUDA when present, else the CPU. Raises SettingsError for a device that this machine does not have."""
+    """Device of that name; "auto" is CUDA if present, else the CPU. Raises SettingsError if it is unavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -28,7 +28,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 faster than in float32: it has units for it."""
+    """Whether the device has bfloat16 units, so that bfloat16 is faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -38,14 +38,14 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """The precision of training: "auto" is bfloat16 where the device has units for it. Tests are float32."""
+    """Autocast context for training; "auto" is bfloat16 if the device has units for it. Evaluation uses float32."""
     bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
 
 @contextlib.contextmanager
 def memory_errors(settings: RunSettings) -> Iterator[None]:
-    """Turns PyTorch's several ways to be out of memory into one RunError that says what helps."""
+    """Convert PyTorch's various out-of-memory errors into one RunError that suggests a remedy."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -61,7 +61,10 @@ def memory_errors(settings: RunSettings) -> Iterator[None]:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """On CUDA: repeatable algorithms where there are any, and no TF32: a prototype would not equal its patch in it."""
+    """Use deterministic algorithms on CUDA where available, and disable TF32.
+
+    With TF32, a projected prototype would not equal its patch.
+    """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -71,25 +74,25 @@ def make_deterministic(device: torch.device) -> None:
 
 
 def idle_cores(seconds: float = 0.5) -> float:
-    """How many of this machine's cores are idle at present, measured for `seconds`."""
+    """Number of idle CPU cores on this machine, averaged over `seconds`."""
     return (os.cpu_count() or 1) * (1 - psutil.cpu_percent(interval=seconds) / 100)
 
 
 def threads_of_each(trainings: int = 1, cores: int | None = None) -> int:
-    """Threads for each of some trainings side by side on a CPU: the cores that other processes leave them, shared.
+    """Threads per training for several parallel trainings on a CPU: the idle cores divided evenly, at least one.
 
-    cores: how many may be used, by default all. At least one each; more than idle cores would wait for each other.
+    cores: upper limit, by default all. Using more threads than idle cores makes threads wait for each other.
     """
     idle = round(idle_cores())
     return max(1, min(cores or idle, idle) // trainings)
 
 
 def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
-    """Set PyTorch's threads by `threads_of_each`, unless OMP_NUM_THREADS says how many; a sentence for the log.
+    """Set PyTorch's thread count by `threads_of_each`, unless OMP_NUM_THREADS is set. Returns a line for the log.
 
-    $INSIGHTR_SIDE_BY_SIDE says how many trainings are started at once, as by `make demo`; each is then told of the
-    others before they are busy. hardware: of the manifest of a run that is resumed; it keeps its threads, and so its
-    rounding.
+    $INSIGHTR_SIDE_BY_SIDE is the number of trainings started at once, as by `make demo`, because the others are not yet
+    busy when idle cores are counted. hardware: from the manifest of a resumed run, which keeps its thread count and
+    hence its rounding.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         idle = threads_of_each(int(os.environ.get("INSIGHTR_SIDE_BY_SIDE") or 1))
@@ -98,7 +101,7 @@ def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
 
 
 def describe(device: torch.device) -> dict[str, str | int | bool]:
-    """For the manifest."""
+    """Describe the device and its precision for the manifest."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else str(device),

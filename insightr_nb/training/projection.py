@@ -1,4 +1,4 @@
-"""Projection: every prototype becomes the nearest latent patch of the training set (paper, "Training Algorithm")."""
+"""Projection: replace every prototype by the nearest latent patch of the training set (paper, "Training Algorithm")."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,15 @@ from insightr_nb.model.network import INSightRNet
 
 @dataclass(frozen=True)
 class Projection:
-    """Where each of the m prototypes comes from.
+    """Source patch of each of the m prototypes.
 
-    positions: (m,) into the part; rows, columns: (m,) latent cells; distances: (m,) squared, from the prototype before
-    the projection to its patch; before: (m, C) the vectors before; maps: (m, H, W) squared distances of the projected
-    prototypes on their own source images.
+    Attributes:
+        positions: (m,) indices into the projected subset.
+        rows: (m,) row of the latent cell.
+        columns: (m,) column of the latent cell.
+        distances: (m,) squared distance from the prototype before projection to its patch.
+        before: (m, C) prototype vectors before projection.
+        maps: (m, H, W) squared distances of the projected prototypes on their source images.
     """
 
     positions: np.ndarray
@@ -28,10 +32,18 @@ class Projection:
 
 @torch.no_grad()
 def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projection:
-    """Replace every prototype by the nearest latent patch among all images of the part, and say where it is from.
+    """Replace every prototype by the nearest latent patch among all images, in place.
 
-    One pass over every image once, un-augmented, in order, in float32; the memory depends on m, not on the number of
-    images. Ties go to the lowest (distance, image, row, column), so the result does not depend on the batch size.
+    One float32 pass over the un-augmented images in order; memory depends on m, not on the number of images. Ties go to
+    the lowest (distance, image, row, column), so the result does not depend on the batch size.
+
+    Args:
+        network: the network, set to `eval()`.
+        part: images to search.
+        batch_size: images per batch.
+
+    Returns:
+        The source patch of each prototype.
     """
     network.eval()
     layer = network.prototype_layer
@@ -39,7 +51,7 @@ def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projectio
     m = len(layer.vectors)
     before = layer.vectors.detach().clone()  # (m, C)
     best = torch.full((m,), torch.inf, device=device)
-    place = torch.zeros(m, 3, dtype=torch.long, device=device)  # position in the part, row, column
+    place = torch.zeros(m, 3, dtype=torch.long, device=device)  # position in `part`, row, column
     patch, maps = before.clone(), None
     start = 0
     for images, _ in batches(InOrder(part), batch_size, device):
@@ -50,9 +62,9 @@ def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projectio
         distances = layer.distances(latent, before, outside)  # (B, m, H, W)
         flat = distances.transpose(0, 1).flatten(1)  # (m, B * H * W), in the order image, row, column
         distance = flat.amin(1)
-        cell = (flat == distance[:, None]).int().argmax(1)  # the first of equals
+        cell = (flat == distance[:, None]).int().argmax(1)  # first of equal distances
         image, row, column = cell // (height * width), cell // width % height, cell % width
-        closer = distance < best  # strictly, so an earlier image keeps a tie
+        closer = distance < best  # strict, so the earlier image wins a tie
         best[closer] = distance[closer]
         place[closer] = torch.stack([start + image, row, column], 1)[closer]
         patch[closer] = latent[image, :, row, column][closer]

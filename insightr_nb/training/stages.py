@@ -12,12 +12,19 @@ from insightr_nb.settings import RunSettings
 
 @dataclass(frozen=True)
 class Stage:
-    """Some epochs in which the same parts of the network train with the same rates.
+    """Consecutive epochs that train the same parts of the network at the same learning rates.
 
-    learning_rates: part of the network -> rate; a part that is not listed is frozen.
-    halve_every: epochs after which the rates halve (0: constant), counted on from `epochs_before`.
-    projects: the prototypes are projected before its first epoch. selectable: its epochs are candidates for the result.
-    batchnorm_frozen: BatchNorm's statistics stand still even where the backbone trains.
+    Attributes:
+        name: name of the stage.
+        cycle: training cycle, from 1.
+        epochs: number of epochs.
+        learning_rates: learning rate of each trained part; parts that are not listed are frozen.
+        weight_decay: weight decay of each part, 0 by default.
+        halve_every: epochs between halvings of the learning rates; 0 keeps them constant.
+        epochs_before: earlier epochs that count towards the halvings.
+        projects: whether the prototypes are projected before the first epoch.
+        selectable: whether the epochs are candidates for the final model.
+        batchnorm_frozen: whether BatchNorm statistics stay fixed even where the backbone trains.
     """
 
     name: str
@@ -32,7 +39,7 @@ class Stage:
     batchnorm_frozen: bool = False
 
     def optimizer(self, network: nn.Module) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
-        """Adam with a group for every part that trains, and its schedule."""
+        """Build Adam with one parameter group per trained part, and its learning rate schedule."""
         groups = [
             {"params": list(getattr(network, part).parameters()), "lr": rate,
              "weight_decay": self.weight_decay.get(part, 0.0)}
@@ -47,9 +54,10 @@ class Stage:
 
 
 def protocol(settings: RunSettings) -> tuple[Stage, ...]:
-    """The stages of a run. `backbone` and `baseline` are one plain regression training; else: the paper's cycles.
+    """Stages of a run: one plain regression for `backbone` and `baseline`, otherwise the paper's cycles.
 
-    Each stage has an optimiser of its own. Only last-layer epochs are selectable: only there are prototypes patches.
+    Each stage has its own optimizer. Only last-layer epochs are selectable, because only there are the prototypes
+    latent patches.
     """
     t = settings.training
     if not settings.explains:
@@ -68,7 +76,7 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     for cycle in range(1, t.cycles + 1):
         warm_up = t.warm_up_epochs if cycle == 1 else 0
-        before = (cycle - 1) * t.joint_epochs - t.warm_up_epochs  # joint epochs so far, for the halving
+        before = (cycle - 1) * t.joint_epochs - t.warm_up_epochs  # joint epochs so far, for the halvings
         stages += [
             Stage("warm-up", cycle, warm_up, without_backbone),
             Stage("joint", cycle, t.joint_epochs - warm_up, rates, decay, t.joint_halve_every, max(before, 0),
@@ -81,10 +89,14 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
 
 @contextlib.contextmanager
 def training_only(network: nn.Module, parts: tuple[str, ...], batchnorm_frozen: bool = False) -> Iterator[None]:
-    """Within it only these parts have gradients and are in train mode; all others are in `eval()`, so BatchNorm stands.
+    """Train only the given parts; all others are frozen and in `eval()`, so their BatchNorm statistics stay fixed.
 
-    With `batchnorm_frozen` BatchNorm is in `eval()` everywhere; its weights and biases still train with their part.
-    Afterwards the whole network is in `eval()` and every parameter requires a gradient again.
+    On exit the whole network is in `eval()` and every parameter requires a gradient.
+
+    Args:
+        network: the network.
+        parts: names of the child modules to train.
+        batchnorm_frozen: put BatchNorm in `eval()` everywhere; its weights and biases still train with their part.
     """
     network.eval()
     for name, part in network.named_children():

@@ -1,4 +1,4 @@
-"""The training loop: runs the stages of the protocol, keeps the best state, can be interrupted after any epoch."""
+"""The training loop: run the stages of the protocol and keep the best state; resumable after any epoch."""
 
 import math
 import shutil
@@ -27,14 +27,15 @@ MODEL = "model.safetensors"
 
 
 def train(settings: RunSettings, pace: Pace | None = None) -> Run:
-    """Train one (variant, fold), or finish an interrupted training, or find it done.
+    """Train one (variant, fold), resume an interrupted training, or return a completed one.
 
-    Writes manifest.json, history.csv, last.ckpt (until the training is done), model.safetensors, and for a network
-    with prototypes prototypes.csv (`evaluate` adds the boxes), prototype_maps.npy and prototypes_before_projection.npy.
-    Test images are not looked at: that is `analysis.evaluation.evaluate`. pace: as announced; a much slower epoch is
-    said once, with what helps.
+    Writes manifest.json, history.csv, last.ckpt (removed on completion) and model.safetensors; for a network with
+    prototypes also prototypes.csv (`evaluate` adds the boxes), prototype_maps.npy and prototypes_before_projection.npy.
+    Test images are not used; see `analysis.evaluation.evaluate`.
 
-    Raises RunError when the folder holds a run with other settings, its backbone is missing, or a loss is not finite.
+    pace: estimate to compare epochs with; the first epoch that is much slower is reported, with a remedy.
+
+    Raises RunError if the folder holds a run with other settings, the backbone is missing, or a loss is not finite.
     """
     run = Run(runs.run_directory(settings))
     device = hardware.choose_device(settings.device)
@@ -49,7 +50,7 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
         data.store.check()
         with hardware.memory_errors(settings):
             trainer = _Trainer(settings, run, data, device, pace)
-        if not resumed:  # only now: what can fail early has not
+        if not resumed:  # delete only after everything that can fail early
             shutil.rmtree(run.path, ignore_errors=True)
         run.start(settings, about, hardware.describe(device), resumed)
         with run.working(), hardware.memory_errors(settings):
@@ -58,9 +59,9 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
 
 
 def try_out(settings: RunSettings, data: FoldData) -> None:
-    """One step on two images at their real size, so that what cannot fit fails before anything is trained.
+    """Run one training step on two full-size images, to detect settings that cannot work before training starts.
 
-    Raises ModelError that says which settings decide it, RunError for a lack of memory.
+    Raises ModelError naming the settings responsible, RunError if memory runs out.
     """
     model = settings.model
     part = data.training
@@ -83,19 +84,26 @@ def try_out(settings: RunSettings, data: FoldData) -> None:
 def training_loss(
     network: Regressor, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """The terms of the loss with their "total", and the prediction (B,). images: (B, S, S, 3) uint8; targets: (B,)."""
+    """Compute the terms of the loss with their "total", and the prediction (B,).
+
+    Args:
+        network: the network.
+        images: (B, S, S, 3) uint8.
+        targets: (B,), on the model's scale.
+        settings: precision and loss weights.
+    """
     with hardware.autocast(images.device, settings.training.precision):
         output = network(network.inputs(images))
     return network.loss(output, targets, settings.losses), network.prediction(output).detach()
 
 
 def _is_trained(run: Run) -> bool:
-    """The model is written, and recorded, before the state to go on from is removed."""
+    """Whether training is complete; `_finish` writes and records the model before it removes last.ckpt."""
     return not (run / "last.ckpt").exists() and MODEL in (run.manifest.get("files") or {})
 
 
 class _Trainer:
-    """State of one training; everything that a resumed one needs is in `_state`."""
+    """State of one training; `_save` writes everything needed to resume it."""
 
     def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device, pace: Pace | None):
         self.settings, self.run, self.data, self.device, self.pace = settings, run, data, device, pace
@@ -105,8 +113,8 @@ class _Trainer:
         self.network = checkpoint.build_network(settings, self._backbone_weights())
         self.network.to(device, memory_format=torch.channels_last).eval()
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Any] | None = None  # the selected epoch: its validation loss, network state, projection
-        self.projection: dict[str, Any] | None = None  # of the present cycle
+        self.best: dict[str, Any] | None = None  # selected epoch: validation loss, network state, projection
+        self.projection: dict[str, Any] | None = None  # of the current cycle
         self.projected = 0  # stages whose projection is done
         self.optimizer_state: dict[str, Any] | None = None
 
@@ -123,7 +131,7 @@ class _Trainer:
     def train(self) -> None:
         if (self.run / "last.ckpt").exists():
             self._restore(checkpoint.load_state(self.run / "last.ckpt"))
-            self._write_history()  # a kill between the two files left it an epoch behind
+            self._write_history()  # one epoch behind if killed between the two writes
             print(f"resumed after epoch {len(self.history)}")
         done = len(self.history)  # epochs
         for index, stage in enumerate(self.stages):
@@ -172,10 +180,10 @@ class _Trainer:
             )
             if self.pace and (note := self.pace.slower(row["seconds"], stage, self.settings, self.data)):
                 print(note, flush=True)
-                self.pace = None  # once is enough
+                self.pace = None  # report once
 
     def _epoch(self, stage: Stage, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-        """One pass over the training part; the means of the losses, in the user's units where they are labels."""
+        """Train for one epoch. Returns the mean losses, and the MAE in the user's units."""
         settings, epoch = self.settings, len(self.history)
         torch.manual_seed(settings.seed * 100_003 + epoch)  # for dropout in other backbones
         on_device = self.device.type != "cpu"
@@ -191,7 +199,7 @@ class _Trainer:
                 terms["total"].backward()
                 optimizer.step()
                 terms["mae"] = (prediction - targets).abs().mean() * self.data.store.scale.unit
-                numbers = torch.stack(list(terms.values())).tolist()  # the step's only wait for the device
+                numbers = torch.stack(list(terms.values())).tolist()  # the only device synchronisation of the step
                 values = dict(zip(terms, numbers, strict=True))
                 if not math.isfinite(values["total"]):
                     raise RunError(
@@ -207,8 +215,8 @@ class _Trainer:
     def _estimate_batchnorm(self) -> None:
         """Re-estimate BatchNorm's running statistics, which are noisy in a short training (setting `batchnorm_images`).
 
-        From un-augmented training images, evenly spaced; only called where the backbone trains, so that a projected
-        prototype never moves away from its patch.
+        Uses evenly spaced, un-augmented training images. Called only where the backbone trains, so that a projected
+        prototype stays equal to its patch.
         """
         part, count = self.data.training, self.settings.training.batchnorm_images
         if not count:
@@ -225,7 +233,7 @@ class _Trainer:
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        """MAE in the user's units, and the MSE as the mean over grades: balanced without copies of images."""
+        """Validation MAE in the user's units, and MSE averaged over grades to balance them without oversampling."""
         part, unit = self.data.validation, self.data.store.scale.unit
         predictions, total = [], 0.0
         for images, targets in batches(InOrder(part), self.settings.training.batch_size, self.device):
@@ -278,7 +286,7 @@ class _Trainer:
             setattr(self, name, state[name])
 
     def _finish(self) -> None:
-        """Write the selected model and where its prototypes come from."""
+        """Write the selected model and the sources of its prototypes."""
         if self.best is None:
             raise RunError("no epoch was selected: every validation loss is not a number")
         self.network.load_state_dict(self.best["network"])
