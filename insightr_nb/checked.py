@@ -1,4 +1,4 @@
-"""Dataclasses that coerce and check their fields; errors name the field, its value and what would be right."""
+"""Dataclasses that coerce and validate their fields; errors name the field, its value and what is allowed."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,19 @@ def choice(default, *options):
 
 
 def coerce(value: Any, kind: Any, name: str) -> Any:
-    """Turn what papermill or YAML hands over (the string '1e-5', the float 3.0) into the type of the field."""
+    """Convert a value from papermill or YAML (the string '1e-5', the float 3.0) to the type of its field.
+
+    Args:
+        value: Value to convert.
+        kind: Type of the field: int, float, bool or str, optionally `| None`.
+        name: Name of the field, for errors.
+
+    Returns:
+        The converted value.
+
+    Raises:
+        SettingsError: If the value cannot be converted.
+    """
     optional = "None" in str(kind)
     if value is None and optional:
         return None
@@ -56,7 +68,10 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
 
 
 class Checked:
-    """Coerces and checks every plain field against its type, limits or options; the group names the field in errors."""
+    """Base that coerces every plain field to its type and checks its limits or options.
+
+    `group` is the prefix of the field's name in errors.
+    """
 
     group = ""
 
