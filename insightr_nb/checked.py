@@ -11,10 +11,12 @@ from insightr_nb.errors import SettingsError
 
 
 def limits(default, low=None, high=None):
+    """Return a dataclass field with a default and inclusive limits; None means no limit."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
 def choice(default, *options):
+    """Return a dataclass field with a default and the allowed values."""
     return field(default=default, metadata={"options": options})
 
 
@@ -92,6 +94,7 @@ class Checked:
 
 
 def suggest(name: str, known) -> str:
+    """Return a sentence for errors that suggests the closest known name and lists all of them."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1)
     close = close or [k for k in known if k.split(".")[-1] == str(name)]

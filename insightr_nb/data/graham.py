@@ -39,7 +39,7 @@ def normalise(
     """
     image, disc = (disc or find_disc(image)).without_frame(image)
     sigma = BLUR_SIGMA * size / recipe_size
-    margin = int(np.ceil(3 * sigma)) + 1  # as far as OpenCV's kernel reaches
+    margin = int(np.ceil(3 * sigma)) + 1  # radius of OpenCV's kernel
     square, kept = _around(image, disc, size, recipe_size, margin, cv2.BORDER_REFLECT_101, shrink)
     result = cv2.addWeighted(square, 4, _blur(square, sigma), -4, GROUND)
     result = result[margin : margin + size, margin : margin + size]

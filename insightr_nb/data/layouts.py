@@ -40,6 +40,7 @@ class DataSet:
 
 
 def signs(folder: Path, data_set: DataSet) -> list[str]:
+    """Return the glob patterns of a data set that match in a folder."""
     return [sign for sign in data_set.signs if next(folder.glob(sign), None)]
 
 
@@ -100,6 +101,7 @@ _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".ods")
 
 
 def table_path(folder: Path, given: str | None) -> Path:
+    """Return the label table of a folder: the given one, else the only one. Raises DataError if there is none."""
     if given:
         path = folder / given
         if not path.is_file():

@@ -16,6 +16,7 @@ from insightr_nb.files import given_path
 
 
 def has_masks(store: Store, folder: str | Path | None) -> bool:
+    """Return whether lesion masks are available: a folder is given, or the data are synthetic."""
     return folder is not None or store.settings.dataset == "synthetic"
 
 

@@ -125,6 +125,16 @@ def _header(size: int, count: int) -> bytes:
 
 
 def finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, settings: DataSettings, recipe) -> None:
+    """Write the tables and meta.json that complete a partial store, and put its images in row order.
+
+    Args:
+        partial: Folder of the partial store.
+        table: The `catalog.ImageTable` that was prepared.
+        done: Lines of `progress` for the prepared images.
+        rejected: Lines of `progress` for the rejected images.
+        settings: Settings of the data.
+        recipe: Fingerprint from `recipe`.
+    """
     _in_order(partial, done, settings.size)
     done = done.sort_values("row")
     rows = table.rows.iloc[done["row"]].assign(digest=done["digest"].to_numpy())
@@ -203,6 +213,7 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def check_space(partial: Path, images: int, size: int) -> None:
+    """Raise DataError if the disk has no space for so many images of `size` x `size` px."""
     needed, free = images * size * size * 3, shutil.disk_usage(partial).free
     if needed > free:
         raise DataError(
@@ -213,6 +224,7 @@ def check_space(partial: Path, images: int, size: int) -> None:
 
 @contextlib.contextmanager
 def disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
+    """Convert the OSError of a full disk into a DataError that says how many images are kept."""
     try:
         yield
     except OSError as error:
