@@ -1,4 +1,4 @@
-"""Is a run what it claims to be? And taking it along: a finished run as a zip that explains without anything else."""
+"""Verify a run, export it as a self-contained zip, and load such a zip."""
 
 import dataclasses
 import shutil
@@ -22,10 +22,12 @@ _CONTENTS = "contents.json"
 
 
 def verify(path: Run | Path | str) -> list[str]:
-    """What is wrong with a run, in sentences: its state, its files, its settings, its data, its split. Empty: nothing.
+    """Check the state, files, settings, data and split of a run.
 
-    Every file is read and compared with the size and SHA-256 that the manifest recorded. Settings are compared with
-    what preset, variant and the recorded overrides mean today; data and split with the prepared store as it is now.
+    Compares every file with the size and SHA-256 in the manifest, the settings with those that the current presets
+    give for the recorded preset, variant and overrides, and data and split with the current prepared store.
+
+    Returns one message per problem, or an empty list if the run is consistent.
     """
     run = path if isinstance(path, Run) else Run(Path(path))
     try:
@@ -47,11 +49,21 @@ def verify(path: Run | Path | str) -> list[str]:
 
 
 def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) -> Path:
-    """Write a finished run into a zip that `load` opens elsewhere: its files, and the images that exploring it needs.
+    """Export a finished run as a zip that `load` can open on another machine.
 
-    These are the source images of the prototypes and `test_images` of the test set, evenly spread over its predictions,
-    as the network sees them and at display size.
-    Raises RunError for a run that is not finished or not whole, and for data that were prepared anew since.
+    The zip holds the files of the run and the images needed to explore it, at the network's size and at display size:
+    the source images of the prototypes and a sample of the test set.
+
+    Args:
+        path: The run or its folder.
+        archive: Path of the zip file to write.
+        test_images: Number of test images to include, evenly spaced over the sorted predictions.
+
+    Returns:
+        The path of the zip file.
+
+    Raises:
+        RunError: If the run is unfinished or damaged, or its data were prepared again after training.
     """
     run = path if isinstance(path, Run) else Run(Path(path))
     run.require_finished().require_whole()
@@ -83,10 +95,11 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
 
 
 def load(archive: Path | str, folder: Path | str | None = None) -> Run:
-    """The run in a zip that `export` wrote, unpacked into `folder` (default: outputs/imported/<name of the zip>).
+    """Unpack a zip written by `export` into `folder` (default: outputs/imported/<name of the zip>) and return the run.
 
-    Nothing is unpacked but the files that it lists, each compared with its size and SHA-256. Found again when it is
-    there already. Raises RunError for another file, a damaged one, names that leave the folder, and a folder in use.
+    Only files listed in the zip are unpacked, and each is checked against its size and SHA-256. If the same archive
+    has already been unpacked there, that copy is returned. Raises RunError if the file was not written by `export`
+    or is damaged, a name would leave the folder, or the folder holds other files.
     """
     archive = files.given_path(archive)
     folder = files.given_path(folder) if folder else outputs_root() / "imported" / archive.stem
@@ -111,13 +124,13 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
         raise RunError(f"{shown(archive)} is missing") from None
     except OSError as error:
         raise RunError(f"{shown(archive)} cannot be read or unpacked: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # the last: it is encrypted
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted
         raise RunError(f"{shown(archive)} is no whole zip of a run: {error}") from error
     return Run(folder / about["run"])
 
 
 def _check_names(archive: Path, about: Any, bundle: zipfile.ZipFile) -> None:
-    """Raises RunError unless the zip holds exactly the files that it lists, with safe names and the sizes it says."""
+    """Raise RunError unless the zip holds exactly the files it lists, with safe names and the listed sizes."""
     sizes = {entry.filename: entry.file_size for entry in bundle.infolist() if entry.filename != _CONTENTS}
     try:
         listed = {name: int(recorded["bytes"]) for name, recorded in about["files"].items()}

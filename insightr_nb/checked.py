@@ -1,4 +1,4 @@
-"""Dataclasses that coerce and check their fields; errors name the field, its value and what would be right."""
+"""Dataclasses that coerce and validate their fields; errors name the field, its value and what is allowed."""
 
 import dataclasses
 import difflib
@@ -11,15 +11,29 @@ from insightr_nb.errors import SettingsError
 
 
 def limits(default, low=None, high=None):
+    """Return a dataclass field with a default and inclusive limits; None means no limit."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
 def choice(default, *options):
+    """Return a dataclass field with a default and the allowed values."""
     return field(default=default, metadata={"options": options})
 
 
 def coerce(value: Any, kind: Any, name: str) -> Any:
-    """Turn what papermill or YAML hands over (the string '1e-5', the float 3.0) into the type of the field."""
+    """Convert a value from papermill or YAML (the string '1e-5', the float 3.0) to the type of its field.
+
+    Args:
+        value: Value to convert.
+        kind: Type of the field: int, float, bool or str, optionally `| None`.
+        name: Name of the field, for errors.
+
+    Returns:
+        The converted value.
+
+    Raises:
+        SettingsError: If the value cannot be converted.
+    """
     optional = "None" in str(kind)
     if value is None and optional:
         return None
@@ -56,7 +70,10 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
 
 
 class Checked:
-    """Coerces and checks every plain field against its type, limits or options; the group names the field in errors."""
+    """Base that coerces every plain field to its type and checks its limits or options.
+
+    `group` is the prefix of the field's name in errors.
+    """
 
     group = ""
 
@@ -77,6 +94,7 @@ class Checked:
 
 
 def suggest(name: str, known) -> str:
+    """Return a sentence for errors that suggests the closest known name and lists all of them."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1)
     close = close or [k for k in known if k.split(".")[-1] == str(name)]

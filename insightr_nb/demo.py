@@ -1,4 +1,4 @@
-"""What `make demo` says before and after: how long it will take on this machine, the results, and where to look."""
+"""Output of `make demo`: the expected duration on this machine beforehand, the results and their files afterwards."""
 
 import pandas as pd
 
@@ -10,8 +10,8 @@ VARIANTS = ("baseline", "insightr")
 
 
 def announce(preset: str) -> None:
-    """Prepares the data and prints the time that the trainings will take, measured on this machine."""
-    from insightr_nb.data.folds import fold_data  # here, since `report` needs none of them and PyTorch takes seconds
+    """Prepare the data and print the expected training time, based on a measurement on this machine."""
+    from insightr_nb.data.folds import fold_data  # local: `report` does not need PyTorch, which takes seconds to import
     from insightr_nb.training import estimate, hardware
 
     runs_of_demo = [RunSettings.from_parameters(preset=preset, variant=v) for v in VARIANTS]
@@ -26,7 +26,7 @@ def announce(preset: str) -> None:
 
 
 def report(preset: str) -> None:
-    """Prints the metrics of the trained variants, and where their figures and files are."""
+    """Print the metrics of the trained variants and the locations of their figures and notebooks."""
     folders = {v: runs.run_directory(RunSettings.from_parameters(preset=preset, variant=v)) for v in VARIANTS}
     table = pd.DataFrame({v: Run(folder).require_finished().metrics for v, folder in folders.items()}).T
     table = table.rename(columns={"top_label_gap": "gap", "label_spread": "spread", "ground_share": "ground"})

@@ -1,21 +1,21 @@
-"""The package's own errors: each message says what is wrong, where, and what would be right."""
+"""Exceptions of the package. Each message names the wrong value, its place, and the fix."""
 
 
 class InsightrError(Exception):
-    """Base of every error that the package raises on purpose."""
+    """Base class of the exceptions of this package."""
 
 
 class SettingsError(InsightrError, ValueError):
-    """A parameter or setting that is unknown, of the wrong type or out of range."""
+    """A parameter or setting is unknown, of the wrong type or out of range."""
 
 
 class DataError(InsightrError, ValueError):
-    """An image, a table or a prepared store that cannot be used."""
+    """An image, a table or a prepared store cannot be used."""
 
 
 class ModelError(InsightrError, ValueError):
-    """A backbone or a weights file that does not fit the model."""
+    """A backbone or a weights file does not fit the model."""
 
 
 class RunError(InsightrError, RuntimeError):
-    """A run that is missing, unfinished, damaged, or cannot go on."""
+    """A run is missing, unfinished or damaged, or cannot continue."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, one writer at a time, and errors that name the file."""
+"""Atomic file writes, folder locks, checksums, and JSON and CSV helpers whose errors name the file."""
 
 import contextlib
 import csv
@@ -19,27 +19,27 @@ from filelock import FileLock, Timeout
 
 from insightr_nb.errors import RunError
 
-WAIT = 20  # seconds: a kernel outlives a killed papermill by about one
+WAIT = 20  # seconds to wait for a lock; a kernel outlives a killed papermill by about one second
 _PROJECT = Path(__file__).resolve().parents[1]
 
 
 def outputs_root() -> Path:
-    """Where everything is written: $INSIGHTR_OUTPUTS, or `outputs/` of the project, or of the working folder."""
+    """Return the root of all outputs: $INSIGHTR_OUTPUTS, else `outputs/` in the project or the working folder."""
     if given := os.environ.get("INSIGHTR_OUTPUTS"):
         return given_path(given)
     return (_PROJECT if (_PROJECT / "notebooks").is_dir() else Path.cwd()) / "outputs"
 
 
 def given_path(text: str | Path) -> Path:
-    """A path as a user gives it: `~` is the home folder, also where no shell has seen it."""
+    """Convert a user's path, expanding `~` to the home folder even if no shell has done so."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # ~name, and nobody is called so: a file that is
+    except RuntimeError:  # `~name` without such a user: treat it as a literal file name
         return Path(text)
 
 
 def shown(path: Path) -> str:
-    """A path as a person wants to read it: relative to the working folder or the project where it can be."""
+    """Format a path for display, relative to the working folder or the project if it lies in one of them."""
     for base in (Path.cwd(), outputs_root().resolve().parent):
         with contextlib.suppress(ValueError):
             return str(path.resolve().relative_to(base))
@@ -48,9 +48,9 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it is flushed to the disk and takes the place of `path`.
+    """Yield a temporary path beside `path`. On success, it is flushed to disk and replaces `path`.
 
-    Raises RunError that names the file and the reason when it cannot be written; then `path` is as it was before.
+    Raises RunError with the file and the reason if writing fails. `path` is then unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -76,9 +76,9 @@ def _free(path: Path) -> str:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """One process at a time works on the folder `path`. Another waits for a moment, then gives up.
+    """Hold an exclusive lock on the folder `path`. A second process waits up to `WAIT` seconds.
 
-    Raises RunError that says which process holds the folder, or why nothing can be written there.
+    Raises RunError that names the process holding the lock, or the reason the folder is not writable.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     holder = path.with_name(f".{path.name}.holder.json")
@@ -99,7 +99,7 @@ def alone(path: Path) -> Iterator[None]:
         raise RunError(f"{path} cannot be written to: {error.strerror or error}. Mend it, or set "
                        "INSIGHTR_OUTPUTS to another folder") from error  # fmt: skip
     try:
-        for left in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # of a writer that was killed
+        for left in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # left by a killed writer
             left.unlink()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(holder, {"pid": os.getpid(), "host": platform.node(), "since": now})
@@ -110,7 +110,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def held(path: Path) -> bool:
-    """Whether some process works on the folder `path` (within `alone`), as far as can be told."""
+    """Return whether a process holds the `alone` lock of the folder `path`; True if the lock cannot be tested."""
     name = path.with_name(f".{path.name}.lock")
     try:
         with FileLock(name, timeout=0) if name.exists() else contextlib.nullcontext():
@@ -121,7 +121,10 @@ def held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `folder`, which takes its name on success and is removed on failure."""
+    """Yield a temporary folder that is renamed to `folder` on success and removed on failure.
+
+    Raises RunError if it cannot be written, or if `folder` already exists and is not empty.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -145,7 +148,7 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises RunError that names the file when it is missing, cannot be read, or is no JSON."""
+    """Read a JSON file. Raises RunError that names the file if it is missing, unreadable or invalid JSON."""
     try:
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
@@ -155,7 +158,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(content: bytes, path: Path) -> Any:
-    """Raises RunError that names the file that the content is of when it is no JSON."""
+    """Parse UTF-8 JSON read from `path`. Raises RunError that names `path` if the content is invalid."""
     try:
         return json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -175,9 +178,9 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def check_zip(path: Path) -> None:
-    """Compare what a zip file holds with its checksums, which torch.load does not look at.
+    """Verify the CRC checksums of a zip file, which torch.load ignores.
 
-    Raises BadZipFile. A record without a checksum, as torch.save can be told to write it, is not looked at.
+    Records without a checksum are skipped; torch.save can be configured to omit them. Raises BadZipFile.
     """
     with zipfile.ZipFile(path) as content:
         for record in content.infolist():
@@ -188,7 +191,7 @@ def check_zip(path: Path) -> None:
 
 
 def fingerprint(*parts: bytes | str) -> str:
-    """First 16 hexadecimal digits of a SHA-256 over the parts."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of the parts, each followed by a NUL byte."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)
@@ -197,6 +200,6 @@ def fingerprint(*parts: bytes | str) -> str:
 
 
 def digest(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file."""
+    """Return the size in bytes and the SHA-256 of a file."""
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

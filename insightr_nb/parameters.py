@@ -1,6 +1,6 @@
-"""What the parameters cell of a notebook becomes: one class a notebook, checked as a whole.
+"""Notebook parameters: one checked dataclass per notebook, with the fields of its parameters cell.
 
-A notebook calls `Train.from_notebook(globals())` after its parameters cell; each class has the fields of its notebook.
+A notebook calls, for example, `Train.from_notebook(globals())` after its parameters cell.
 """
 
 import ast
@@ -21,17 +21,17 @@ TABLE_VARIANTS = ("baseline", "log_similarity", "no_psd", "no_cluster", "no_clus
 
 
 class Parameters:
-    """The parameters of a notebook: a frozen dataclass that checks itself when it is made."""
+    """Base of the parameters of a notebook: a frozen dataclass that validates itself on construction."""
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """The parameters of the notebook whose `globals()` these are, after a check of what papermill injected.
+        """Read the parameters from a notebook's `globals()`, after checking those that papermill injected.
 
-        papermill accepts a misspelt `-p fodl 2` in silence: it puts `fodl = 2` into a cell of its own, which begins
-        with "# Parameters". Only that cell is checked, so re-running cells in JupyterLab, where other names exist, is
-        never refused.
+        papermill silently accepts a misspelt `-p fodl 2` and injects `fodl = 2` in a cell that begins with
+        "# Parameters". Only that cell is checked, so re-running cells in JupyterLab, where other names exist, is
+        always allowed.
 
-        Raises SettingsError that names the unknown parameter, or the value that cannot be used.
+        Raises SettingsError that names the unknown parameter or the invalid value.
         """
         names = cls.names()
         cells = [c for c in namespace.get("In", []) if isinstance(c, str) and c.startswith("# Parameters\n")]
@@ -51,7 +51,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Prepare(Parameters):
-    """Notebook 01. A preparation left None is the preset's, or that of the store that is there."""
+    """Parameters of notebook 01. A setting left None is taken from the preset or the existing store."""
 
     dataset: str = "synthetic"
     data_folder: str | None = None
@@ -77,7 +77,7 @@ class Prepare(Parameters):
     overwrite: bool = False
 
     def __post_init__(self):
-        self.settings, self.options  # noqa: B018  (checks them)
+        self.settings, self.options  # noqa: B018  (evaluated for validation)
 
     @cached_property
     def settings(self) -> DataSettings:
@@ -93,16 +93,16 @@ class Prepare(Parameters):
 
 @dataclass(frozen=True)
 class PrepareOptions(Checked):
-    """How to prepare a store; nothing of it changes what is in the store."""
+    """Options of a preparation that do not change the content of the store."""
 
-    workers: int | None = limits(None, 1)  # processes; one a core by default
-    max_rejected: float = limits(0.01, 0, 1)  # share of unusable images that is still accepted
+    workers: int | None = limits(None, 1)  # number of processes; one per core by default
+    max_rejected: float = limits(0.01, 0, 1)  # largest accepted share of unusable images
     overwrite: bool = False
 
 
 @dataclass(frozen=True)
 class Model(Parameters):
-    """Notebook 02."""
+    """Parameters of notebook 02."""
 
     preset: str = "demo"
 
@@ -116,7 +116,7 @@ class Model(Parameters):
 
 @dataclass(frozen=True)
 class Train(Parameters):
-    """Notebook 03: the parameters of `RunSettings.from_parameters`."""
+    """Parameters of notebook 03: those of `RunSettings.from_parameters`."""
 
     dataset: str = "synthetic"
     data_folder: str | None = None
@@ -142,7 +142,7 @@ class Train(Parameters):
 
 @dataclass(frozen=True)
 class _Result(Parameters):
-    """Which finished run to look at."""
+    """Base of the notebooks that analyse one finished run: the parameters that identify it."""
 
     dataset: str = "synthetic"
     name: str | None = None
@@ -163,18 +163,18 @@ class _Result(Parameters):
 
 @dataclass(frozen=True)
 class Projection(_Result):
-    """Notebook 04."""
+    """Parameters of notebook 04."""
 
     image: str | None = None  # image_id or path of an image to explain
 
 
 @dataclass(frozen=True)
 class Trust(_Result):
-    """Notebook 08."""
+    """Parameters of notebook 08."""
 
     masks: str | None = None
     image: str | None = None
-    images: int = 60  # test images for deletion and stability
+    images: int = 60  # number of test images for deletion and stability
 
     def __post_init__(self):
         super().__post_init__()
@@ -186,13 +186,13 @@ class Trust(_Result):
 
 @dataclass(frozen=True)
 class TableSettings(Parameters, Checked):
-    """Which runs a table is made of: variants on folds of one data set and preset."""
+    """The runs of a table: variants and folds of one data set and preset."""
 
     dataset: str = "synthetic"
     name: str | None = None
     preset: str = "demo"
     folds: int = limits(5, 1)
-    variants: str = ",".join(TABLE_VARIANTS)  # names with commas between
+    variants: str = ",".join(TABLE_VARIANTS)  # comma-separated names
 
     def __post_init__(self):
         super().__post_init__()
@@ -205,10 +205,10 @@ class TableSettings(Parameters, Checked):
                 if name not in TABLE_VARIANTS:
                     raise SettingsError(f"{field} = {getattr(self, field)!r}: unknown variant {name!r}; "
                                         f"{suggest(name, [v for v in VARIANTS if v in TABLE_VARIANTS])}")  # fmt: skip
-        self.run("baseline", 0)  # checks data set and preset
+        self.run("baseline", 0)  # validates data set and preset
 
     def listed(self, field: str) -> list[str]:
-        """The names in a field that has them with commas between; "none" for no name."""
+        """Return the names in a comma-separated field; "none" gives an empty list."""
         return [n.strip() for n in getattr(self, field, "none").split(",") if n.strip() not in ("", "none")]
 
     def run(self, variant: str, fold: int, labels: str = "categorical", **given) -> RunSettings:
@@ -216,7 +216,7 @@ class TableSettings(Parameters, Checked):
                                            fold=fold, labels=labels, **given)  # fmt: skip
 
     def grid(self, variants: Iterable[str], labels: str = "categorical") -> list[RunSettings]:
-        """Every variant on every fold."""
+        """Return the settings of every variant on every fold."""
         return [self.run(variant, fold, labels) for variant in variants for fold in range(self.folds)]
 
     @property
@@ -230,22 +230,22 @@ class TableSettings(Parameters, Checked):
 
 @dataclass(frozen=True)
 class Tables(TableSettings):
-    """Notebook 05."""
+    """Parameters of notebook 05."""
 
-    continuous: str = "baseline,insightr"  # rows of the table with continuous labels; "none" for no such table
+    continuous: str = "baseline,insightr"  # rows of the table for continuous labels; "none" omits the table
 
 
 @dataclass(frozen=True)
 class Ablations(TableSettings):
-    """Notebook 06."""
+    """Parameters of notebook 06."""
 
     shown: str = "insightr,no_cluster,no_min_k"  # columns of Figure 3
-    fold: int = limits(0, 0)  # of Figure 3
+    fold: int = limits(0, 0)  # fold shown in Figure 3
 
 
 @dataclass(frozen=True)
 class Explore(Parameters, Checked):
-    """Notebook 07."""
+    """Parameters of notebook 07."""
 
-    run: str | None = None  # folder of the run to show first
-    static: bool | None = None  # whether to show static figures; None: where no browser can be there
+    run: str | None = None  # folder of the first run to show
+    static: bool | None = None  # show static figures; None: only where there cannot be a browser

@@ -1,12 +1,13 @@
-"""Presets and variants: dotted names of settings that depart from the defaults, which are the paper's text.
+"""Presets and variants: the settings, by dotted name, that depart from the defaults (the text of the paper).
 
-`paper` follows the text of Hesse and Namburete (MICCAI 2022), `released` the code that its authors published where the
-two differ, `demo` is small enough for a laptop, `photo` is for a few hundred photographs, `smoke` for tests.
+`paper` follows the text of Hesse and Namburete (MICCAI 2022). `released` follows the authors' published code where it
+differs from the text. `demo` is small enough for a laptop, `photo` is for a few hundred photographs, and `smoke` is
+for tests.
 """
 
 from typing import Any
 
-# For data of hundreds of images: 20 joint epochs of small batches, from random weights.
+# For data sets of hundreds of images: 20 joint epochs (10 per cycle) with small batches, from random weights.
 _SHORT: dict[str, Any] = {
     "model.weights": "random",
     "model.skip_ground": True,
@@ -18,7 +19,7 @@ _SHORT: dict[str, Any] = {
     "training.lr_last_layer": 1e-2,
     "training.joint_halve_every": 5,
     "training.pretrain_lr": 1e-3,
-    "training.baseline_epochs": 20,  # no fewer than INSightR-Net trains the backbone
+    "training.baseline_epochs": 20,  # at least as many as INSightR-Net trains the backbone for
     "training.baseline_lr": 2e-4,
     "training.baseline_halve_every": 5,
     "training.batch_size": 10,
@@ -47,17 +48,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "demo": _SHORT
     | {
-        "data.size": 128,  # small images leave time for many steps
-        "losses.cluster": 0.3,  # chosen of 1, 0.3 and 0.1 on validation: docs/results/demo_choice.json
-        "model.backbone_until": "layer2",  # 16 x 16 of it at 128 px, as all of it has at 512: the paper's block fits
+        "data.size": 128,  # small images allow many steps
+        "losses.cluster": 0.3,  # selected from 1, 0.3 and 0.1 on validation data: docs/results/demo_choice.json
+        "model.backbone_until": "layer2",  # 16 x 16 at 128 px, as the full backbone at 512 px: fits the paper's block
         "training.pretrain_epochs": 14,
         "training.pretrain_halve_every": 5,
     },
     "photo": _SHORT
     | {
         "data.size": 256,
-        # the cluster loss with the paper's weight and range, of three pairs on validation: docs/results/photo.json
-        "model.backbone_until": "layer3",  # 16 x 16 of it at 256 px
+        # Cluster weight and range as in the paper, selected from three pairs on validation data:
+        # docs/results/photo.json
+        "model.backbone_until": "layer3",  # 16 x 16 at 256 px
         "training.pretrain_epochs": 30,
         "training.pretrain_halve_every": 10,
     },
@@ -82,12 +84,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "backbone": {},  # the regression pre-training that the other variants start from
-    "baseline": {},  # ResNet-18 with average pool and one output
+    "backbone": {},  # regression pre-training from which the other variants start
+    "baseline": {},  # ResNet-18 with average pooling and one output
     "insightr": {},
     "log_similarity": {"model.similarity": "log"},  # Table 1, (1a)
     "no_psd": {"losses.psd": 0.0},  # (1b)
     "no_cluster": {"losses.cluster": 0.0},  # (1c)
     "no_cluster_no_psd": {"losses.cluster": 0.0, "losses.psd": 0.0},  # (1d)
-    "no_min_k": {"losses.k": 1},  # (1e), the minimum in place of the mean of the k smallest
+    "no_min_k": {"losses.k": 1},  # (1e): the minimum instead of the mean of the k smallest distances
 }

@@ -1,6 +1,6 @@
-"""A run: where its files live, the manifest that says how they were made, whether they are whole, and taking it along.
+"""A run: its folder, its manifest, and its integrity checks.
 
-Knows paths and files, not models or data sets.
+This module handles paths and files only, not models or data sets.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _PROJECT = Path(__file__).resolve().parents[1]
 
 
 def run_directory(settings: RunSettings) -> Path:
-    """outputs/runs/<dataset>/<preset>/<labels>/<variant>/fold<k>[-<tag>] of a RunSettings."""
+    """Return outputs/runs/<dataset>/<preset>/<labels>/<variant>/fold<k>[-<tag>] for the given settings."""
     fold = f"fold{settings.fold}" + (f"-{settings.tag}" if settings.tag else "")
     return (
         outputs_root() / "runs" / settings.data.store_name / settings.preset / settings.labels / settings.variant / fold
@@ -38,7 +38,7 @@ def run_directory(settings: RunSettings) -> Path:
 
 
 def _option(name: str, value: Any) -> str:
-    """-p, or -r for a text that papermill would take for a number, a truth value or None."""
+    """Return papermill's `-p`, or `-r` for a name or tag that `-p` would convert to a number, a bool or None."""
     if name not in ("name", "tag"):
         return "-p"
     try:
@@ -50,7 +50,7 @@ def _option(name: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and its files by the names of design and README."""
+    """The folder of a run. `run / name` is the path of one of its files, named as in the README."""
 
     path: Path
 
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def root(self) -> Path:
-        """The outputs folder that the run is in: its prepared store is beside `runs/`."""
+        """The outputs folder that contains the run; prepared stores are in its `data/`, beside `runs/`."""
         return self.path.resolve().parents[5]
 
     @property
@@ -68,9 +68,10 @@ class Run:
 
     @property
     def state(self) -> str:
-        """'finished', 'failed', 'running', 'interrupted' (says running, but its process is gone) or 'missing'.
+        """'finished', 'failed', 'running', 'interrupted' or 'missing'.
 
-        Raises RunError for a manifest that cannot be read.
+        A run recorded as running whose process no longer exists is 'interrupted'.
+        Raises RunError if the manifest cannot be read.
         """
         if not (self / "manifest.json").exists():
             return "missing"
@@ -88,31 +89,34 @@ class Run:
         return read_json(self / "metrics.json")
 
     def table(self, name: str):
-        """predictions.csv, prototypes.csv or history.csv as a DataFrame; ids stay text."""
+        """Read predictions.csv, prototypes.csv or history.csv as a DataFrame, with image ids as strings."""
         import pandas
 
         return pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
 
     def array(self, name: str) -> np.ndarray:
-        """weights.npy, distances.npy, ... memory-mapped."""
+        """Open weights.npy, distances.npy or another array of the run, memory-mapped."""
         return np.load(self / name, mmap_mode="r")
 
     def require_finished(self) -> "Run":
-        """This run, or a RunError that says in which state it is and which command finishes it."""
+        """Return this run. Raises RunError with its state and the command to run if it is not finished."""
         if self.state != "finished":
             detail = f": {self.manifest['error']}" if self.state == "failed" else ""
             raise RunError(f"run {shown(self.path)} is {self.state}{detail}. Make it with: {self.command()}")
         return self
 
     def require_whole(self, *names: str) -> "Run":
-        """This run, or a RunError that names every file (of `names`, if given) that is not as it was written."""
+        """Return this run. Raises RunError that names every damaged file, among `names` if given."""
         if problems := self.damage(names):
             raise RunError(f"run {shown(self.path)} is damaged: {'; '.join(problems)}. "
                            f"Make it again with: {self.command()} -p overwrite True")  # fmt: skip
         return self
 
     def damage(self, names: Iterable[str] = ()) -> list[str]:
-        """What is not as the manifest recorded it, by size and SHA-256; empty when every file is whole."""
+        """Compare the files (`names`, or all) with the sizes and SHA-256 in the manifest.
+
+        Returns one message per missing or changed file, or an empty list if all are intact.
+        """
         recorded = self.manifest.get("files") or {}
         if not recorded:
             return ["the manifest records no files: the run did not get that far, or an older version made it"]
@@ -130,20 +134,20 @@ class Run:
         return problems
 
     def command(self) -> str:
-        """The papermill command that makes this run, as its folder, its manifest and the prepared stores tell."""
+        """Return the papermill command that creates this run, derived from its folder, manifest and prepared stores."""
         parts = self.path.resolve().parts[-5:]
         if len(parts) < 5 or parts[1] not in PRESETS or parts[3] not in VARIANTS or not parts[4].startswith("fold"):
-            return "papermill notebooks/03_train.ipynb out.ipynb"  # no run's folder
+            return "papermill notebooks/03_train.ipynb out.ipynb"  # not the folder of a run
         dataset, preset, labels, variant, fold = parts
         number, _, tag = fold.removeprefix("fold").partition("-")
         given = {"dataset": dataset, "preset": preset, "labels": labels, "variant": variant, "fold": number, "tag": tag}
         usual = {"dataset": "synthetic", "preset": "demo", "labels": "categorical", "variant": "insightr", "tag": ""}
-        stores = sorted(outputs_root().glob(f"data/{dataset}-*/meta.json"))  # they know which data set the name means
+        stores = sorted(outputs_root().glob(f"data/{dataset}-*/meta.json"))  # meta.json maps the name to its data set
         catalogued = dataset in ("synthetic", *CATALOGUED)
         kind = read_json(stores[0])["settings"]["dataset"] if stores else dataset if catalogued else "csv"
         if kind != dataset:
             given = {"dataset": kind, "name": dataset} | {k: v for k, v in given.items() if k != "dataset"}
-        with contextlib.suppress(RunError, KeyError, TypeError):  # without a manifest, folder and tag have to do
+        with contextlib.suppress(RunError, KeyError, TypeError):  # without a manifest, use folder and tag alone
             manifest = self.manifest
             given |= {"seed": manifest["settings"]["seed"]} if manifest["settings"]["seed"] else {}
             given |= {"overrides": shlex.quote(json.dumps(manifest["overrides"]))} if manifest["overrides"] else {}
@@ -151,28 +155,35 @@ class Run:
         return f"papermill notebooks/03_train.ipynb out.ipynb {options}"
 
     def folds(self) -> "list[Run]":
-        """The finished runs that differ from this one in the fold only, this one among them, in their order."""
+        """Return the finished runs that differ from this one only in the fold, including this one, sorted by folder."""
         tag = self.path.name.partition("-")[2]
         there = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
         return [run for run in there if run.path.name.partition("-")[2] == tag and run.state == "finished"]
 
     def beside(self, variant: str) -> "Run":
-        """The folder of another variant, with the same fold and tag; it need not be there."""
+        """Return the run of another variant with the same fold and tag; its folder may not exist."""
         return Run(self.path.parent.parent / variant / self.path.name)
 
     def sibling(self, variant: str) -> "Run | None":
-        """The finished run of another variant that this one can be compared with: same data, split and settings.
+        """Return the finished run of another variant with the same data, split and settings, or None.
 
-        It has this run's tag, or none where the tag's overrides decide nothing of that variant. None if there is none.
+        A run with this run's tag is preferred. An untagged one is used if the tag's overrides do not affect it.
         """
         tagged = self.beside(variant)
         plain = Run(tagged.path.with_name(tagged.path.name.partition("-")[0]))
         return next((run for run in (tagged, plain) if run.state == "finished" and _comparable(self, run)), None)
 
-    # -- writing the manifest
+    # -- Manifest updates
 
     def start(self, settings: RunSettings, data: dict[str, str], hardware: dict[str, Any], resumed: bool) -> None:
-        """Write the manifest with state 'running'; a resumed run keeps the time it already took."""
+        """Write the manifest with state 'running'.
+
+        Args:
+            settings: Settings of the run, recorded in full and as overrides of the preset.
+            data: Fingerprints of the prepared store and the split.
+            hardware: Description of the machine.
+            resumed: Keep the start time and the elapsed seconds of the existing manifest.
+        """
         before = self.manifest if resumed and (self / "manifest.json").exists() else {}
         write_json(
             self / "manifest.json",
@@ -196,13 +207,16 @@ class Run:
         write_json(self / "manifest.json", self.manifest | values)
 
     def record(self) -> None:
-        """Write size and SHA-256 of every file but the manifest and the figures into the manifest."""
+        """Record the size and SHA-256 of every file except the manifest, last.ckpt and the figures."""
         written = sorted(p for p in self.path.iterdir() if p.is_file() and not p.name.startswith("."))
         self.update(files={p.name: files.digest(p) for p in written if p.name not in ("manifest.json", "last.ckpt")})
 
     @contextlib.contextmanager
     def working(self):
-        """Adds the wall time to the manifest; an exception is written into it as state 'failed' and goes on up."""
+        """Add the wall time of the block to the manifest.
+
+        On an exception, records it with state 'failed' ('interrupted' for KeyboardInterrupt) and re-raises it.
+        """
         begin = time.monotonic()
         seconds = self.manifest["seconds"]
         self.update(state="running", **_this_process())
@@ -213,7 +227,7 @@ class Run:
             took = round(seconds + time.monotonic() - begin, 1)
             try:
                 self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=took)
-            except RunError as second:  # the disk may be full; the first error must not be lost
+            except RunError as second:  # e.g. the disk is full: still raise the first error
                 error.add_note(f"This could not be written down: {second}")
             raise
         self.update(seconds=round(seconds + time.monotonic() - begin, 1))
@@ -224,7 +238,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _alive(manifest: dict[str, Any]) -> bool:
-    """Whether the process that wrote the manifest still runs; another with its number does not count."""
+    """Return whether the process that wrote the manifest is still running; a reused pid does not count."""
     try:
         return psutil.Process(manifest["pid"]).create_time() == manifest.get("process_started")
     except psutil.NoSuchProcess:
@@ -241,18 +255,26 @@ def _git() -> dict[str, Any]:
     try:
         commit = ask("rev-parse", "HEAD")
         return {"commit": commit, "changed": bool(ask("status", "--porcelain")) if commit else None}
-    except FileNotFoundError:  # no git on this machine
+    except FileNotFoundError:  # git is not installed
         return {"commit": None, "changed": None}
 
 
-# -- is it what it claims to be? --------------------------------------------------------------------------------------
+# -- Consistency of settings and data ---------------------------------------------------------------------------------
 
 
 def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> list[str]:
-    """The settings, and the fingerprints of data and split, in which a run differs from what is asked.
+    """List the settings and fingerprints in which a run differs from the requested ones.
 
-    What decides nothing of a variant may differ: the baseline's own schedule for all others, the weights of the losses
-    for the baseline and the backbone, which are trained by the mean squared error alone.
+    Settings that do not affect a variant are ignored: the baseline's schedule for all other variants, and the loss
+    weights for the baseline and the backbone, which are trained with the mean squared error alone.
+
+    Args:
+        run: The existing run.
+        settings: Requested settings, as returned by `RunSettings.as_dict`.
+        data: Requested fingerprints of the store and the split.
+
+    Returns:
+        One message per difference; empty if there is none.
     """
     manifest = run.manifest
     made = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
@@ -263,7 +285,7 @@ def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> lis
     return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
 
 
-# What decides nothing of a regression without prototypes.
+# Prefixes of the settings that do not affect a regression without prototypes.
 _OF_PROTOTYPES = (
     "losses.", "model.block_", "model.latent_channels", "model.skip_ground", "model.prototype", "model.similarity",
     "model.epsilon", "training.cycles", "training.warm_up", "training.joint_", "training.last_layer", "training.lr_",
@@ -272,7 +294,7 @@ _OF_PROTOTYPES = (
 
 
 def _comparable(run: Run, other: Run) -> bool:
-    """Whether two runs differ in nothing but what makes their variants, as far as it decides a result."""
+    """Return whether two runs share their data and all settings that affect `other`, except those of the variants."""
     ours, theirs = run.manifest, other.manifest
     mine, its = flat(ours["settings"]), flat(theirs["settings"])
     idle = {"variant", "tag", *VARIANTS[mine["variant"]], *VARIANTS[its["variant"]]}
@@ -283,7 +305,7 @@ def _comparable(run: Run, other: Run) -> bool:
 
 
 def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:
-    """Raises RunError that names the `differences`."""
+    """Raise RunError that lists the first five `differences` of the run, if there are any."""
     if different := differences(run, settings, data):
         raise RunError(
             f"run {shown(run.path)} was made with other settings: {'; '.join(different[:5])}. "
@@ -292,7 +314,7 @@ def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None
 
 
 def settings_today(manifest: dict[str, Any]) -> RunSettings:
-    """What preset, variant and the overrides that a manifest records mean today."""
+    """Rebuild the settings from the preset, variant and overrides in a manifest, using the current presets."""
     made = manifest["settings"]
     return RunSettings.from_parameters(
         **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
@@ -301,7 +323,7 @@ def settings_today(manifest: dict[str, Any]) -> RunSettings:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one mapping with dotted names."""
+    """Flatten nested settings into one mapping with dotted names."""
     named: dict[str, Any] = {}
     for key, value in values.items():
         named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}

@@ -1,7 +1,7 @@
-"""Every number of a run, in frozen dataclasses.
+"""All settings of a run, as frozen dataclasses.
 
-`RunSettings.from_parameters(preset="paper", fold=2)` makes them of what a user gives. The defaults are the text of
-Hesse and Namburete (MICCAI 2022); what departs from them is in `presets`.
+`RunSettings.from_parameters(preset="paper", fold=2)` builds them from user parameters. The defaults follow the text
+of Hesse and Namburete (MICCAI 2022); `presets` holds the departures from them.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from insightr_nb.presets import PRESETS, VARIANTS
 
 @dataclass(frozen=True)
 class LabelScale:
-    """The label range of the user (grades 0 to 4) against the model's own, 1 to 5 (paper, section 3, "Dataset")."""
+    """Maps the user's label range (e.g. grades 0 to 4) to the model's, 1 to 5 (paper, section 3, "Dataset")."""
 
     minimum: float = 0.0
     maximum: float = 4.0
 
     @property
     def unit(self) -> float:
-        """How much of the user's unit is 1 of the model's; 1.0 for grades 0 to 4."""
+        """Size of one model unit in the user's units; 1.0 for grades 0 to 4."""
         return (self.maximum - self.minimum) / 4.0
 
     def to_model(self, label):
@@ -34,21 +34,24 @@ class LabelScale:
         return (label - 1.0) * self.unit + self.minimum
 
 
-CATALOGUED = ("eyepacs", "aptos2019", "idrid", "retinamnist")  # data sets with a layout of their own: data/catalog.py
+CATALOGUED = ("eyepacs", "aptos2019", "idrid", "retinamnist")  # data sets with a known layout: data/layouts.py
 
 
 @dataclass(frozen=True)
 class DataSettings(Checked):
-    """Which photographs, and how they become square images of `size` pixels. `None` means: as the data set has it."""
+    """Selection of the photographs and their preparation as square images of `size` pixels.
+
+    A setting left None takes the value of the data set or of an existing prepared store.
+    """
 
     group = "data."
     dataset: str = choice("synthetic", "synthetic", *CATALOGUED, "csv")
-    folder: str | None = None  # where the raw images are
-    name: str | None = None  # names the prepared store; the data set's own name unless csv
+    folder: str | None = None  # folder of the raw images
+    name: str | None = None  # name of the prepared store; default: the data set's name (required for csv)
     size: int = limits(256, 32, 4096)  # side of the prepared image in pixels
-    recipe_size: int = choice(512, 512, 540)  # the size for which the radii hold: fundus 300 px, mask 270 px
-    preparation: str | None = choice(None, "graham", "resize")  # graham, if there is no store yet
-    centre: str | None = choice(None, "disc", "image")  # disc, if there is no store yet; image: the published script
+    recipe_size: int = choice(512, 512, 540)  # size at which the radii apply: fundus 300 px, mask 270 px
+    preparation: str | None = choice(None, "graham", "resize")  # graham for a new store
+    centre: str | None = choice(None, "disc", "image")  # disc for a new store; image: as in the published script
     table: str | None = None  # csv: the label table, relative to the folder
     image_column: str | None = None
     label_column: str | None = None
@@ -56,15 +59,15 @@ class DataSettings(Checked):
     split_column: str | None = None  # holds "train" and "test"
     label_min: float | None = None
     label_max: float | None = None
-    train_images: int = limits(750, 10)  # synthetic: how many to draw, training and validation parts of all folds
+    train_images: int = limits(750, 10)  # synthetic: images to draw for training and validation, over all folds
     test_images: int = limits(250, 5)
-    seed: int = limits(0, 0)  # of the synthetic images and of the splits, so that folds are the same for every run
+    seed: int = limits(0, 0)  # seed of the synthetic images and the splits: every run sees the same folds
     folds: int = limits(5, 2, 50)
-    max_train_per_grade: int | None = limits(None, 1)  # 2443, if there is no store yet
-    max_test_per_grade: int | None = limits(None, 1)  # 1206
-    all_images: bool | None = None  # prepare what is beyond these caps as well, though no part uses it
-    split_file: str | None = None  # the JSON of folds that the paper's authors published
-    test_split_file: str | None = None  # and that of the test part
+    max_train_per_grade: int | None = limits(None, 1)  # 2443 for a new store
+    max_test_per_grade: int | None = limits(None, 1)  # 1206 for a new store
+    all_images: bool | None = None  # also prepare the images beyond these caps, which no split uses
+    split_file: str | None = None  # JSON of the folds, as published by the paper's authors
+    test_split_file: str | None = None  # JSON of their test set
 
     def __post_init__(self):
         super().__post_init__()
@@ -94,21 +97,21 @@ class DataSettings(Checked):
 
 @dataclass(frozen=True)
 class ModelSettings(Checked):
-    """Backbone f, additional block, prototype layer g_p (paper, section 2)."""
+    """Settings of the backbone f, the additional block and the prototype layer g_p (paper, section 2)."""
 
     group = "model."
     backbone: str = "resnet18"  # any convolutional classification network of torchvision
-    backbone_until: str | None = None  # its last part, e.g. "layer2": a latent cell sees less of the image; None: whole
-    weights: str = "imagenet"  # "random", "imagenet", or a file (.safetensors, .pth, a Lightning .ckpt)
-    input_values: str = choice("imagenet", "imagenet", "unit")  # ImageNet mean and deviation, or x / 255
+    backbone_until: str | None = None  # last layer to keep, e.g. "layer2" for smaller receptive fields; None: all
+    weights: str = "imagenet"  # "random", "imagenet", or a file (.safetensors, .pth, Lightning .ckpt)
+    input_values: str = choice("imagenet", "imagenet", "unit")  # ImageNet mean and standard deviation, or x / 255
     channels: str = choice("rgb", "rgb", "bgr")
-    block_kernel: int = limits(2, 1)  # first convolution of the additional block; chosen for a 9 x 9 latent grid
+    block_kernel: int = limits(2, 1)  # first convolution of the additional block; gives a 9 x 9 latent grid
     block_stride: int = limits(2, 1)
     block_padding: int = limits(1, 0)
-    latent_channels: int = limits(128, 1)  # c_z; also d_max, since the latent space is the unit cube
-    skip_ground: bool = False  # latent cells that show mostly the grey ground match no prototype
+    latent_channels: int = limits(128, 1)  # c_z; also d_max, because the latent space is the unit cube
+    skip_ground: bool = False  # exclude latent patches that show mostly grey background from matching
     prototypes: int = limits(50, 2)  # m
-    prototype_label_min: float = limits(0.1, 1e-3)  # in the model's 1 to 5
+    prototype_label_min: float = limits(0.1, 1e-3)  # on the model's label scale, 1 to 5
     prototype_label_max: float = 5.9
     similarity: str = choice("inverse", "inverse", "log")
     epsilon: float = limits(1e-4, 1e-12)
@@ -124,7 +127,7 @@ class ModelSettings(Checked):
 
 @dataclass(frozen=True)
 class LossSettings(Checked):
-    """Weights of the losses (alpha) and the parameters of Eq. 3."""
+    """Loss weights (alpha) and the parameters of Eq. 3."""
 
     group = "losses."
     mse: float = limits(1.0, 0)
@@ -136,11 +139,11 @@ class LossSettings(Checked):
 
 @dataclass(frozen=True)
 class TrainingSettings(Checked):
-    """The three-stage protocol, its rates, and the regression trainings (paper, section 3, "Implementation")."""
+    """Settings of the three-stage protocol, pre-training and the baseline (paper, section 3, "Implementation")."""
 
     group = "training."
     cycles: int = limits(2, 1)
-    warm_up_epochs: int = limits(5, 0)  # of the joint epochs of the first cycle: backbone frozen
+    warm_up_epochs: int = limits(5, 0)  # first joint epochs of the first cycle, with the backbone frozen
     joint_epochs: int = limits(20, 1)
     last_layer_epochs: int = limits(10, 1)
     lr_backbone: float = limits(1e-5, 0)
@@ -148,8 +151,8 @@ class TrainingSettings(Checked):
     lr_prototypes: float = limits(1e-3, 0)
     lr_last_layer: float = limits(1e-3, 0)
     block_weight_decay: float = limits(0.0, 0)
-    joint_halve_every: int = limits(0, 0)  # epochs after which the joint rates halve; 0: constant
-    pretrain_epochs: int = limits(30, 0)  # 0: the backbone's weights are used as given
+    joint_halve_every: int = limits(0, 0)  # halve the joint learning rates every so many epochs; 0: constant
+    pretrain_epochs: int = limits(30, 0)  # 0: use the backbone's weights without pre-training
     pretrain_lr: float = limits(5e-4, 0)
     pretrain_halve_every: int = limits(5, 0)
     baseline_epochs: int = limits(30, 1)
@@ -159,11 +162,11 @@ class TrainingSettings(Checked):
     rotation: float = limits(360.0, 0, 360)  # degrees
     scale_min: float = limits(0.9, 0.1)
     scale_max: float = limits(1.1, 0.1)
-    fill: int = limits(128, 0, 255)  # grey level of corners that rotation opens; 128 is the mask's ground
-    batchnorm_images: int = limits(0, 0)  # training images to re-estimate BatchNorm's statistics with; 0: never
-    batchnorm_frozen: bool = False  # BatchNorm's statistics stand still in the joint epochs
-    selection: str = choice("mse", "mse", "total")  # validation loss by which the last-layer epochs are compared
-    precision: str = choice("auto", "auto", "float32", "bfloat16")  # of training; projection and tests are float32
+    fill: int = limits(128, 0, 255)  # grey level of corners exposed by rotation; 128 is the background of the mask
+    batchnorm_images: int = limits(0, 0)  # training images for re-estimating the BatchNorm statistics; 0: never
+    batchnorm_frozen: bool = False  # keep the BatchNorm statistics fixed in the joint epochs
+    selection: str = choice("mse", "mse", "total")  # validation loss that selects among the last-layer epochs
+    precision: str = choice("auto", "auto", "float32", "bfloat16")  # for training; projection and tests use float32
 
     def __post_init__(self):
         super().__post_init__()
@@ -178,7 +181,7 @@ class TrainingSettings(Checked):
 
 GROUPS = {"data": DataSettings, "model": ModelSettings, "losses": LossSettings, "training": TrainingSettings}
 
-# What the backbone's pre-training depends on: an override of anything else shares the backbone of the preset.
+# Settings that affect the backbone's pre-training. Runs that override only other settings share the preset's backbone.
 _BACKBONE_FIELDS = {
     "model.backbone",
     "model.backbone_until",
@@ -195,7 +198,7 @@ _BACKBONE_FIELDS = {
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """One run: a variant trained on one fold. Everything that decides its result is in here."""
+    """Settings of one run, a variant trained on one fold: everything that determines its result."""
 
     preset: str
     variant: str
@@ -228,12 +231,30 @@ class RunSettings(Checked):
         overwrite: bool = False,
         **unknown: Any,
     ) -> "RunSettings":
-        """What the parameters of a notebook become.
+        """Build the settings of a run from the parameters of a notebook.
 
-        `overrides` maps dotted names of settings to values, {"losses.k": 1}; a JSON text is accepted as well. A tag is
-        required with it, with a `batch_size` and with a seed other than 0, and ends up in the name of the run's folder.
+        Args:
+            dataset: "synthetic", a catalogued data set, or "csv".
+            data_folder: Folder of the raw images; not needed if the prepared store exists.
+            name: Name of the prepared store; required for "csv".
+            preset: Name in `PRESETS`.
+            labels: "categorical" or "continuous".
+            variant: Name in `VARIANTS`.
+            fold: Fold to validate on, counted from 0.
+            seed: Seed of the run. A value other than 0 requires a tag.
+            device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+            batch_size: Override of "training.batch_size"; requires a tag.
+            overrides: Maps dotted setting names to values, e.g. {"losses.k": 1}; a JSON string is also accepted.
+                Requires a tag.
+            tag: Suffix of the name of the run's folder.
+            overwrite: Replace an existing run.
+            **unknown: Rejected; named in the error.
 
-        Raises SettingsError for an unknown name or a value of the wrong type or out of range; the message names both.
+        Returns:
+            The checked settings.
+
+        Raises:
+            SettingsError: For an unknown name, or a value of the wrong type or out of range. The message names both.
         """
         if unknown:
             name = next(iter(unknown))
@@ -262,18 +283,18 @@ class RunSettings(Checked):
 
     @property
     def explains(self) -> bool:
-        """Whether the variant has prototypes; the others are trained by the mean squared error alone."""
+        """Whether the variant has prototypes; the others are trained with the mean squared error alone."""
         return self.variant not in ("backbone", "baseline")
 
     def backbone_run(self) -> "RunSettings | None":
-        """The pre-training whose backbone this run starts from; None if it starts from given weights.
+        """Return the pre-training run whose backbone this run starts from, or None if there is no pre-training.
 
-        Variants and sweeps share it, unless they change what the pre-training depends on: then it carries their tag.
+        Variants and sweeps share it, unless they change a setting that affects it; it then carries their tag.
         """
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
         plain = groups(self.preset, {})
-        own = _differences(vars(self), plain, _BACKBONE_FIELDS)  # no variant has any of its own
+        own = _differences(vars(self), plain, _BACKBONE_FIELDS)  # no variant changes any of these
         same_data = dataclasses.replace(
             plain["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
         )
@@ -282,17 +303,20 @@ class RunSettings(Checked):
         return dataclasses.replace(self, variant="backbone", tag=tag, **made)
 
     def steps(self) -> "list[RunSettings]":
-        """The runs to make, in order: the backbone's pre-training if it needs one, then this run."""
+        """Return the runs to train, in order: the backbone's pre-training if needed, then this run."""
         backbone = self.backbone_run()
         return [self] if backbone is None else [dataclasses.replace(backbone, overwrite=False), self]
 
     def changes(self) -> dict[str, Any]:
-        """What departs from preset and variant, as `overrides`."""
+        """Return the settings that differ from preset and variant, in the form of `overrides`."""
         names = {f"{group}.{f.name}" for group, kind in GROUPS.items() for f in fields(kind)} - set(_DATA_PARAMETERS)
         return _differences(vars(self), groups(self.preset, VARIANTS[self.variant]), names)
 
     def as_dict(self) -> dict:
-        """Nested plain values, for the manifest; without what does not change the result (device, overwrite)."""
+        """Return nested plain values for the manifest.
+
+        Omits what does not change the result: device, overwrite and the data folder.
+        """
         values = dataclasses.asdict(self)
         for key in ("device", "overwrite"):
             values.pop(key)
@@ -301,14 +325,14 @@ class RunSettings(Checked):
 
 
 def _differences(groups: dict[str, Any], plain: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """Those of the dotted names whose value in `groups` is not that in `plain`, with the value."""
+    """Return {dotted name: value in `groups`} for the names whose value differs from that in `plain`."""
     pairs = {name: name.split(".") for name in sorted(names)}
     values = {name: (getattr(groups[g], f), getattr(plain[g], f)) for name, (g, f) in pairs.items()}
     return {name: value for name, (value, before) in values.items() if value != before}
 
 
 def check_known(name: str, value: Any, known: dict[str, Any]) -> None:
-    """Raises SettingsError that suggests what may have been meant."""
+    """Raise SettingsError with a suggestion if `value` is not one of the known names."""
     if not isinstance(value, str) or value not in known:
         raise SettingsError(f"{name} = {value!r}: {suggest(value, known)}")
 
@@ -317,7 +341,10 @@ _DATA_PARAMETERS = {"data.dataset": "dataset", "data.folder": "data_folder", "da
 
 
 def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
-    """Dotted names to values; a JSON text (papermill -p) is parsed. Raises SettingsError for an unknown name."""
+    """Return overrides as {dotted name: value}, parsing a JSON string (papermill -p).
+
+    Raises SettingsError for invalid JSON, another type, or an unknown name.
+    """
     if isinstance(overrides, str):
         try:
             overrides = json.loads(overrides) if overrides.strip() else {}
@@ -336,7 +363,7 @@ def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
 
 
 def groups(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The groups of settings ("data", "model", "losses", "training") of a preset with overrides."""
+    """Return the settings groups ("data", "model", "losses", "training") of a preset with overrides applied."""
     merged = PRESETS[preset] | overrides
     return {
         group: kind(**{name.split(".")[1]: value for name, value in merged.items() if name.split(".")[0] == group})

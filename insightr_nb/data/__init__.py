@@ -1,1 +1,1 @@
-"""From raw photographs to batches."""
+"""Data pipeline: from raw photographs to training batches."""

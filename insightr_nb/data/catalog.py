@@ -1,4 +1,4 @@
-"""The images of a data set before they are read: labels, patients, parts, without conflicting copies and capped."""
+"""Image table of a data set: labels, patients and split, with conflicting copies removed and the caps applied."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,12 +20,18 @@ _GRADES = LabelScale(0, 4)
 
 @dataclass(frozen=True)
 class ImageTable:
-    """The images of a data set, before they are read.
+    """The images of a data set, before their files are read.
 
-    rows: image_id, patient_id, label, split ("train", "test", or "extra": prepared, but beyond the caps), source (a
-    path, or "synthetic:<seed>/<index>"). scale: the range of the labels. grades: whether they are integer grades, so
-    that accuracy and kappa have a meaning. duplicates: see `duplicates.resolve`. before: images a label and part before
-    the caps. notes: what else a user should know. split_file: its folds, where one was given.
+    Attributes:
+        rows: image_id, patient_id, label, split ("train", "test", or "extra": prepared, but beyond the caps), and
+            source (a path, or "synthetic:<seed>/<index>").
+        scale: Range of the labels.
+        grades: Whether the labels are integer grades, for which accuracy and kappa are defined.
+        duplicates: Report of `duplicates.resolve`.
+        before: Number of images per split and label before the caps.
+        notes: Further notes for the user.
+        split_file: The published folds, if a split file was given.
+        listed: The label table before copies are removed and caps applied; None for synthetic images.
     """
 
     rows: pd.DataFrame
@@ -35,13 +41,13 @@ class ImageTable:
     before: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     split_file: PublishedSplit | None = None
-    listed: pd.DataFrame | None = None  # the label table as it is, before copies and caps; None for synthetic images
+    listed: pd.DataFrame | None = None
 
 
 def find(settings: DataSettings) -> ImageTable:
-    """The table of the data set that the settings name, without conflicting copies, capped to what splits can use.
+    """Build the image table of a data set, with conflicting copies removed and the caps per grade applied.
 
-    Raises DataError that names the file, row or value that cannot be used, and what would be right.
+    Raises DataError that names the invalid file, row or value, and what is expected.
     """
     if settings.dataset == "synthetic":
         rows, scale, grades, notes = _synthetic(settings), _GRADES, True, []
@@ -56,7 +62,7 @@ def find(settings: DataSettings) -> ImageTable:
     if settings.dataset != "synthetic":
         listed = rows.copy()
         copies = duplicates.identical_files(list(rows["source"]))
-    if settings.split_file:  # the published split is used as it is; copies are only reported
+    if settings.split_file:  # the published split is used unchanged; copies are only reported
         split = split_file.read(settings, rows, scale)
         rows, report = split.rows, duplicates.resolve(rows, copies)[1].assign(happened="kept, as the split file has it")
         notes += split.notes
@@ -74,13 +80,13 @@ def find(settings: DataSettings) -> ImageTable:
 
 
 def table_rows(settings: DataSettings) -> pd.DataFrame:
-    """The label table of a data folder as it is: image_id, patient_id, label, perhaps split, source."""
+    """Read the label table of a data folder: image_id, patient_id, label, split (if present) and source."""
     data_set = CATALOG[settings.dataset]
     return data_set.read(_folder(settings, data_set), settings)[0]
 
 
 def table_name(settings: DataSettings) -> str | None:
-    """csv: the label table in the data folder, as the setting `table` names it."""
+    """Return the label table's name relative to the data folder for a csv data set, else None."""
     if settings.dataset != "csv":
         return None
     return settings.table or table_path(_folder(settings, CATALOG["csv"]), None).name
@@ -118,7 +124,7 @@ def _are_grades(labels: pd.Series, scale: LabelScale) -> bool:
 def _synthetic(settings: DataSettings) -> pd.DataFrame:
     rows = synthetic.table(settings.train_images + settings.test_images, settings.seed)
     rows["source"] = [f"synthetic:{settings.seed}/{index}" for index in range(len(rows))]
-    # whole patients, so an odd number of training images gives the odd eye to the training part
+    # Patients are not split, so an odd number of training images is rounded up to the next even one.
     patients = rows["patient_id"].to_numpy()
     first_test = settings.train_images + settings.train_images % 2
     rows["split"] = np.where(pd.factorize(patients)[0] < first_test // 2, "train", "test")
@@ -126,7 +132,7 @@ def _synthetic(settings: DataSettings) -> pd.DataFrame:
 
 
 def _scale(labels: pd.Series, settings: DataSettings) -> LabelScale:
-    """The range that the settings give, or that of the labels; 0 to 4 where they look like grades of retinopathy."""
+    """Return the label range: from the settings, 0 to 4 for retinopathy grades, else the range of the labels."""
     low = float(labels.min()) if settings.label_min is None else settings.label_min
     high = float(labels.max()) if settings.label_max is None else settings.label_max
     given = settings.label_min is not None or settings.label_max is not None

@@ -1,4 +1,4 @@
-"""Where the fundus is in a photograph: a circle, whatever the ground around it and however the frame cuts it off."""
+"""Detection of the fundus in a photograph as a circle, for any even background and for discs cut off by the image."""
 
 from dataclasses import dataclass, replace
 
@@ -7,42 +7,43 @@ import numpy as np
 
 from insightr_nb.errors import DataError
 
-_SMALLEST = 16  # px a side
-_BRIGHT = 40  # grey levels: a ground or a frame that is brighter is no black one
-_ALIKE = 12  # grey levels between two pixels of one even ground, as a JPEG leaves it
+_SMALLEST = 16  # px; minimum side of an image
+_BRIGHT = 40  # grey levels; a brighter background or border is not black
+_ALIKE = 12  # grey levels; maximum difference of two pixels of an even background, allowing for JPEG noise
 
 
 @dataclass(frozen=True)
 class Disc:
-    """The fundus in a photograph: centre and radius in pixels of the photograph."""
+    """The fundus in a photograph: centre and radius of its circle in pixels of the photograph."""
 
     x: float
     y: float
     radius: float
-    cropped: bool = False  # no edge was found: the photograph is bright into its corners
-    doubtful: bool = False  # the photograph shows an edge along less than half of the circle
-    frame: tuple[int, int, int, int] = (0, 0, 0, 0)  # px at the top, bottom, left, right that are no photograph
+    cropped: bool = False  # no edge was found: the photograph is bright up to its corners
+    doubtful: bool = False  # an edge is visible along less than half of the circle
+    frame: tuple[int, int, int, int] = (0, 0, 0, 0)  # px of border at the top, bottom, left and right
 
     def scaled(self, factor: float) -> "Disc":
-        """The same disc in the photograph at another size."""
+        """Return the disc in the photograph resized by `factor`."""
         frame = tuple(round(side * factor) for side in self.frame)
         return replace(self, x=self.x * factor, y=self.y * factor, radius=self.radius * factor, frame=frame)
 
     def without_frame(self, image: np.ndarray) -> tuple[np.ndarray, "Disc"]:
-        """The photograph (H, W, ...) inside its frame, and the disc in that."""
+        """Crop the border off the photograph (H, W, ...); return the crop and the disc in its pixels."""
         top, bottom, left, right = self.frame
         image = image[top : len(image) - bottom, left : image.shape[1] - right]
         return image, replace(self, x=self.x - left, y=self.y - top, frame=(0, 0, 0, 0))
 
 
 def find_disc(image: np.ndarray) -> Disc:
-    """The circle of the fundus, also where the frame cuts it off, the photograph is dark, or its edge glows.
+    """Find the circle of the fundus in an (H, W, 3) uint8 photograph.
 
-    image: (H, W, 3) uint8. An even bright frame is left away. The ground is black; where no circle can be seen on it,
-    an even ground of another colour is tried. Where neither shows a circle, that of the black ground is given, as
-    `doubtful`: it may be no fundus photograph, or one that was cropped inside the fundus.
+    The image may cut off the circle, the photograph may be dark, and its edge may glow. An even bright border is
+    ignored. The background is assumed to be black; if no clear circle is found, an even background of another colour
+    is tried. If neither gives a circle, the result for a black background is returned as `doubtful`: the image may not
+    be a fundus photograph, or was cropped inside the fundus.
 
-    Raises DataError when nothing bright enough is there.
+    Raises DataError if the image is too small, or has no bright region that is large enough.
     """
     height, width = image.shape[:2]
     if min(height, width) < _SMALLEST:
@@ -59,15 +60,15 @@ def find_disc(image: np.ndarray) -> Disc:
             why = why or error
             continue
         found.append(replace(disc, x=left + disc.x, y=top + disc.y, frame=frame))
-        if not disc.doubtful and shown > 0.3:  # of a circle that can hardly be seen, the next view may know better
+        if not disc.doubtful and shown > 0.3:  # if little of the circle is visible, the next view may be better
             return found[-1]
     if not found:
         raise why
-    return min(found, key=lambda disc: disc.doubtful)  # the first of equals
+    return min(found, key=lambda disc: disc.doubtful)  # ties: the first
 
 
 def _frame(image: np.ndarray) -> tuple[int, int, int, int]:
-    """How deep an even bright frame is, with writing in it or not, at the top, bottom, left and right."""
+    """Width in px of an even bright border, with or without text, at the top, bottom, left and right."""
     top, bottom = _deep(image), _deep(image[::-1])
     columns = image[top : len(image) - bottom].swapaxes(0, 1)
     left, right = _deep(columns), _deep(columns[::-1])
@@ -76,24 +77,24 @@ def _frame(image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _deep(lines: np.ndarray) -> int:
-    """Of (n, k, 3) pixels, how many of the first lines are a frame."""
+    """Number of leading lines of (n, k, 3) pixels that belong to a border."""
     colour = np.median(lines[0], axis=0)
     if colour.max() <= _BRIGHT or _share(lines[:1], colour) <= 0.6:
         return 0
     share = _share(lines[: len(lines) // 3], colour)
     deep = int((share > 0.6).argmin())
-    beyond = deep + max(2, len(lines) // 100)  # what blends into it goes as well
-    ends = deep > 0 and beyond < len(share) and share[beyond] < 0.3  # at once: a ground ends bit by bit
+    beyond = deep + max(2, len(lines) // 100)  # include the transition to the photograph
+    ends = deep > 0 and beyond < len(share) and share[beyond] < 0.3  # a border ends abruptly, a background gradually
     return beyond if ends else 0
 
 
 def _share(lines: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Of (n, k, 3) pixels the share (n,) in every line that has about this colour."""
+    """Share (n,) of the pixels in each line of (n, k, 3) that have this colour, within `_ALIKE`."""
     return (np.abs(lines.astype(np.int16) - colour.astype(np.int16)).max(axis=2) <= _ALIKE).mean(axis=1)
 
 
 def _ground(image: np.ndarray) -> np.ndarray | None:
-    """The colour (3,) that two or more corners share, each of them even, if it is no black; else None."""
+    """Colour (3,) shared by at least two even corners of the image; None if there is none or it is black."""
     height, width = image.shape[:2]
     side = max(3, min(height, width) // 40)
     corners = [image[rows, columns].reshape(-1, 3)
@@ -109,7 +110,7 @@ def _ground(image: np.ndarray) -> np.ndarray | None:
 
 
 def _off(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """How far every pixel is from the colour of the ground, (H, W, 3) uint8, small gaps in the fundus closed."""
+    """Distance of each pixel from the background colour, (H, W, 3) uint8, with small gaps in the fundus closed."""
     off = cv2.absdiff(image, np.broadcast_to(ground.astype(np.uint8), image.shape))
     off = cv2.max(cv2.max(off[..., 0], off[..., 1]), off[..., 2])
     side = 2 * (max(image.shape[:2]) // 160) + 3
@@ -118,20 +119,19 @@ def _off(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def _circle(image: np.ndarray) -> tuple[Disc, float]:
-    """The disc on a black ground, and how much of its circle the photograph shows, 0 to 1.
+    """Find the disc on a black background; also return the visible share of its circle, 0 to 1.
 
-    Takes the largest bright region and fits a circle to those points of its outline that do not lie on the frame, then
-    to where brightness falls most steeply near that circle; points that no circle explains (a notch, a shadow, a
-    flare, writing) do not count. Where too few agree, it stays at what it has, at first the smallest circle that
-    encloses the region. A photograph that is bright into its corners has been cropped inside the fundus: then the
-    circle is the one that touches the longer sides.
+    Starts from the minimum enclosing circle of the largest bright region. Fits a circle to the points of the region's
+    outline that are not at the image edge, then to the points of steepest brightness fall near that circle. Outliers
+    (a notch, a shadow, a flare, text) are ignored. A fit on which too few points agree is discarded. A photograph that
+    is bright up to its corners was cropped inside the fundus; its circle has the longer side as its diameter.
     """
     height, width = image.shape[:2]
     grey, step = _small_grey(image)
     bright = _brightness(grey)
     rows, columns = grey.shape
     corners = grey[:: rows - 1, :: columns - 1]
-    ground = min(float(corners.min()), 0.3 * bright)  # of the frame; not always black
+    ground = min(float(corners.min()), 0.3 * bright)  # background level; not always 0
     foreground = (grey > max(8.0, ground + 0.12 * (bright - ground))).astype(np.uint8)
     foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, regions, stats, _ = cv2.connectedComponentsWithStats(foreground)
@@ -142,7 +142,7 @@ def _circle(image: np.ndarray) -> tuple[Disc, float]:
     outline = max(outlines, key=len)[:, 0].astype(float)  # (n, 2) x, y
     (x, y), radius = cv2.minEnclosingCircle(outline.astype(np.float32))
     inside = ((outline > 2) & (outline < [columns - 3, rows - 3])).all(axis=1)
-    if radius > 0.55 * max(rows, columns) and inside.mean() < 0.5:  # bright corners: already cropped
+    if radius > 0.55 * max(rows, columns) and inside.mean() < 0.5:  # bright corners: cropped inside the fundus
         return Disc(width / 2, height / 2, max(height, width) / 2, cropped=True, doubtful=True), 0.0
     x, y, radius = _fit_circle(outline[inside], x, y, radius)
     x, y, radius = _fit_circle(_steepest(grey, x, y, radius), x, y, radius)
@@ -150,7 +150,7 @@ def _circle(image: np.ndarray) -> tuple[Disc, float]:
     x, y, radius = (x + 0.5) * step, (y + 0.5) * step, (radius + 0.5) * step
     if radius < 0.2 * min(height, width):
         raise DataError(f"no fundus found: the largest bright region has a radius of {radius:.0f} px only")
-    if coarse:  # a small fundus in a wide frame: look again, more closely
+    if coarse:  # a small fundus in a large image: repeat on a crop at higher resolution
         left, top = max(0, int(x - 1.3 * radius)), max(0, int(y - 1.3 * radius))
         closer, shown = _circle(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
         return replace(closer, x=left + closer.x, y=top + closer.y), shown
@@ -159,7 +159,7 @@ def _circle(image: np.ndarray) -> tuple[Disc, float]:
 
 
 def _brightness(grey: np.ndarray) -> float:
-    """How bright the bright parts are. Raises DataError for a photograph that is nearly black."""
+    """95th percentile of the grey levels. Raises DataError if the photograph is nearly black."""
     bright = np.percentile(grey, 95)
     if bright < 16:
         raise DataError(f"nearly black image: 95 % of its pixels are at most {bright:.0f} of 255")
@@ -167,7 +167,7 @@ def _brightness(grey: np.ndarray) -> float:
 
 
 def _steepest(grey: np.ndarray, x: float, y: float, radius: float) -> np.ndarray:
-    """(n, 2) x, y: on 256 rays from the centre, where brightness falls by the largest factor near the circle."""
+    """Points (n, 2) x, y of the largest relative brightness fall near the circle, on 256 rays from its centre."""
     angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)[:, None]
     distances = np.arange(0.75 * radius, 1.2 * radius, 0.5)
     columns, rows = (x + distances * np.cos(angles)), (y + distances * np.sin(angles))  # (256, distances)
@@ -182,14 +182,14 @@ def _steepest(grey: np.ndarray, x: float, y: float, radius: float) -> np.ndarray
 
 
 def _small_grey(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """The brightest channel, smoothed, of every n-th pixel, about 320 along the longer side; and n."""
+    """Maximum of the channels of every n-th pixel, smoothed, with about 320 px on the longer side; and n."""
     step = max(1, round(max(image.shape[:2]) / 320))
     red, green, blue = cv2.split(np.ascontiguousarray(image[::step, ::step]))
     return cv2.blur(cv2.max(cv2.max(red, green), blue), (3, 3)), step
 
 
 def _edge(grey: np.ndarray, x: float, y: float, radius: float) -> tuple[float, float]:
-    """Along how much of what the photograph shows of a circle brightness falls, and how much that is; both 0 to 1."""
+    """Share of the visible circle along which brightness falls, and the visible share of the circle; both 0 to 1."""
     points = _steepest(grey, x, y, radius)
     near = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius) < 0.02 * radius + 1
     angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
@@ -199,12 +199,15 @@ def _edge(grey: np.ndarray, x: float, y: float, radius: float) -> tuple[float, f
 
 
 def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]:
-    """x, y, radius of the circle that most points (n, 2) lie on (RANSAC), if half of them do; else those given."""
+    """Fit a circle to points (n, 2) by RANSAC and least squares.
+
+    Returns x, y and radius, or `start` if there are too few points or less than half of them lie on the circle.
+    """
     if len(points) < 30:
         return start
     rng = np.random.default_rng(0)
     points = points[:: len(points) // 200 + 1]
-    a, b, c = (points[rng.integers(0, len(points), 100)] for _ in range(3))  # 100 circles through three points each
+    a, b, c = (points[rng.integers(0, len(points), 100)] for _ in range(3))  # 100 candidate circles
     with np.errstate(divide="ignore", invalid="ignore"):
         d = 2 * (a[:, 0] * (b - c)[:, 1] + b[:, 0] * (c - a)[:, 1] + c[:, 0] * (a - b)[:, 1])
         squares = [(p**2).sum(axis=1) for p in (a, b, c)]
@@ -227,7 +230,10 @@ def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]
 
 
 def published_disc(image: np.ndarray) -> Disc:
-    """What the published script takes for the fundus: centred on the image, its radius read off the middle row."""
+    """Fundus as in the published script: centred on the image, with the radius measured on the middle row.
+
+    Raises DataError if the image is nearly black or its middle row is dark.
+    """
     step = max(1, round(max(image.shape[:2]) / 320))
     _brightness(image[::step, ::step].max(axis=2))
     row = image[image.shape[0] // 2].sum(axis=1)

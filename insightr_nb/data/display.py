@@ -1,6 +1,6 @@
-"""Images at a size for people: maps and boxes are drawn over these, not over the small images that a network sees.
+"""Images at display size, over which maps and boxes are drawn instead of over the network's small inputs.
 
-The source of a row is prepared once more, at `SIZE` pixels, and kept as a JPEG in the folder `display` of the store.
+The source of a row is prepared again at `SIZE` pixels and cached as a JPEG in the `display` folder of the store.
 """
 
 import dataclasses
@@ -18,26 +18,26 @@ from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import DataSettings
 
-SIZE = 512  # pixels a side
-_SAME = 2.0  # grey levels, mean difference: the source is still the photograph that the network has seen
+SIZE = 512  # side in pixels
+_SAME = 2.0  # grey levels; maximum mean difference at which the source still counts as the prepared photograph
 
 
 def display_settings(settings: DataSettings) -> DataSettings:
-    """The settings of a store, for images of display size; a store of larger images stays as it is."""
+    """Return the settings of a store with `size` raised to at least `SIZE`."""
     return dataclasses.replace(settings, size=max(settings.size, SIZE))
 
 
 def display_image(store: Store, row: int) -> np.ndarray:
-    """Image `row` of a store at display size, (S, S, 3) uint8 RGB with S = max(SIZE, size of the store).
+    """Return image `row` of a store at display size, (S, S, 3) uint8 RGB with S = max(SIZE, size of the store).
 
-    Where the source is gone, or is not the photograph any more that was prepared: the store's image, enlarged.
+    If the source is missing or has changed since preparation, the store's image is enlarged instead.
     """
     image = None if store.images.shape[1] >= SIZE else _kept(store, row)
     return enlarged(store.image(row), SIZE) if image is None else image
 
 
 def draw(store: Store, row: int) -> bool:
-    """Draws the file that `display_image` reads, if it needs one and it is not there yet; whether it did."""
+    """Create the JPEG that `display_image` reads, if needed. Returns False if there was nothing to do."""
     if store.images.shape[1] >= SIZE or (store.path / "display" / _name(store, row)).exists():
         return False
     _kept(store, row)
@@ -45,16 +45,21 @@ def draw(store: Store, row: int) -> bool:
 
 
 def write_pictures(store: Store, rows: np.ndarray, folder: Path) -> None:
-    """These rows at display size as JPEG files in `folder`, which `display_image` finds in the folder of a store.
+    """Write display images as the JPEG files that `display_image` reads.
 
-    Rows without a source are left out, and all where the store's images are not smaller.
+    Rows without a source are skipped. Nothing is written if the store's images already have display size.
+
+    Args:
+        store: The prepared store.
+        rows: Rows to write.
+        folder: The `display` folder of the target store; created if needed.
     """
     if store.images.shape[1] < SIZE:
         for row in rows:
             if (image := _kept(store, row)) is None:
                 continue
             kept = store.path / "display" / _name(store, row)
-            if kept.exists():  # as it is: coded once more, it would lose a little
+            if kept.exists():  # copy: encoding the JPEG again would lose quality
                 folder.mkdir(exist_ok=True)
                 shutil.copy(kept, folder)
             else:
@@ -62,24 +67,24 @@ def write_pictures(store: Store, rows: np.ndarray, folder: Path) -> None:
 
 
 def enlarged(image: np.ndarray, size: int) -> np.ndarray:
-    """A square image at `size` pixels a side, or as it is where it is not smaller."""
+    """Enlarge a square image to `size` pixels a side; an image that is not smaller is returned unchanged."""
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC) if len(image) < size else image
 
 
 def _kept(store: Store, row: int) -> np.ndarray | None:
-    """The image from its file, which is made if it is not there; None where there is no source."""
+    """Read the cached display image, creating it if needed; None if the source is missing or has changed."""
     path = store.path / "display" / _name(store, row)
     if path.exists():
         try:
             return _read(path, path.stat().st_mtime_ns)
-        except DataError:  # damaged: it is drawn anew
+        except DataError:  # damaged: create it again
             path.unlink()
     small, large = _drawn(store.table["source"].iloc[row], store.settings)
     if large is None or np.abs(small.astype(float) - store.image(row)).mean() > _SAME:
         return None
     try:
         _write(path, large)
-    except RunError:  # a store that cannot be written to: then it is drawn every time
+    except RunError:  # the store is not writable: create the image on every call
         return large
     return _read(path, path.stat().st_mtime_ns)
 
@@ -96,15 +101,15 @@ def _write(path: Path, image: np.ndarray) -> None:
 
 @lru_cache(maxsize=64)
 def _drawn(source: str, settings: DataSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """A source as the network saw it and at display size; None twice where it is gone or cannot be prepared."""
+    """Prepare a source at the network's size and at display size; (None, None) if it is missing or fails."""
     try:
         return prepared_source(source, settings), prepared_source(source, display_settings(settings))
-    except (DataError, cv2.error, ValueError, MemoryError):  # as in `prepare`: what an odd file raises
+    except (DataError, cv2.error, ValueError, MemoryError):  # the errors of an unusual file, as in `prepare_one`
         return None, None
 
 
 @lru_cache(maxsize=128)
 def _read(path: Path, _modified: int) -> np.ndarray:
     image = read_image(path)
-    image.setflags(write=False)  # it is shared
+    image.setflags(write=False)  # shared through the cache
     return image

@@ -1,4 +1,4 @@
-"""Photographs that are in a data set more than once, byte for byte: one patient, one side of every split, one label."""
+"""Byte-identical copies of photographs: they share one patient, one side of every split, and one label."""
 
 import hashlib
 from collections import Counter
@@ -17,9 +17,10 @@ IN_TEST = "left out, the patient is in the test part"
 
 
 def identical_files(paths: list[str]) -> np.ndarray:
-    """(N,) int: equal numbers for files with the same bytes; -1 for a file without a copy.
+    """Group byte-identical files: (N,) int, equal for identical files, -1 for a file without a copy.
 
-    Only files of equal size are read; empty ones are no copies. Raises DataError that names a file that cannot be read.
+    Only files of equal size are read. Empty files do not count as copies. Raises DataError that names an unreadable
+    file.
     """
     try:
         sizes = [Path(path).stat().st_size for path in paths]
@@ -34,16 +35,23 @@ def identical_files(paths: list[str]) -> np.ndarray:
 
 
 def resolve(rows: pd.DataFrame, group: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What is left of the rows, and a report of all copies and of whatever is left out because of them.
+    """Merge patients that share a photograph, and drop rows whose copies conflict.
 
-    rows: image_id, patient_id, label, perhaps split. group: as `identical_files` gives it. Whoever shares a photograph
-    is one patient. A group with different labels is left out; a patient whom only a copy brings into both parts
-    leaves the training part. Report: group (-1: no copy itself), image_id, patient_id, label, what happened.
+    A group of copies with different labels is dropped. If merging puts a patient in both training and test set, the
+    patient's training rows are dropped.
+
+    Args:
+        rows: image_id, patient_id, label, and split if known.
+        group: (N,) int, as returned by `identical_files`.
+
+    Returns:
+        The remaining rows, and a report of all copies and dropped rows with the columns group (-1: not itself a
+        copy), image_id, patient_id, label and happened.
     """
     patients = _one_patient(rows["patient_id"], group)
     happened = np.where(group >= 0, KEPT, "").astype(object)
     if "split" in rows:
-        given = rows.groupby("patient_id")["split"].transform("nunique")  # more than one is the table's own fault
+        given = rows.groupby("patient_id")["split"].transform("nunique")  # above 1: the table itself is inconsistent
         merged = rows.groupby(patients)["split"].transform("nunique")
         happened[(merged > 1) & (given == 1) & (rows["split"] == "train")] = IN_TEST
     if (group >= 0).any():
@@ -57,9 +65,13 @@ def resolve(rows: pd.DataFrame, group: np.ndarray) -> tuple[pd.DataFrame, pd.Dat
 
 
 def refuse_placeholder(rows: pd.DataFrame, group: np.ndarray, left: int, needed: int) -> None:
-    """Raises DataError for a photograph that half of the patients share, where fewer are left than are needed.
+    """Raise DataError if too few patients remain because half of them share one photograph, such as a placeholder.
 
-    rows and group: as for `resolve`, with source. left: patients after it.
+    Args:
+        rows: As for `resolve`, with source.
+        group: As for `resolve`.
+        left: Number of patients after `resolve`.
+        needed: Number of patients needed for a split.
     """
     before = rows["patient_id"].nunique()
     if not left < needed <= before:
@@ -75,7 +87,7 @@ def refuse_placeholder(rows: pd.DataFrame, group: np.ndarray, left: int, needed:
 
 
 def _one_patient(patients: pd.Series, group: np.ndarray) -> np.ndarray:
-    """Patients that share a photograph get one id, that of the first of them."""
+    """Give all patients that share a photograph the id of the first of them."""
     number, names, _ = _unique(list(patients))
     shared = group >= 0
     if not shared.any():
@@ -88,7 +100,7 @@ def _one_patient(patients: pd.Series, group: np.ndarray) -> np.ndarray:
 
 
 def _unique(keys: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N,) numbers in the order of first appearance, the names, how often each."""
+    """Return (N,) numbers in order of first appearance, the distinct keys, and their counts."""
     numbers, names = pd.factorize(np.array(keys, dtype=object))
     return numbers, names, np.bincount(numbers, minlength=len(names))
 

@@ -1,7 +1,7 @@
-"""A synthetic eye as shapes: where its vessels, optic disc and fovea are, and which lesions it has.
+"""Geometry of a synthetic eye: vessels, optic disc, fovea and lesions as shapes.
 
-Geometry is in "disc units": the radius of the round fundus image is 1, the origin its centre, x to the right, y
-downwards. Eyes are right eyes, with the optic disc to the right; `synthetic` draws them, and mirrors left ones.
+Coordinates are in "disc units": the round fundus image has radius 1 and its centre at the origin, x points right and
+y down. All eyes are right eyes, with the optic disc on the right; `synthetic` renders them and mirrors left eyes.
 """
 
 from dataclasses import dataclass, fields
@@ -17,17 +17,17 @@ Shapes = dict[str, list[tuple[np.ndarray, float]]]  # layer -> (polygon (k, 2) i
 
 @dataclass(frozen=True)
 class Vessels:
-    """k vessels: points (k, POINTS, 2) and widths (k, POINTS) in disc units, how many points count, vein or artery."""
+    """k vessels as polylines with widths, in disc units."""
 
-    points: np.ndarray
-    widths: np.ndarray
-    alive: np.ndarray
-    vein: np.ndarray
+    points: np.ndarray  # (k, POINTS, 2)
+    widths: np.ndarray  # (k, POINTS)
+    alive: np.ndarray  # (k,) int: number of leading points that are used
+    vein: np.ndarray  # (k,) bool: vein or artery
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where things are in one (right) eye, in disc units."""
+    """Anatomy of one (right) eye, in disc units."""
 
     disc: np.ndarray
     disc_radius: float
@@ -40,11 +40,17 @@ class Anatomy:
 
 
 def draw_anatomy(patient: Rng, eye: Rng, beading: float) -> Anatomy:
-    """The eye of a patient: what is the patient's comes from ``patient``, the small differences from ``eye``."""
+    """Draw the anatomy of an eye.
+
+    Args:
+        patient: Generator for what both eyes of the patient share.
+        eye: Generator for the small differences between the eyes.
+        beading: Strength of the venous beading, 0 to 1.
+    """
     disc = np.array([0.62, -0.04]) + patient.uniform(-0.04, 0.04, 2) + eye.normal(0, 0.01, 2)
     fovea = np.array([-0.03, 0.04]) + patient.uniform(-0.03, 0.03, 2) + eye.normal(0, 0.008, 2)
-    # Control points, relative to the optic disc, of the curves of the upper half: vein and artery of the temporal
-    # arcade, artery and vein to the nasal side, a twig towards the macula. The lower half starts as their mirror image.
+    # Bezier control points of the upper vessels, relative to the optic disc: vein and artery of the temporal arcade,
+    # artery and vein towards the nasal side, and a twig towards the macula. The lower vessels start as mirror images.
     upper = np.array(
         [
             [[0.00, 0.00], [0.02, -0.48], [-0.55, -0.72], [-1.42, -0.36]],
@@ -63,7 +69,7 @@ def draw_anatomy(patient: Rng, eye: Rng, beading: float) -> Anatomy:
     basis = np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
     waves = np.sin(patient.uniform(12, 25, (len(control), 1, 2)) * t[:, None] + eye.uniform(0, 6.28, (2,)))
     points = disc + basis @ control + patient.uniform(0.004, 0.014) * t[:, None] * waves
-    # Venous beading: in severe disease the calibre of the large veins swings.
+    # Venous beading: in severe disease, the calibre of the large veins oscillates.
     swing = 1 + np.where(vein, 0.35 * beading, 0)[:, None] * np.sin(38 * t)
     generation = Vessels(points, width * np.linspace(1, 0.3, POINTS) * swing, _alive(points, fovea), vein)
     tree = [generation]
@@ -77,7 +83,7 @@ def draw_anatomy(patient: Rng, eye: Rng, beading: float) -> Anatomy:
 def _branches(
     rng: Rng, parents: Vessels, fovea: np.ndarray, density: float, shortest: float, longest: float
 ) -> Vessels:
-    """The next generation of vessels: ``density`` branches per disc unit of their parents, on alternate sides."""
+    """Next generation of vessels: ``density`` branches per disc unit of parent length, on alternate sides."""
     step = np.linalg.norm(parents.points[:, 1] - parents.points[:, 0], axis=1)
     number = np.rint(density * step * parents.alive).astype(int) * (parents.alive > 6)
     parent = np.repeat(np.arange(len(number)), number)
@@ -97,7 +103,7 @@ def _branches(
 def _walk(
     rng: Rng, start: np.ndarray, heading: np.ndarray, length: np.ndarray, turn: np.ndarray, wobble: float
 ) -> np.ndarray:
-    """k wavy lines (k, POINTS, 2) that start at (k, 2), turn by ``turn`` radians in all and wobble on the way."""
+    """k wavy lines (k, POINTS, 2) from ``start`` (k, 2), with a total turn of ``turn`` radians and random wobble."""
     noise = rng.normal(0, wobble, (len(start), POINTS)).cumsum(axis=1)
     angle = heading[:, None] + turn[:, None] * np.linspace(0, 1, POINTS) + noise
     steps = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * (length / (POINTS - 1))[:, None, None]
@@ -105,7 +111,7 @@ def _walk(
 
 
 def _alive(points: np.ndarray, fovea: np.ndarray) -> np.ndarray:
-    """How many points of each vessel come before it leaves the picture or enters the fovea, which has no vessels."""
+    """Number of points of each vessel before it leaves the picture or enters the fovea, which has no vessels."""
     inside = (_norm(points) < 1.06) & (_norm(points - fovea) > 0.15)
     return np.logical_and.accumulate(inside, axis=1).sum(axis=1)
 
@@ -115,7 +121,7 @@ def _norm(points: np.ndarray) -> np.ndarray:
 
 
 def ribbon(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """The outlines (k, 2n, 2) of lines (k, n, 2) with the widths (k, n)."""
+    """Return the outlines (k, 2n, 2) of lines (k, n, 2) with widths (k, n)."""
     along = np.gradient(points, axis=1)
     normal = np.stack([-along[..., 1], along[..., 0]], axis=-1) / (_norm(along)[..., None] + 1e-9)
     offset = normal * (widths / 2)[..., None]
@@ -126,7 +132,17 @@ def ribbon(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
 
 
 def draw_lesions(rng: Rng, anatomy: Anatomy, severity: float, background: float) -> Shapes:
-    """The lesions of an eye, as shapes. ``background`` is the severity of everything but the proliferation."""
+    """Draw the lesions of an eye as shapes.
+
+    Args:
+        rng: Generator.
+        anatomy: Anatomy of the eye, which determines where lesions can lie.
+        severity: Severity of the eye; below 0.5 there are no lesions.
+        background: Severity of the non-proliferative lesions.
+
+    Returns:
+        For each of `LESIONS`, a list of (polygon in disc units, opacity).
+    """
     shapes: Shapes = {name: [] for name in LESIONS}
     if severity < 0.5:
         return shapes
@@ -167,7 +183,7 @@ def draw_lesions(rng: Rng, anatomy: Anatomy, severity: float, background: float)
 
 
 def draw_distractors(rng: Rng, anatomy: Anatomy) -> Shapes:
-    """Harmless specks that any eye may show: a few drusen, and dust on the lens."""
+    """Draw harmless specks that any eye may show: a few drusen, and dust on the lens."""
     drusen = anatomy.fovea + rng.normal(0, 0.22, (rng.poisson(1.5), 2))
     dust = rng.uniform(-0.7, 0.7, (rng.poisson(0.8), 2))
     return {
@@ -177,7 +193,7 @@ def draw_distractors(rng: Rng, anatomy: Anatomy) -> Shapes:
 
 
 def _places(rng: Rng, n: int, anatomy: Anatomy, all_quadrants: bool = False) -> np.ndarray:
-    """n places (n, 2) on the retina, denser towards the middle, neither on the optic disc nor on a large vessel."""
+    """Sample n places (n, 2) on the retina, denser near the centre, off the optic disc and the large vessels."""
     candidates = 5 * n + 40
     radius = 0.9 * rng.uniform(0.01, 1, candidates) ** 0.6
     angle = rng.uniform(0, 2 * np.pi, candidates)
@@ -187,7 +203,7 @@ def _places(rng: Rng, n: int, anatomy: Anatomy, all_quadrants: bool = False) -> 
     free &= _norm(places[:, None] - trunks).min(axis=1) > 0.035
     places = places[free]
     if all_quadrants:
-        # The places take turns through the four quadrants: sort them by their number within their own quadrant.
+        # Cycle through the four quadrants: sort the places by their rank within their quadrant.
         quadrant = 2 * (places[:, 0] > 0) + (places[:, 1] > 0)
         turn = np.zeros(len(places))
         for q in range(4):
@@ -197,7 +213,7 @@ def _places(rng: Rng, n: int, anatomy: Anatomy, all_quadrants: bool = False) -> 
 
 
 def _beside_arcade(rng: Rng, anatomy: Anatomy, distance: float) -> np.ndarray:
-    """A place (2,) near one of the temporal arcades."""
+    """Sample a place (2,) near one of the temporal arcades."""
     arcade = anatomy.vessels.points[rng.choice([0, 1, 5, 6])]
     return arcade[rng.integers(5, POINTS - 8)] + rng.normal(0, distance / 2, 2)
 
@@ -205,7 +221,7 @@ def _beside_arcade(rng: Rng, anatomy: Anatomy, distance: float) -> np.ndarray:
 def _blob(
     rng: Rng, centre: np.ndarray, radius: float, roughness: float, flatness: float = 1.0, tilt: float = 0.0
 ) -> np.ndarray:
-    """The outline (20, 2) of a roundish spot; ``flatness`` is the ratio of its axes, the long one at ``tilt``."""
+    """Outline (20, 2) of a roundish spot; ``flatness`` is its axis ratio, ``tilt`` the angle of the long axis."""
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     harmonics = np.array([[2], [3], [5]])
     swing = np.cos(harmonics * angle + rng.uniform(0, 2 * np.pi, (3, 1))) * rng.normal(0, 2 * roughness / harmonics)
@@ -215,7 +231,7 @@ def _blob(
 
 
 def _haemorrhage(rng: Rng, place: np.ndarray, anatomy: Anatomy) -> np.ndarray:
-    """Mostly a dot or a blot; sometimes a flame, stretched along the nerve fibres that run towards the optic disc."""
+    """Outline of a dot, a blot, or sometimes a flame along the nerve fibres, which run towards the optic disc."""
     kind = rng.uniform()
     if kind < 0.4:
         return _blob(rng, place, rng.uniform(0.016, 0.026), 0.06)
@@ -226,7 +242,7 @@ def _haemorrhage(rng: Rng, place: np.ndarray, anatomy: Anatomy) -> np.ndarray:
 
 
 def _exudates(rng: Rng, anatomy: Anatomy) -> list[tuple[np.ndarray, float]]:
-    """A cluster of hard exudates near the macula, now and then a part of a ring around a leak."""
+    """A cluster of hard exudates near the macula, sometimes as part of a ring around a leak."""
     angle = rng.uniform(0, 2 * np.pi)
     centre = anatomy.fovea + rng.uniform(0.12, 0.42) * np.array([np.cos(angle), np.sin(angle)])
     n = int(rng.integers(8, 26))
@@ -240,7 +256,7 @@ def _exudates(rng: Rng, anatomy: Anatomy) -> list[tuple[np.ndarray, float]]:
 
 
 def _tuft(rng: Rng, centre: np.ndarray, reach: float) -> list[tuple[np.ndarray, float]]:
-    """A tangle of fine curling new vessels around ``centre``."""
+    """A tangle of fine, curling new vessels around ``centre``."""
     k = int(rng.integers(8, 14))
     start = centre + rng.normal(0, 0.15 * reach, (k, 2))
     turn = rng.choice([-1, 1], k) * rng.uniform(2.0, 6.0, k)
@@ -250,7 +266,7 @@ def _tuft(rng: Rng, centre: np.ndarray, reach: float) -> list[tuple[np.ndarray, 
 
 
 def _boat(rng: Rng, half_width: float) -> np.ndarray:
-    """The outline of a pre-retinal haemorrhage: blood that sank, hence a level upper edge and a round keel."""
+    """Outline (24, 2) of a boat-shaped pre-retinal haemorrhage, with a level upper edge and a round lower edge."""
     angle = np.linspace(0, np.pi, 24)
     keel = rng.uniform(0.55, 0.9) * half_width * np.sin(angle) ** 0.8
     side = np.array([rng.uniform(-0.45, 0.45), rng.choice([-1, 1]) * rng.uniform(0.25, 0.5)])

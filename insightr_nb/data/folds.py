@@ -1,4 +1,4 @@
-"""The prepared data of one fold: what a run trains, validates and tests on."""
+"""The prepared data of one fold: training, validation and test set of a run."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from insightr_nb.settings import DataSettings, RunSettings
 
 @dataclass(frozen=True)
 class FoldData:
-    """The prepared store of a run and the parts of its fold, targets on the model's scale."""
+    """The prepared store of a run and the three sets of its fold, with targets on the model's scale."""
 
     store: Store
     split: splits.Split
@@ -24,14 +24,24 @@ class FoldData:
 
 
 def fold_split(store: Store, settings: DataSettings, fold: int) -> splits.Split:
-    """The parts of a fold: those of the split file that the store was prepared with, or our own."""
+    """Return the split of one fold.
+
+    Args:
+        store: The prepared store. If it was prepared with a split file, the fold comes from that file.
+        settings: Settings of the data; determine the split otherwise.
+        fold: Fold to validate on, counted from 0.
+    """
     if store.settings.split_file:
         return split_file.split(store.path / "split.json", store.table, fold)
     return splits.split(store.table, store.grades, settings, fold)
 
 
 def fold_data(settings: RunSettings) -> FoldData:
-    """Prepares what is not prepared yet. Continuous labels, if asked for, go to training and validation only."""
+    """Return the data of a run's fold, preparing the store if needed.
+
+    Continuous labels, if requested, apply to the training and validation sets only; the test set keeps its grades.
+    Raises SettingsError if continuous labels are requested for labels that are not integer grades.
+    """
     store = prepare(settings.data)
     split = fold_split(store, settings.data, settings.fold)
     given = store.table["label"].to_numpy(float)

@@ -1,8 +1,8 @@
 """Ben Graham's normalisation of fundus photographs (Kaggle 2015), as in the paper, section 3, "Dataset".
 
-The photograph is scaled so that the fundus has a radius of 300 px, its local average colour is subtracted, a circular
-mask of 270 px radius removes the boundary effects, and the centre is cropped to 512 x 512. At another size S all
-radii scale with S / 512 (`recipe_size`). Everything outside the mask is mid-grey, 128.
+The photograph is scaled to a fundus radius of 300 px, its local average colour is subtracted, a circular mask of
+270 px radius removes boundary effects, and the centre is cropped to 512 x 512. At another size S, all radii scale
+with S / 512 (`recipe_size`). Everything outside the mask is mid-grey, 128.
 """
 
 from functools import lru_cache
@@ -12,22 +12,34 @@ import numpy as np
 
 from insightr_nb.data.disc import Disc, find_disc, published_disc
 
-GROUND = 128  # grey of the mask and of every padding
-FUNDUS_RADIUS, MASK_RADIUS, BLUR_SIGMA = 300.0, 270.0, 10.0  # px at the recipe's size; sigma is radius / 30
+GROUND = 128  # grey level outside the mask and of all padding
+FUNDUS_RADIUS, MASK_RADIUS, BLUR_SIGMA = 300.0, 270.0, 10.0  # px at the recipe size; sigma = radius / 30
 
 
 def normalise(
     image: np.ndarray, size: int = 512, recipe_size: int = 512, disc: Disc | None = None, shrink: int = cv2.INTER_AREA
 ) -> np.ndarray:
-    """Graham's normalisation: (H, W, 3) uint8 RGB to (size, size, 3) uint8 RGB, 128 outside the mask.
+    """Apply Graham's normalisation: 4 (image - local average) + 128 inside the mask, 128 outside.
 
-    The result is 4 (image - local average) + 128 inside the mask. Shrinks by area, so that fine detail does not alias
-    (or by `shrink`), and blurs only what the crop needs; else it is the published recipe around the disc instead of the
-    image's middle. Where the photograph ends inside the mask, it is grey. Raises DataError where no fundus is found.
+    Differs from the published recipe in three ways: it is centred on the disc instead of the image, shrinks by area
+    to avoid aliasing, and blurs only the region that the crop needs. Parts of the mask beyond the photograph are grey.
+
+    Args:
+        image: Photograph, (H, W, 3) uint8 RGB.
+        size: Side of the result in pixels.
+        recipe_size: Size at which the radii apply, 512 or 540.
+        disc: Disc of the fundus; found in the image if None.
+        shrink: OpenCV interpolation for shrinking.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        DataError: If no fundus is found.
     """
     image, disc = (disc or find_disc(image)).without_frame(image)
     sigma = BLUR_SIGMA * size / recipe_size
-    margin = int(np.ceil(3 * sigma)) + 1  # as far as OpenCV's kernel reaches
+    margin = int(np.ceil(3 * sigma)) + 1  # radius of OpenCV's kernel
     square, kept = _around(image, disc, size, recipe_size, margin, cv2.BORDER_REFLECT_101, shrink)
     result = cv2.addWeighted(square, 4, _blur(square, sigma), -4, GROUND)
     result = result[margin : margin + size, margin : margin + size]
@@ -35,9 +47,16 @@ def normalise(
 
 
 def place(drawn: np.ndarray, disc: Disc, size: int = 512, recipe_size: int = 512) -> np.ndarray:
-    """A mask in the pixels of a photograph, (H, W) bool, through the geometry of `normalise`: (size, size) bool.
+    """Transform a mask from the pixels of a photograph to those of the image that `normalise` makes of it.
 
-    True where at least half of a pixel is. disc: of the photograph, in its pixels.
+    Args:
+        drawn: Mask, (H, W) bool.
+        disc: Disc of the photograph, in its pixels.
+        size: Side of the result in pixels.
+        recipe_size: Size at which the radii apply.
+
+    Returns:
+        (size, size) bool, True where the mask covers at least half of a pixel.
     """
     drawn, disc = disc.without_frame(drawn)
     square, kept = _around(drawn.astype(np.float32), disc, size, recipe_size, 0, cv2.BORDER_CONSTANT)
@@ -47,7 +66,7 @@ def place(drawn: np.ndarray, disc: Disc, size: int = 512, recipe_size: int = 512
 def _around(
     image: np.ndarray, disc: Disc, size: int, recipe_size: int, margin: int, border: int, shrink: int = cv2.INTER_AREA
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The scaled square around the disc, `margin` px larger on each side; and (size, size) uint8, 1 where it counts."""
+    """Scaled square around the disc, `margin` px larger on each side, and its valid area, (size, size) uint8 0 or 1."""
     scale = FUNDUS_RADIUS * size / recipe_size / disc.radius
     side = size + 2 * margin
     x, y = (round(centre * scale) - size // 2 - margin for centre in (disc.x, disc.y))  # in the scaled photograph
@@ -66,7 +85,10 @@ def _around(
 
 
 def _meet(start: int, scale: float) -> tuple[int, int]:
-    """A pixel before `start` of the scaled photograph at which the grids of both meet: (in the photograph, scaled)."""
+    """Find a pixel at or before `start` where the grids of photograph and scaled photograph coincide.
+
+    Returns its position in the photograph and in the scaled photograph.
+    """
     last = max(0, int(start / scale))
     pixels = np.arange(max(0, last - 100), last + 1)
     scaled = np.rint(pixels * scale)
@@ -75,24 +97,38 @@ def _meet(start: int, scale: float) -> tuple[int, int]:
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of (H, W, 3) uint8; a wide one at a quarter of the size: ten times faster, 0.05 levels off."""
+    """Gaussian blur of (H, W, 3) uint8.
+
+    For sigma of 5 or more, blurs at a quarter of the size: ten times faster, with an error of 0.05 grey levels.
+    """
     if sigma < 5:
         return cv2.GaussianBlur(image, (0, 0), sigma)
     height, width = image.shape[:2]
     padded = cv2.copyMakeBorder(image, 0, -height % 4, 0, -width % 4, cv2.BORDER_REFLECT_101)
     small = cv2.resize(padded, None, fx=1 / 4, fy=1 / 4, interpolation=cv2.INTER_AREA).astype(np.float32)
-    already = (4**2 - 1) / 12 + 4**2 / 6  # variance that the means and the interpolation add
+    already = (4**2 - 1) / 12 + 4**2 / 6  # variance added by area averaging and interpolation
     small = cv2.GaussianBlur(small, (0, 0), np.sqrt(sigma**2 - already) / 4)
     whole = cv2.resize(small, (padded.shape[1], padded.shape[0]), interpolation=cv2.INTER_LINEAR)
     return cv2.convertScaleAbs(whole[:height, :width])
 
 
 def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """The authors' published script, port for port: centred on the image, its radius read off the middle row.
+    """Apply the authors' published script line by line: centred on the image, radius measured on the middle row.
 
-    (H, W, 3) uint8 RGB to (size, size, 3). Blurs the whole scaled photograph; shrinks with plain bilinear
-    interpolation, which aliases (`shrink` gives another). Not repeated: the black padding beside a grey ground, and
-    channels in the order of OpenCV. Raises DataError where the middle row is dark.
+    Blurs the whole scaled photograph and shrinks with plain bilinear interpolation, which aliases. Two details are not
+    reproduced: padding is grey instead of black, and channels are RGB instead of OpenCV's BGR.
+
+    Args:
+        image: Photograph, (H, W, 3) uint8 RGB.
+        size: Side of the result in pixels.
+        recipe_size: Size at which the radii apply.
+        shrink: OpenCV interpolation for resizing.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        DataError: If the image is nearly black or its middle row is dark.
     """
     radius = FUNDUS_RADIUS * size / recipe_size
     half = published_disc(image).radius
@@ -117,13 +153,22 @@ def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink
 
 @lru_cache
 def mask(size: int, recipe_size: int = 512) -> np.ndarray:
-    """(size, size) bool: the circle of 270 px (at the recipe's size) around the centre."""
+    """Return the circular mask, (size, size) bool, with a radius of 270 px at the recipe size."""
     offsets = np.arange(size) - (size - 1) / 2
     return offsets[:, None] ** 2 + offsets**2 <= (MASK_RADIUS * size / recipe_size) ** 2
 
 
 def resize(image: np.ndarray, size: int, ground: int = GROUND) -> np.ndarray:
-    """For images that are no fundus photographs: the whole image, (H, W, ...), fitted into a square of grey."""
+    """Fit a whole image into a square, padded with a grey level; for images other than fundus photographs.
+
+    Args:
+        image: (H, W, ...).
+        size: Side of the square in pixels.
+        ground: Grey level of the padding.
+
+    Returns:
+        (size, size, ...), same dtype as the image.
+    """
     height, width = image.shape[:2]
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,4 +1,4 @@
-"""Image files to arrays: 8-bit RGB, upright, JPEGs decoded at reduced size where that is enough."""
+"""Image decoding to upright 8-bit RGB arrays, with JPEGs optionally decoded at reduced size."""
 
 from pathlib import Path
 
@@ -12,13 +12,11 @@ _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2
 
 
 def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB, turned as its EXIF orientation says; 16 bits become 8, what is
-    transparent becomes black.
+    """Read an image file as (H, W, 3) uint8 RGB.
 
-    shortest: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster, as long as its
-    shorter side keeps this many pixels.
-
-    Raises DataError that names a file that is missing, cut off or no image.
+    Applies the EXIF orientation, converts 16 bits to 8, and blends transparent pixels with black. With `shortest`, a
+    JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, several times faster, if its shorter side keeps at least
+    `shortest` pixels. Raises DataError that names a missing, truncated or invalid file.
     """
     try:
         content = np.fromfile(path, np.uint8)
@@ -43,7 +41,7 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
 
 
 def _deep(content: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """10 or 12 bits in a file of 16, as some cameras write them: nearly black with its high bits alone."""
+    """Decode 10 or 12 bits stored in a 16-bit file, as some cameras do; its high bytes alone are nearly black."""
     deep = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if deep is None or deep.dtype != np.uint16:
         return image
@@ -51,19 +49,19 @@ def _deep(content: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _alpha(path: str | Path) -> np.ndarray | None:
-    """How opaque each pixel is, (H, W) uint8; None for a file that is alike all over, opaque or by mistake."""
+    """Alpha channel, (H, W) uint8; None if there is none or it is constant (opaque, or written by mistake)."""
     try:
         with Image.open(path) as file:
             if not file.has_transparency_data:
                 return None
             alpha = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # OpenCV has read it, with all its colours
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # OpenCV could read it: use its colours
         return None
     return None if alpha.min() == alpha.max() else alpha
 
 
 def _reduction(path: str | Path, shortest: int) -> int:
-    """The largest of 8, 4, 2, 1 that leaves the shorter side at least `shortest` pixels; only the header is read."""
+    """Largest factor of 8, 4, 2, 1 that keeps at least `shortest` px on the shorter side; reads only the header."""
     try:
         with Image.open(path) as header:
             side = min(header.size)

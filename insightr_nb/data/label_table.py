@@ -1,4 +1,4 @@
-"""Label tables (CSV) and the files that their rows mean; errors name the file, the line and the value."""
+"""Label tables (CSV) and the image files of their rows. Errors name the file, the line and the value."""
 
 import codecs
 import csv
@@ -18,10 +18,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """The table as text, names of columns stripped, without empty columns and rows; index: line numbers of the file.
+    """Read a table as strings, without empty rows and unnamed empty columns; the index is the line number in the file.
 
-    Cells may be separated by commas, semicolons, tabs or bars; Excel's first line `sep=;` and its UTF-16 are
-    understood. names: of the columns, where the file has no line with them.
+    Cells may be separated by commas, semicolons, tabs or vertical bars. Excel's first line `sep=;` and its UTF-16
+    encoding are supported. `names` are the column names of a file without a header line. Raises DataError if the file
+    cannot be read or is not a table.
     """
     try:
         encoding = _encoding(path)
@@ -34,10 +35,10 @@ def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
         raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}{how}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column for an index
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas used the first column as the index
         raise DataError(f"{path}: its rows have more cells than the first line names; is a separator too many in them?")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
-    if names is not None:  # beyond them only what a separator at the end of the lines makes
+    if names is not None:  # further columns come only from separators at the ends of lines
         frame.columns = [*names, *(f"Unnamed: {i}" for i in range(len(names), frame.shape[1]))]
     frame.columns = [str(c).strip() for c in frame.columns]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]
@@ -53,9 +54,9 @@ def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def read_nameless(path: Path) -> pd.DataFrame | None:
-    """A table of images and labels whose first line is a row already, as "image" and "label"; None for any other.
+    """Read a table without a header line as columns "image" and "label"; None if the first line is a header.
 
-    Raises DataError where such a table has more columns, so that nobody can tell what they are.
+    Raises DataError if such a table does not have exactly two columns, because their meaning is then unknown.
     """
     first = list(read(path).columns)
     if not any(is_image(name) for name in first):
@@ -72,7 +73,7 @@ def _encoding(path: Path) -> str:
 
 
 def _separator(path: Path, encoding: str) -> tuple[str, int]:
-    """What separates the cells of a table, and how many lines come before the columns' names."""
+    """Return the separator of the cells, and the number of lines before the header."""
     with open(path, encoding=encoding) as file:
         first, second = (file.readline().rstrip("\r\n") for _ in range(2))
     if first.lower().startswith("sep=") and len(first) == 5:
@@ -84,14 +85,28 @@ def _separator(path: Path, encoding: str) -> tuple[str, int]:
 
 
 def candidates(folder: Path) -> list[Path]:
-    """The label tables in a folder: *.csv without the hidden files of macOS and Office, else what comes near."""
+    """List the label tables of a folder: *.csv, else files with another case of the suffix or a leading dot.
+
+    Temporary files of macOS (`._*`) and Office (`~$*`) are skipped.
+    """
     near = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith(("._", "~$")))
     plain = [p for p in near if p.suffix == ".csv" and not p.name.startswith(".")]
     return plain or near
 
 
 def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], parameter: str, path: Path) -> str:
-    """The name of a column: as given, or the first of the usual ones. Raises DataError that lists the columns."""
+    """Return the name of a column.
+
+    Args:
+        frame: The label table.
+        given: Name given by the user, or None.
+        usual: Usual names, in order of preference; used if `given` is None, also in another case.
+        parameter: Parameter that names the column, for errors.
+        path: File of the table, for errors.
+
+    Raises:
+        DataError: If there is no such column. The message lists the columns.
+    """
     if given is not None:
         if given not in frame:
             raise DataError(f"{parameter} = {given!r}: {path} has no such column; its columns: {', '.join(frame)}")
@@ -114,9 +129,16 @@ def _is_number(text: str) -> bool:
 
 
 def labels(texts: pd.Series, path: Path, low: float | None = None, high: float | None = None) -> pd.Series:
-    """Texts to finite numbers from `low` to `high`; decimal commas are understood, unless they may mean thousands.
+    """Convert labels to finite numbers. Decimal commas are supported unless they may be thousands separators.
 
-    Raises DataError with the first line that has no such number.
+    Args:
+        texts: Cells of the label column, indexed by line number.
+        path: File of the table, for errors.
+        low: Minimum, or None.
+        high: Maximum, or None.
+
+    Raises:
+        DataError: If a label is not a number or out of range. The message names the first such line.
     """
     numbers = pd.to_numeric(_with_points(texts), errors="coerce").astype(float)
     for bad, why in (
@@ -131,7 +153,7 @@ def labels(texts: pd.Series, path: Path, low: float | None = None, high: float |
 
 
 def _with_points(texts: pd.Series) -> pd.Series:
-    """Numbers such as 1,5 with points; as they are where every comma is followed by three digits, or by none."""
+    """Replace decimal commas (1,5) by points, unless every comma is followed by three digits or there is none."""
     found = [re.fullmatch(r"[-+]?\d+(?:,(\d+))?", text) for text in texts]
     decimals = [match[1] for match in found if match and match[1]]
     sure = all(found) and any(len(digits) != 3 for digits in decimals)
@@ -139,7 +161,7 @@ def _with_points(texts: pd.Series) -> pd.Series:
 
 
 def splits(texts: pd.Series, path: Path) -> pd.Series:
-    """A column of "train" and "test", in any case of letters."""
+    """Convert a split column to lower-case "train" and "test". Raises DataError for other values or a missing part."""
     values = texts.str.lower()
     bad = ~values.isin(["train", "test"])
     if bad.any():
@@ -152,7 +174,7 @@ def splits(texts: pd.Series, path: Path) -> pd.Series:
 
 
 def image_id(name: str) -> str:
-    """The name without the suffix of an image file, with its subfolder."""
+    """Return the name of an image without the suffix of an image file, keeping its subfolder."""
     return str(PurePosixPath(name).with_suffix("")) if is_image(name) else name
 
 
@@ -161,11 +183,20 @@ def is_image(name: str) -> bool:
 
 
 def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list[str], list[str]]:
-    """The file of every row, below the folder, the image files that no row means, and names in another case.
+    """Find the image file of every row of a label table.
 
-    names: with or without suffix or subfolder; index: line numbers of `path`. A name never leaves the folder. Accents
-    may be composed or not, and where no file is called exactly so, letters may differ in case.
-    Raises DataError for a name that is no file below the folder, that means several, or that is repeated.
+    Composed and decomposed accents are equivalent. If no file matches exactly, the case of letters is ignored.
+
+    Args:
+        names: Image names with or without suffix or subfolder, indexed by line number.
+        folder: Folder that contains the images, possibly in subfolders.
+        path: File of the table, for errors.
+
+    Returns:
+        The file of every row, the image files without a row, and the matches that differ in case.
+
+    Raises:
+        DataError: If a name leads out of the folder, matches no file or several, or is repeated.
     """
     files, others = _files(folder)
     known: dict[str, tuple[int, ...]] = {}
@@ -179,14 +210,14 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
             known[key] = (*known.get(key, ()), number)
         for key in {key.lower() for key in keys} & wanted_loose:
             loose[key] = (*loose.get(key, ()), number)
-    listed: dict[int, int] = {}  # number of the file -> line
+    listed: dict[int, int] = {}  # file number -> line
     missing: list[tuple[str, int]] = []
     loosely: list[str] = []
     for line, name in names.items():
         refuse_path(name, f"{path}, line {line}: image", folder)
         same = _composed(name)
         matches = known.get(same) or loose.get(same.lower(), ())
-        if len(matches) > 1:  # a path from the folder on is never ambiguous
+        if len(matches) > 1:  # a full path relative to the folder is never ambiguous
             matches = [n for n in matches if files[n] == name] or matches
         if len(matches) > 1:
             matches = [n for n in matches if _composed(files[n]) == same] or matches
@@ -218,7 +249,7 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
 
 
 def _of_the_system(file: str) -> bool:
-    """Whether it lies in a hidden folder, or one that a system puts there: thumbnails, what was deleted."""
+    """Whether a file is in a hidden folder or one created by an operating system, such as thumbnails or a trash."""
     folders = PurePosixPath(file).parts[:-1]
     return any(name.startswith(".") or name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN") for name in folders)
 
@@ -228,12 +259,12 @@ def _printable(name: str) -> str:
 
 
 def _composed(name: str) -> str:
-    """macOS writes accents apart from their letters, other systems do not."""
+    """Normalise to composed accents (NFC), because macOS stores them decomposed and other systems do not."""
     return unicodedata.normalize("NFC", name)
 
 
 def _near(name: str, files: list[str], others: list[str]) -> str:
-    """What is there in place of a missing file: another suffix, zeros before a number, a format that is not read."""
+    """Hint on a file similar to a missing one: another suffix, leading zeros, or an unsupported format."""
     for file in files:
         if _stem(file) == _stem(name):
             return f"; {file} is there"
@@ -249,22 +280,22 @@ def _stem(file: str) -> str:
 
 
 def plain(name: str, folder: Path) -> str:
-    """A name as the path from the folder on: without `./` and `//`, with `/` for a backslash, and not absolute.
+    """Normalise a name to a path relative to the folder: without `./` and `//`, and with `/` instead of backslashes.
 
-    One that leads out of the folder stays as it is, to be refused.
+    A name that leads out of the folder is returned unchanged; `refuse_path` rejects it later.
     """
     given = name.replace("\\", "/")
     if given.startswith("/") or PureWindowsPath(given).drive:
-        real = Path(given) if Path(given).is_relative_to(folder) else Path(given).resolve()  # perhaps through a link
+        real = Path(given) if Path(given).is_relative_to(folder) else Path(given).resolve()  # may be a link
         given = Path(os.path.relpath(real, folder)).as_posix() if real.is_relative_to(folder) else name
     changed = posixpath.normpath(given) if given else given
     return name if changed.startswith("..") or changed == "." else changed
 
 
 def _files(folder: Path) -> tuple[list[str], list[str]]:
-    """Paths of the image files below a folder, from it on with `/`, and of all other files.
+    """List the image files and all other files below a folder, as paths relative to it with `/`.
 
-    Raises DataError that names a folder that is closed.
+    Raises DataError that names an unreadable folder.
     """
 
     def closed(error: OSError) -> None:
@@ -277,6 +308,12 @@ def _files(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def refuse_path(name: str, what: str, folder: Path | str) -> None:
-    """Raises DataError for a name that could lead out of the folder, or none."""
+    """Raise DataError if a name is empty or could lead out of the folder.
+
+    Args:
+        name: Name to check.
+        what: Subject of the error message.
+        folder: Folder named in the error message.
+    """
     if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or "\\" in name or not name:
         raise DataError(f"{what} {name!r} must be the name of a file below {folder}")

@@ -1,4 +1,4 @@
-"""The layouts of the data sets: how each is recognised in a folder, and where its images, labels and patients are."""
+"""Layouts of the supported data sets: how to recognise each, and where its images, labels and patients are."""
 
 import re
 from collections.abc import Callable
@@ -13,16 +13,22 @@ from insightr_nb.errors import DataError
 from insightr_nb.files import atomic
 from insightr_nb.settings import DataSettings
 
-_IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")  # usual names of the column with the files
+_IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")  # usual names of the image column
 _EYE = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)")
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set that the package knows.
+    """A supported data set.
 
-    read: folder and settings to rows (image_id, patient_id, label, perhaps split, source) and notes. signs: names of
-    which the folder of this data set has one, and that of no other.
+    Attributes:
+        title: Full name.
+        read: Function from folder and settings to rows (image_id, patient_id, label, split if known, source) and
+            notes for the user.
+        signs: Glob patterns; any match identifies this data set.
+        licence: Licence.
+        citation: Reference to cite.
+        obtain: Where to get the data set, for errors.
     """
 
     title: str
@@ -34,6 +40,7 @@ class DataSet:
 
 
 def signs(folder: Path, data_set: DataSet) -> list[str]:
+    """Return the glob patterns of a data set that match in a folder."""
     return [sign for sign in data_set.signs if next(folder.glob(sign), None)]
 
 
@@ -68,7 +75,7 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
 
 def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | None = 0, high: float | None = 4,
           grades: bool = True):  # fmt: skip
-    """image_id, patient_id (every image its own), label, source of a label table; index: line numbers; and notes."""
+    """Read image_id, patient_id (one per image), label and source, indexed by line number; also return notes."""
     labels = label_table.labels(frame[label], path, low, high)
     if grades and (labels != labels.round()).any():
         line = labels.index[labels != labels.round()][0]
@@ -94,6 +101,7 @@ _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".ods")
 
 
 def table_path(folder: Path, given: str | None) -> Path:
+    """Return the label table of a folder: the given one, else the only one. Raises DataError if there is none."""
     if given:
         path = folder / given
         if not path.is_file():
@@ -113,7 +121,7 @@ def table_path(folder: Path, given: str | None) -> Path:
 
 
 def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
-    """A note where a single label beside grades 0 to 4, such as -1 or 5, may stand for "cannot be graded"."""
+    """Note on a single label outside grades 0 to 4, such as -1 or 5, that may mean "cannot be graded"."""
     beyond = labels[(labels < 0) | (labels > 4)]
     grades = labels[labels.between(0, 4)]
     if beyond.nunique() != 1 or grades.min() > 0 or grades.max() < 3 or (grades != grades.round()).any():
@@ -183,14 +191,14 @@ def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str
         frame = label_table.read(path)
         columns = [label_table.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
         rows, more = _rows(frame, *columns, images, path)
-        rows["image_id"] = rows["patient_id"] = f"{part}_" + rows["image_id"]  # both parts count from IDRiD_001
+        rows["image_id"] = rows["patient_id"] = f"{part}_" + rows["image_id"]  # both parts start at IDRiD_001
         parts.append(rows.assign(split=part))
         notes += more
     return pd.concat(parts, ignore_index=True), notes
 
 
 def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
-    """medmnist's arrays as PNG files in a subfolder; its training and validation parts are our training part."""
+    """Unpack medmnist's arrays to PNG files in a subfolder. Its training and validation sets form our training part."""
     try:
         import medmnist
     except ImportError:
@@ -199,7 +207,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
         ) from None
     sides = {28: "retinamnist.npz"} | {s: f"retinamnist_{s}.npz" for s in (64, 128, 224)}
     there = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)
-    side = next((s for s in there if s >= settings.size), there[-1])  # the smallest that is large enough
+    side = next((s for s in there if s >= settings.size), there[-1])  # smallest sufficient size, else the largest
     enlarged = f"{side} px is the largest size there, so images of {settings.size} px are enlarged"
     notes = [enlarged] * (side < settings.size)
     archive = folder / sides[side]

@@ -1,4 +1,4 @@
-"""Batches from a prepared store. Order and augmentation of an epoch depend on (seed, epoch) only."""
+"""Batches from a prepared store. The order and augmentation of an epoch depend only on (seed, epoch)."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -14,15 +14,18 @@ from torch.nn import functional as F
 from insightr_nb.data import splits
 from insightr_nb.settings import TrainingSettings
 
-_THREADS = 4  # that read for a card
+_THREADS = 4  # reader threads for a GPU
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a store with their targets: one part of a split.
+    """One part of a split: rows of a store with their targets.
 
-    images: (N_store, S, S, 3) uint8, memory-mapped; rows: (n,) into it; targets: (n,) float32 on the model's scale;
-    strata: (n,) int, what is kept in balance.
+    Attributes:
+        images: (N_store, S, S, 3) uint8, memory-mapped.
+        rows: (n,) int, indices into `images`.
+        targets: (n,) float32 on the model's scale.
+        strata: (n,) int, classes to balance.
     """
 
     images: np.ndarray
@@ -34,15 +37,15 @@ class Part:
         return len(self.rows)
 
     def once(self) -> "Part":
-        """Every image once, in the order of the store; a split file may list an image several times."""
+        """Return the part with every image once, in store order; a split file may list an image several times."""
         rows, first = np.unique(self.rows, return_index=True)
         return Part(self.images, rows, self.targets[first], self.strata[first])
 
 
 class Epoch:
-    """The images of one training epoch: balanced, shuffled, rotated and scaled, all drawn from (seed, epoch).
+    """Images of one training epoch: balanced, shuffled, rotated and scaled, with randomness from (seed, epoch).
 
-    on_device: `batches` rotates and scales whole batches on the device, so that an image costs the loader a copy.
+    With `on_device`, items are not augmented; `batches` rotates and scales whole batches on the device instead.
     """
 
     def __init__(self, part: Part, settings: TrainingSettings, seed: int, epoch: int, on_device: bool = False):
@@ -66,7 +69,7 @@ class Epoch:
 
 
 class InOrder:
-    """Every image of a part once, un-augmented, in the order of the part."""
+    """The images of a part, un-augmented and in order."""
 
     def __init__(self, part: Part):
         self.part = part
@@ -79,7 +82,17 @@ class InOrder:
 
 
 def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndarray:
-    """Rotation by `angle` degrees and scaling about the centre; what comes into view is filled with grey `fill`."""
+    """Rotate and scale an image about its centre.
+
+    Args:
+        image: (S, S, 3) uint8.
+        angle: Angle in degrees.
+        scale: Scale factor.
+        fill: Grey level of exposed corners.
+
+    Returns:
+        (S, S, 3) uint8.
+    """
     size = image.shape[0]
     centre = (size - 1) / 2
     matrix = cv2.getRotationMatrix2D((centre, centre), angle, scale)
@@ -87,18 +100,28 @@ def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndar
 
 
 def augment_batch(images: torch.Tensor, angles: np.ndarray, scales: np.ndarray, fill: int) -> torch.Tensor:
-    """`augment` for a batch, on its device. images: (B, S, S, 3) uint8; angles, scales: (B,). Returns the same form."""
+    """Apply `augment` to a batch on its device.
+
+    Args:
+        images: (B, S, S, 3) uint8.
+        angles: (B,) in degrees.
+        scales: (B,) scale factors.
+        fill: Grey level of exposed corners.
+
+    Returns:
+        (B, S, S, 3) uint8.
+    """
     angle, scale = (torch.as_tensor(v, dtype=torch.float32).to(images.device) for v in (np.radians(angles), scales))
     cosine, sine, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros_like(angle)
-    back = torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(-1, 2, 3)  # from result to image
-    x = images.permute(0, 3, 1, 2).float() - fill  # (B, 3, S, S); what lies outside is 0
+    back = torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(-1, 2, 3)  # maps output to input coordinates
+    x = images.permute(0, 3, 1, 2).float() - fill  # (B, 3, S, S); zero padding becomes `fill`
     grid = F.affine_grid(back, x.shape, align_corners=False)
     x = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False) + fill
     return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def rows_of_batches(count: int, batch_size: int) -> list[range]:
-    """The rows of every batch, in order. A last batch of one joins the one before: BatchNorm needs two values."""
+    """Return the rows of each batch, in order. A last batch of one is merged into the previous: BatchNorm needs two."""
     starts = list(range(0, count, batch_size))
     if batch_size > 1 and len(starts) > 1 and count - starts[-1] == 1:
         starts.pop()
@@ -108,10 +131,19 @@ def rows_of_batches(count: int, batch_size: int) -> list[range]:
 def batches(
     dataset: Epoch | InOrder, batch_size: int, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of (images (B, S, S, 3) uint8, targets (B,) float32) on the device, in the order of the dataset.
+    """Iterate over the batches of a data set, in its order.
 
-    With CUDA, threads read ahead into pinned memory, from which a copy is asynchronous; threads need neither shared
-    memory nor a copy of the store. A CPU's cores are the network's.
+    With CUDA, threads read ahead into pinned memory, from which copies are asynchronous. Threads, unlike processes,
+    need neither shared memory nor a copy of the store. On a CPU there is no reading ahead, to leave its cores to the
+    network.
+
+    Args:
+        dataset: Images to iterate over.
+        batch_size: Images per batch.
+        device: Device of the batches.
+
+    Yields:
+        Images (B, S, S, 3) uint8 and targets (B,) float32, on the device.
     """
     parts = rows_of_batches(len(dataset), batch_size)
     for rows, (images, targets) in zip(parts, _read_ahead(dataset, parts, device.type == "cuda"), strict=True):
@@ -140,5 +172,5 @@ def _read_ahead(
             yield waiting.popleft().result()
             if rows is not None:
                 waiting.append(pool.submit(read, rows))
-    finally:  # also where the loop over the batches ends early
+    finally:  # also if the caller stops early
         pool.shutdown(cancel_futures=True)

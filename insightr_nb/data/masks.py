@@ -1,4 +1,4 @@
-"""Where lesions are: masks that come with the synthetic data, or a user's folder of them, as the network sees them."""
+"""Lesion masks in the geometry of the prepared images, from the synthetic data or from a user's folder."""
 
 import glob
 from collections.abc import Iterable
@@ -16,11 +16,24 @@ from insightr_nb.files import given_path
 
 
 def has_masks(store: Store, folder: str | Path | None) -> bool:
+    """Return whether lesion masks are available: a folder is given, or the data are synthetic."""
     return folder is not None or store.settings.dataset == "synthetic"
 
 
 def masked(store: Store, image_ids: Iterable[str], folder: str | Path | None = None) -> list[str]:
-    """Those of the images that have masks. Raises DataError when none has."""
+    """Select the images that have masks.
+
+    Args:
+        store: The prepared store.
+        image_ids: Images to choose from.
+        folder: Folder of the masks; None for synthetic data, where every image has masks.
+
+    Returns:
+        The ids of the images with masks, without repetitions.
+
+    Raises:
+        DataError: If no image has a mask.
+    """
     image_ids = list(dict.fromkeys(image_ids))
     found = image_ids if folder is None else [i for i in image_ids if _paths(store, given_path(folder), i)]
     if not found:
@@ -30,10 +43,19 @@ def masked(store: Store, image_ids: Iterable[str], folder: str | Path | None = N
 
 
 def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) -> dict[str, np.ndarray]:
-    """{lesion: (size, size) bool} of an image, in the pixels of the prepared image; every mask that there is.
+    """Return all lesion masks of an image, in the pixels of the prepared image.
 
-    folder: of the files `<image_id>_<lesion>.png`, in the pixels of the original photograph; not needed for synthetic
-    images. Raises DataError for a data set without masks, an image without any, and a mask of another shape.
+    Args:
+        store: The prepared store.
+        image_id: The image.
+        folder: Folder of the files `<image_id>_<lesion>.png`, in the pixels of the original photograph; not needed
+            for synthetic images.
+
+    Returns:
+        {lesion: (size, size) bool}.
+
+    Raises:
+        DataError: If the data set or the image has no masks, or a mask's aspect ratio is not the photograph's.
     """
     settings, source = store.settings, store.table["source"].iloc[store.row(image_id)]
     if not has_masks(store, folder):
@@ -54,7 +76,7 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
         disc = find_disc(image)
     placed = {}
     for name, mask in masks.items():
-        factor = mask.shape[0] / image.shape[0]  # the photograph may have been decoded at a reduced size
+        factor = mask.shape[0] / image.shape[0]  # the photograph may be decoded at reduced size
         if abs(mask.shape[1] / image.shape[1] / factor - 1) > 0.01:
             raise DataError(f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, "
                             f"another shape than its photograph {source}")  # fmt: skip
@@ -63,7 +85,7 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
 
 
 def _paths(store: Store, folder: Path, image_id: str) -> dict[str, Path]:
-    """{lesion: file}; of the image alone, not of another whose id begins with this one's."""
+    """Return {lesion: file} of an image, excluding files of other images whose id starts with `<image_id>_`."""
     ids = store.table["image_id"]
     longer = [f"{Path(i).name}_" for i in ids[ids.str.startswith(f"{image_id}_")]]
     found = (folder / image_id).parent.glob(f"{glob.escape(Path(image_id).name)}_*.png")

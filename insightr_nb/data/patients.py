@@ -1,4 +1,4 @@
-"""Patients of a label table that does not name them: what the names of the images suggest."""
+"""Guess patients from image names, for label tables without a patient column."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _EYE_AT_END = re.compile(r"^(.+)[-_ .](?:left|right|l|r|od|os)$", re.IGNORECASE)
 
 
 def by_name(image_ids: pd.Series) -> pd.Series | None:
-    """The patients that names such as 12_left and 12_right suggest, a patient an image; None where none does."""
+    """Return the patient of each image, guessed from names such as 12_left and 12_right; None if no names pair up."""
     patients = image_ids.str.extract(_EYE_AT_END)[0]
     if not patients.duplicated(keep=False)[patients.notna()].any():
         return None
@@ -19,7 +19,7 @@ def by_name(image_ids: pd.Series) -> pd.Series | None:
 
 
 def suggestion(image_ids: pd.Series) -> list[str]:
-    """A note on the patients that the names suggest; none where they do not."""
+    """Return a note on the patients that the image names suggest, or an empty list."""
     patients = by_name(image_ids)
     if patients is None:
         return []
@@ -29,9 +29,15 @@ def suggestion(image_ids: pd.Series) -> list[str]:
 
 
 def on_two_sides(notes: Sequence[str], image_ids: pd.Series, parts: Sequence[np.ndarray]) -> str:
-    """A sentence on whether a patient is on two sides of a split that was made by patients, where they are known.
+    """Report whether any patient is on two sides of a split.
 
-    notes: of the prepared store. parts: the rows of each side.
+    Args:
+        notes: Notes of the prepared store, which say if patients are unknown.
+        image_ids: Image ids of the store.
+        parts: Rows of each side of the split.
+
+    Returns:
+        A sentence for the user.
     """
     if not any(UNKNOWN in note for note in notes):
         return "No patient is on two sides of any split."

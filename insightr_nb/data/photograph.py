@@ -1,4 +1,4 @@
-"""One photograph, from its source to the image that a store holds: what the workers of a preparation do."""
+"""Preparation of one photograph, from its source to the image in the store; runs in the worker processes."""
 
 import contextlib
 import os
@@ -19,15 +19,15 @@ from insightr_nb.data.sources import SourceFile
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
-DISC = "disc:"  # begins a doubt about it
-_SPARE = 1.05  # how much larger than needed a JPEG is decoded, at least
-_LITTLE = 0.7  # a file is shrunk by area below this factor; above it, where little can alias, six times faster
+DISC = "disc:"  # prefix of a doubt about the disc
+_SPARE = 1.05  # minimum factor by which a JPEG is decoded larger than needed
+_LITTLE = 0.7  # scale factors below this use area averaging; above it little aliases, and cubic is six times faster
 _SYNTHETIC = "synthetic:"
-_RENDER = 1.2  # synthetic photographs are drawn this much larger than the prepared image
+_RENDER = 1.2  # synthetic photographs are rendered larger than the prepared image by this factor
 
 
 def photograph(source: str, size: int) -> np.ndarray:
-    """The raw photograph of a row's `source`, (H, W, 3) uint8 RGB; synthetic ones are drawn for prepared `size`."""
+    """Load the raw photograph of a `source`, (H, W, 3) uint8 RGB; a synthetic one is rendered for prepared `size`."""
     if source.startswith(_SYNTHETIC):
         seed, index = source.removeprefix(_SYNTHETIC).split("/")
         return synthetic.photograph(int(index), int(seed), render_size(size)).image
@@ -35,14 +35,21 @@ def photograph(source: str, size: int) -> np.ndarray:
 
 
 def render_size(size: int) -> int:
-    """Side of the synthetic photograph that a prepared image of `size` is made from."""
+    """Return the side in pixels of the synthetic photograph for a prepared image of `size`."""
     return round(size * _RENDER)
 
 
 def thumbnail(source: str, side: int = 320, outline: bool = False) -> np.ndarray | None:
-    """The raw photograph of a row's `source`, fitted into a square of grey, (side, side, 3) uint8 RGB.
+    """Load the raw photograph of a source as a thumbnail.
 
-    outline: draw the circle that was found. None where the file is not there any more or cannot be decoded.
+    Args:
+        source: Path, or "synthetic:<seed>/<index>".
+        side: Side of the thumbnail in pixels.
+        outline: Whether to draw the detected circle of the fundus.
+
+    Returns:
+        (side, side, 3) uint8 RGB, padded with grey; None if the file is missing or cannot be decoded, or if
+        `outline` is set and no fundus is found.
     """
     try:
         image = photograph(source, side) if source.startswith(_SYNTHETIC) else read_image(source, shortest=side)
@@ -56,7 +63,16 @@ def thumbnail(source: str, side: int = 320, outline: bool = False) -> np.ndarray
 
 
 def prepared(image: np.ndarray, settings: DataSettings, disc: Disc | None = None) -> np.ndarray:
-    """A raw photograph as the store holds it, (size, size, 3) uint8 RGB."""
+    """Prepare a raw photograph for the store.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        settings: Size and kind of the preparation.
+        disc: Disc of the fundus; found in the image if None and needed.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
     if settings.preparation == "resize":
         return graham.resize(image, settings.size)
     if settings.centre == "image":
@@ -65,23 +81,23 @@ def prepared(image: np.ndarray, settings: DataSettings, disc: Disc | None = None
 
 
 def prepared_source(source: str, settings: DataSettings) -> np.ndarray:
-    """`prepared` of a row's `source`. Raises DataError for one that is missing or cannot be prepared."""
+    """Apply `prepared` to a row's `source`. Raises DataError if it is missing or cannot be prepared."""
     return _prepared_and_disc(source, settings)[0]
 
 
 def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
-    """`prepared` of an image file, from a JPEG decoded at reduced size where that is enough."""
+    """Apply `prepared` to an image file; a JPEG is decoded at reduced size where possible."""
     return _prepared_and_disc(str(path), settings)[0]
 
 
 def _prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None]:
-    """`prepared`, and the disc if one was looked for."""
+    """Return `prepared` of a source, and the disc if the preparation uses one."""
     around_disc = settings.preparation != "resize" and settings.centre != "image"
     if source.startswith(_SYNTHETIC):
         image = photograph(source, settings.size)
         disc = find_disc(image) if around_disc else None
         return prepared(image, settings, disc), disc
-    if not around_disc:  # the exact port of the published script decodes the whole file
+    if not around_disc:  # as the published script, decode the file at full size
         return prepared(read_image(source, settings.size if settings.preparation == "resize" else None), settings), None
     radius = graham.FUNDUS_RADIUS * settings.size / settings.recipe_size
     image, disc = fundus(source, radius)
@@ -90,13 +106,14 @@ def _prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray,
 
 
 def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, Disc]:
-    """A photograph, decoded no larger than a fundus of this radius (px) needs, and the disc in it.
+    """Read a photograph at a reduced size sufficient for a fundus of this radius (px), and find its disc.
 
-    It stays a little larger than needed: then what becomes of it is within two grey levels of the file decoded whole.
+    The image is decoded slightly larger than needed, which keeps the prepared image within two grey levels of that
+    from the full-size file.
     """
     image = read_image(path, shortest=int(2 * _SPARE * radius))
     disc = find_disc(image)
-    if disc.radius < _SPARE * radius:  # a small fundus in a wide frame, or a file that is not larger
+    if disc.radius < _SPARE * radius:  # a small fundus in a large image, or a small file
         image = read_image(path)
         disc = find_disc(image)
     return image, disc
@@ -104,20 +121,20 @@ def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, Disc]:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one photograph: the image, or the reason why there is none; and whether its disc is doubtful."""
+    """Result of preparing one photograph: the image, or the reason for rejecting it."""
 
     image: np.ndarray | None
     reason: str = ""
     source: SourceFile | None = None  # the file that was read
-    doubt: str = ""
+    doubt: str = ""  # why the image may be wrong: a doubtful disc, a damaged file
 
 
 def prepare_one(job: tuple[str, DataSettings]) -> Result:
-    """A row's source and the settings to the prepared image."""
+    """Prepare the image of a job (source, settings). Failures are returned as the reason, not raised."""
     cv2.setNumThreads(1)
     source, settings = job
     try:
-        about = None if source.startswith(_SYNTHETIC) else SourceFile.read(source)  # before, so that a change is seen
+        about = None if source.startswith(_SYNTHETIC) else SourceFile.read(source)  # before decoding, to detect changes
     except OSError as error:
         return Result(None, f"{source}: cannot be read ({error.strerror})")
     try:
@@ -125,7 +142,7 @@ def prepare_one(job: tuple[str, DataSettings]) -> Result:
             image, disc = _prepared_and_disc(source, settings)
     except DataError as error:
         return Result(None, str(error), about)
-    except (cv2.error, ValueError, MemoryError) as error:  # one odd file must not stop 80 000 others
+    except (cv2.error, ValueError, MemoryError) as error:  # one bad file must not stop 80 000 others
         return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", about)
     return Result(image, "", about, "; ".join(filter(None, [_doubt(disc), *dict.fromkeys(said)])))
 
@@ -140,11 +157,11 @@ def _doubt(disc: Disc | None) -> str:
 
 @contextlib.contextmanager
 def _decoder_errors() -> Iterator[list[str]]:
-    """What libjpeg writes to the error stream meanwhile about a file that is damaged inside; all else goes there."""
+    """Collect libjpeg's messages about damaged files from stderr within the block; pass on everything else."""
     said: list[str] = []
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
-    except OSError:  # no place for it: then it is not known
+    except OSError:  # no temporary file possible: collect nothing
         yield said
         return
     with file:
@@ -165,7 +182,7 @@ def _decoder_errors() -> Iterator[list[str]]:
 
 
 def end_with_parent() -> None:
-    """A worker must not outlive a parent that was killed."""
+    """Exit this worker process when its parent is killed."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Raw photographs to a prepared store: every image read, normalised and written once, in parallel and in order."""
+"""Preparation of a store from raw photographs: images are read and normalised in parallel, and written in order."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from insightr_nb.data.store import Store, check_same, open_store, store_path
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
-_BLOCK = 128  # images between two savings of the progress
+_BLOCK = 128  # images between two saves of the progress
 _DEFAULTS = {"preparation": "graham", "centre": "disc", "all_images": False}
 _CAPS = {"max_train_per_grade": 2443, "max_test_per_grade": 1206}  # paper, section 3, "Dataset"
 
@@ -27,19 +27,27 @@ _CAPS = {"max_train_per_grade": 2443, "max_test_per_grade": 1206}  # paper, sect
 def prepare(
     settings: DataSettings, workers: int | None = None, overwrite: bool = False, max_rejected: float = 0.01
 ) -> Store:
-    """The prepared store of the settings: opened if it is there, finished if it was interrupted, else made.
+    """Open the prepared store of the settings, after creating it or resuming an interrupted preparation if needed.
 
-    workers: processes; by default one a core. max_rejected: the share of unusable images above which preparing is an
-    error. A setting left None is taken from a store that is there, so a data set can be used again by its name.
+    Args:
+        settings: Settings of the data. One left None is taken from an existing store, so that a data set can be
+            reused by its name.
+        workers: Number of processes; one per core by default.
+        overwrite: Prepare again even if the store exists.
+        max_rejected: Largest accepted share of unusable images.
 
-    Raises DataError if a store of the same name and size was made with other settings, its data folder, if given, has
-    changed since (see `sources`), too many images are unusable, or the disk is full; what is prepared by then is kept,
-    and the same call goes on after it.
+    Returns:
+        The store.
+
+    Raises:
+        DataError: If a store of the same name and size was made with other settings, its data folder (if given) has
+            changed since (see `sources`), too many images are unusable, or the disk is full. Images prepared so far
+            are kept, and the same call resumes after them.
     """
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
         with files.alone(path):
-            if overwrite or not (path / "meta.json").exists():  # another may have made it meanwhile
+            if overwrite or not (path / "meta.json").exists():  # another process may have made it
                 _make(path, _complete(settings), workers, max_rejected, overwrite)
                 return open_store(path)
     store = open_store(path)
@@ -50,7 +58,7 @@ def prepare(
 
 
 def _check_folder(settings: DataSettings, store: Store) -> None:
-    """That the data folder still is what the store was made from, where both can tell."""
+    """Raise DataError if the data folder has changed since preparation; skipped if this cannot be checked."""
     if settings.dataset in ("synthetic", "retinamnist") or not (store.path / "sources.csv").exists():
         return
     if not files.given_path(settings.folder).is_dir():
@@ -66,7 +74,7 @@ def _check_folder(settings: DataSettings, store: Store) -> None:
 
 
 def _complete(settings: DataSettings) -> DataSettings:
-    """The settings with nothing of what decides the content left open."""
+    """Fill in the defaults of the settings left None that affect the content of the store."""
     left = {name: value for name, value in (_DEFAULTS | _CAPS).items() if getattr(settings, name) is None}
     return dataclasses.replace(settings, **left)
 
@@ -80,7 +88,7 @@ def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected:
     partial = path.with_name(path.name + ".partial")
     with store_writer.disk_full_is_clear(partial, len(rows)):
         done = store_writer.resume(partial, recipe, settings.size, overwrite)
-        if (partial / "meta.json").exists():  # killed after its last file, before it got its name
+        if (partial / "meta.json").exists():  # killed after the last file, before the final rename
             store_writer.publish(partial, path)
             return
         _work(partial, rows, settings, done, workers)
@@ -101,7 +109,7 @@ def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected:
 
 
 def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.DataFrame, workers: int | None) -> None:
-    """Prepare what is not done yet, block by block; rejected images are tried again."""
+    """Prepare the remaining images block by block; rejected images are tried again."""
     todo = np.setdiff1d(np.arange(len(rows)), done.loc[done["reason"] == "", "row"].to_numpy())
     store_writer.check_space(partial, len(todo), settings.size)
     slots = int((done["reason"] == "").sum())

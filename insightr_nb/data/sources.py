@@ -1,8 +1,8 @@
-"""What a prepared store was made from, label table and photographs, and whether a data folder still is that.
+"""Record of the label table and photographs of a prepared store, and detection of later changes.
 
-`sources.csv` of a store has a line for every row of the label table, also for those that are not in the store:
-image_id, patient_id, label, split (if the table has one); and of a photograph that was read its size in bytes, time of
-change in nanoseconds, and digest of its bytes.
+`sources.csv` of a store has one line per row of the label table, including rows that are not in the store: image_id,
+patient_id, label, split (if the table has one), and, for photographs that were read, size in bytes, modification time
+in nanoseconds, and digest of the content.
 """
 
 import os
@@ -18,13 +18,13 @@ from insightr_nb import files
 from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError
 
-_NAMED = 3  # changes that an error lists
+_NAMED = 3  # number of changes of each kind that an error lists
 _LISTED = ("label", "patient_id", "split")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A photograph as it was read: bytes, time of change (ns), and digest of its content."""
+    """File of a photograph when it was read: size (bytes), modification time (ns), and digest of its content."""
 
     size: int
     modified: int
@@ -32,7 +32,7 @@ class SourceFile:
 
     @classmethod
     def read(cls, path: str) -> "SourceFile":
-        """Raises OSError."""
+        """Read size, modification time and digest of a file. Raises OSError."""
         about = os.stat(path)
         return cls(about.st_size, about.st_mtime_ns, _digest(path, about.st_size, about.st_mtime_ns))
 
@@ -43,7 +43,13 @@ def _digest(path: str, _size: int, _modified: int) -> str:
 
 
 def write(path: Path, listed: pd.DataFrame, read: Iterable[tuple[str, SourceFile]]) -> None:
-    """sources.csv of a store. listed: image_id, patient_id, label and perhaps split; read: image_id and its file."""
+    """Write sources.csv.
+
+    Args:
+        path: Folder of the store.
+        listed: The label table: image_id, patient_id, label, and split if known.
+        read: Image id and file of every photograph that was read.
+    """
     known = {image_id: (about.size, about.modified, about.digest) for image_id, about in read}
     columns = ["image_id", *(c for c in _LISTED if c in listed)]
     table = listed[columns].reset_index(drop=True)
@@ -53,10 +59,15 @@ def write(path: Path, listed: pd.DataFrame, read: Iterable[tuple[str, SourceFile
 
 
 def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
-    """Raises DataError that says in what a data folder is not what the store was made from.
+    """Raise DataError that lists the changes in a data folder since the store was prepared, if there are any.
 
-    listed: image_id, patient_id, label, perhaps split, and source, as the folder's table has them today. A photograph
-    with the size and time that it had is not read; others are compared by digest.
+    Photographs of unchanged size and modification time are not read; those of unchanged size but another time are
+    compared by digest.
+
+    Args:
+        store: The prepared store.
+        listed: The current label table: image_id, patient_id, label, source, and split if known.
+        folder: Data folder, as named in the error.
     """
     known = pd.read_csv(store.path / "sources.csv", dtype=str, keep_default_na=False)
     known = known.astype({"label": float}).set_index("image_id")

@@ -1,8 +1,8 @@
-"""The split that the paper's authors published, read as it is: JSON with the rows of every fold.
+"""Split files in the format published by the paper's authors: JSON with the rows of every fold.
 
 {"Fold 0": {"train": {"files": [...], "labels": [...], "fussed_labels": [...]}, "val": {...}}, "Fold 1": ...}; the test
-part, in a file of its own: {"files": [...], "labels": [...]}. Names have no suffix; labels are 1 to 5. A file that is
-repeated, because its grade is rare, has several continuous labels ("fussed"), so the row is the unit, not the image.
+part is a separate file: {"files": [...], "labels": [...]}. Names have no suffix; labels are 1 to 5. Files of rare
+grades are repeated with different continuous labels ("fussed"), so the unit is the row, not the image.
 """
 
 import json
@@ -22,10 +22,13 @@ from insightr_nb.settings import DataSettings, LabelScale
 
 @dataclass(frozen=True)
 class PublishedSplit:
-    """A split file against the images that are there.
+    """A split file matched to the images of a data set.
 
-    rows: the images that it names, with its labels in the user's units and split "train" or "test"; folds: for each
-    fold and part ("train", "val") the image ids and their continuous labels, as they stand in the file.
+    Attributes:
+        rows: The images in the file, with its labels in the user's units and split "train" or "test".
+        folds: For each fold and part ("train", "val"), the image ids in the file's order, and their continuous labels
+            if given.
+        notes: Notes for the user.
     """
 
     rows: pd.DataFrame
@@ -34,9 +37,18 @@ class PublishedSplit:
 
 
 def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> PublishedSplit:
-    """The split of `settings.split_file` and `test_split_file`; without the latter, the data set's own test part.
+    """Read the split of `settings.split_file` and `settings.test_split_file`.
 
-    Raises DataError that names the file, fold, part and position of what cannot be used.
+    Args:
+        settings: Settings that name the files. Without `test_split_file`, the data set's own test part is used.
+        rows: Images of the data set: image_id, label, and split if known.
+        scale: Range of the user's labels.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: If an entry is invalid. The message names the file, fold, part and position.
     """
     path = files.given_path(settings.split_file)
     content = _json(path)
@@ -94,7 +106,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict[str, float]):
-    """Image ids of a part and their labels in the user's units; enters every image's label into `label_of`."""
+    """Return the image ids and continuous labels (user's units) of a part, and add its labels to `label_of`."""
     found = content.get(part) if isinstance(content, dict) else None
     if not isinstance(found, dict) or not isinstance(found.get("files"), list):
         raise DataError(f"{where}: {part!r} with the lists 'files' and 'labels' is expected")
@@ -129,7 +141,16 @@ def write(path: Path, split: PublishedSplit) -> None:
 
 
 def split(path: Path, table: pd.DataFrame, fold: int) -> Split:
-    """One fold of a split file that `write` kept in a store; rows of images that preparation rejected are left out."""
+    """Read one fold of a split file written by `write`. Images rejected in preparation are left out.
+
+    Args:
+        path: File in the store.
+        table: Table of the store.
+        fold: Fold to validate on, counted from 0.
+
+    Raises:
+        DataError: If the fold does not exist or one of its parts is empty.
+    """
     folds = files.read_json(path)
     if fold >= len(folds):
         raise DataError(f"fold = {fold}: the split file has folds 0 to {len(folds) - 1}")
@@ -149,6 +170,6 @@ def split(path: Path, table: pd.DataFrame, fold: int) -> Split:
 
 
 def shared_patients(table: pd.DataFrame, split: Split) -> int:
-    """How many validation images have a photograph of the same patient in the training part."""
+    """Count the validation images whose patient also has an image in the training part."""
     patients = table["patient_id"].to_numpy()
     return int(np.isin(patients[np.unique(split.validation)], patients[split.training]).sum())

@@ -1,4 +1,4 @@
-"""Test part, folds, balance and continuous labels (paper, section 3, "Dataset"). A patient is never on two sides."""
+"""Test set, folds, balancing and continuous labels (paper, section 3, "Dataset"). Splits never divide a patient."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from insightr_nb.errors import DataError
 from insightr_nb.files import fingerprint
 from insightr_nb.settings import DataSettings
 
-TEST_PARTS = 5  # one of five, 20 % of the patients
+TEST_PARTS = 5  # the test set is one part of five, 20 % of the patients
 
 
 @dataclass(frozen=True)
 class Split:
-    """One fold: row numbers of the prepared table for each part, and a fingerprint of it all.
+    """One fold: for each part, the row numbers in the prepared table.
 
-    continuous: the continuous labels of training and validation rows, where a split file gives them.
+    `continuous` holds the continuous labels of the training and validation rows if a split file gives them.
     """
 
     training: np.ndarray
@@ -34,7 +34,7 @@ class Split:
 
 
 def strata(labels: np.ndarray, grades: bool) -> np.ndarray:
-    """What is kept in balance, (N,) int: the grade itself, or the quintile of labels that are no grades."""
+    """Return the class of each label for stratification, (N,) int: the grade, or the quintile of other labels."""
     labels = np.asarray(labels, dtype=float)
     if grades:
         return labels.round().astype(int)
@@ -43,7 +43,19 @@ def strata(labels: np.ndarray, grades: bool) -> np.ndarray:
 
 
 def split_off_test(rows: pd.DataFrame, grades: bool, seed: int) -> np.ndarray:
-    """'train' or 'test' for every row: 20 % of the patients, stratified by label, are the test part."""
+    """Assign 'train' or 'test' to every row: 20 % of the patients, stratified by label, form the test set.
+
+    Args:
+        rows: patient_id and label of every image.
+        grades: Whether the labels are integer grades.
+        seed: Seed of the split.
+
+    Returns:
+        (N,) array of 'train' and 'test'.
+
+    Raises:
+        DataError: If there are too few patients, or too few images in every class.
+    """
     groups = rows["patient_id"].to_numpy()
     if len(set(groups)) < TEST_PARTS:
         raise DataError(f"{len(set(groups))} patients cannot be split into training and test; at least {TEST_PARTS}")
@@ -62,9 +74,16 @@ def split_off_test(rows: pd.DataFrame, grades: bool, seed: int) -> np.ndarray:
 
 
 def cap(rows: pd.DataFrame, settings: DataSettings, grades: bool) -> pd.DataFrame:
-    """At most so many images a grade from each part, drawn from the seed; what is left keeps its order.
+    """Limit the images per grade in the training and test set by random selection; the order is kept.
 
-    With `all_images` the others stay as well, as split "extra".
+    Args:
+        rows: label and split of every image.
+        settings: `max_train_per_grade`, `max_test_per_grade` and the seed. With `all_images`, the surplus images
+            are kept with split "extra".
+        grades: Whether the labels are integer grades; other labels are not capped.
+
+    Returns:
+        The remaining rows.
     """
     if not grades:
         return rows.reset_index(drop=True)
@@ -82,7 +101,7 @@ def cap(rows: pd.DataFrame, settings: DataSettings, grades: bool) -> pd.DataFram
 
 
 def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
-    """Raises DataError that names the patients who have images on more than one side of `column`."""
+    """Raise DataError that names the patients with images in more than one part of `column`, if there are any."""
     sides = rows.groupby("patient_id")[column].nunique()
     shared = sorted(sides.index[sides > 1])
     if shared:
@@ -91,11 +110,18 @@ def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
 
 
 def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarray:
-    """(N,) int: in which fold a row is validated; -1 for the test part, -2 for images that no part uses.
+    """Assign rows to folds, stratified by grade and grouped by patient.
 
-    Stratified by grade, grouped by patient.
+    Args:
+        rows: patient_id, label and split of every image.
+        grades: Whether the labels are integer grades.
+        settings: Number of folds and seed.
 
-    Raises DataError that names a grade with no image in some fold.
+    Returns:
+        (N,) int: the fold in which a row is validated, -1 for the test set, -2 for unused images.
+
+    Raises:
+        DataError: If there are too few patients, or some fold has no training or validation image of a grade.
     """
     part = np.flatnonzero(rows["split"] == "train")
     classes = strata(rows["label"].to_numpy()[part], grades)
@@ -123,7 +149,17 @@ def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarra
 
 
 def split(rows: pd.DataFrame, grades: bool, settings: DataSettings, fold: int) -> Split:
-    """The three parts of one fold. Raises DataError for a fold without some grade, or a patient on two sides."""
+    """Return the training, validation and test rows of one fold.
+
+    Args:
+        rows: patient_id, label and split of every image.
+        grades: Whether the labels are integer grades.
+        settings: Number of folds and seed.
+        fold: Fold to validate on, counted from 0.
+
+    Raises:
+        DataError: If some fold lacks a grade, or a patient is in more than one part.
+    """
     number = folds(rows, grades, settings)
     training, validation, test = (number >= 0) & (number != fold), number == fold, number == -1
     side = np.select([test, validation, training], ["test", "validation", "training"], "none")
@@ -132,9 +168,9 @@ def split(rows: pd.DataFrame, grades: bool, settings: DataSettings, fold: int) -
 
 
 def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Positions 0..N-1 in random order, minority classes over-sampled to the size of the largest.
+    """Return shuffled positions 0..N-1, with minority classes oversampled to the size of the largest class.
 
-    Every image occurs as often as the others of its class, give or take one.
+    Within a class, the numbers of repetitions of any two images differ by at most one.
     """
     values, counts = np.unique(classes, return_counts=True)
     chosen = []
@@ -146,18 +182,27 @@ def balanced(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def continuous_labels(labels: np.ndarray, image_ids: list[str], seed: int) -> np.ndarray:
-    """U(c - 0.5, c + 0.5) in place of grade c (paper, "Continuous Labels"); depends on seed and image id only."""
+    """Replace each grade c by a draw from U(c - 0.5, c + 0.5) (paper, "Continuous Labels").
+
+    Args:
+        labels: (N,) grades.
+        image_ids: N image ids. A draw depends only on the seed and the image id.
+        seed: Seed of the draws.
+
+    Returns:
+        (N,) float.
+    """
     draws = [hashlib.sha256(f"{seed}/{image_id}".encode()).digest()[:8] for image_id in image_ids]
     return np.asarray(labels, float) - 0.5 + np.array([int.from_bytes(d, "big") / 2.0**64 for d in draws])
 
 
 def _class(grades: bool) -> str:
-    """What a stratum is called in errors; the quintiles are numbered from 0."""
+    """Name of a class in errors; quintiles are numbered from 0."""
     return "grade" if grades else "label quintile"
 
 
 def _quietly(kfold: StratifiedGroupKFold, classes: np.ndarray, groups: np.ndarray):
-    """scikit-learn warns of small classes; `folds` checks for what matters and says it better."""
+    """Run the split without scikit-learn's warnings on small classes; `folds` makes its own checks."""
     import warnings
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The prepared store: where it is, how it is opened, and whether it is the one that is asked for."""
+"""The prepared store: its location, opening it, and checking it against the requested settings."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from insightr_nb import files
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
 
-_CHECKED: set[tuple] = set()  # stores that this process has compared with their digests: path, time, bytes
+_CHECKED: set[tuple] = set()  # stores verified by this process: path, mtime (ns), size
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Store:
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """image_id, reason, source"""
+        """Rejected images: image_id, reason, source."""
         return pd.read_csv(self.path / "rejected.csv", dtype=str, keep_default_na=False)
 
     @property
     def doubtful(self) -> pd.DataFrame:
-        """image_id, source, doubt: prepared images whose disc may be wrong."""
+        """Prepared images that may be wrong, for example because of a doubtful disc: image_id, source, doubt."""
         path = self.path / "doubtful.csv"
         if not path.exists():  # prepared by an older version
             return pd.DataFrame(columns=["image_id", "source", "doubt"])
@@ -58,18 +58,18 @@ class Store:
 
     @property
     def duplicates(self) -> pd.DataFrame:
-        """group, image_id, patient_id, label, happened"""
+        """Report of `duplicates.resolve`: group, image_id, patient_id, label, happened."""
         return pd.read_csv(
             self.path / "duplicates.csv", dtype={"image_id": str, "patient_id": str}, keep_default_na=False
         )
 
     @property
     def partial(self) -> bool:
-        """Whether only some of its images are there, since it came along with a run (`archive.load`)."""
+        """Whether the store holds only some of its images because it was exported with a run (`archive.load`)."""
         return self.meta.get("partial", False)
 
     def image(self, row: int) -> np.ndarray:
-        """One image, (size, size, 3) uint8. Raises DataError if it is not as it was prepared."""
+        """Return one image, (size, size, 3) uint8. Raises DataError if its digest does not match the table."""
         pixels = np.array(self.images[row])
         if _digest(pixels) != self.table["digest"].iloc[row]:
             raise DataError(
@@ -79,7 +79,7 @@ class Store:
         return pixels
 
     def check(self) -> None:
-        """Compare every image with the digest in the table. Raises DataError that names the first that differs."""
+        """Compare every image with its digest in the table. Raises DataError that names the first mismatch."""
         about = (self.path / "images.npy").stat()
         seen = (self.path, about.st_mtime_ns, about.st_size)
         if seen not in _CHECKED:
@@ -89,7 +89,7 @@ class Store:
 
     @contextlib.contextmanager
     def part(self, rows: np.ndarray) -> Iterator[Path]:
-        """A temporary folder with a store of these rows only."""
+        """Yield a temporary folder with a store of these rows only."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             shape = (len(rows), *self.images.shape[1:])
@@ -103,7 +103,7 @@ class Store:
             yield path
 
     def row(self, image_id: str) -> int:
-        """The row of an image. Raises DataError for an id that the store does not have."""
+        """Return the row of an image. Raises DataError for an unknown id."""
         rows = np.flatnonzero(self.table["image_id"] == image_id)
         if not len(rows):
             example = self.table["image_id"].iloc[0]
@@ -116,16 +116,16 @@ def _digest(pixels: np.ndarray) -> str:
 
 
 def store_path(settings: DataSettings, root: Path | None = None) -> Path:
-    """Where the store of these settings is, under outputs/ or another root."""
+    """Return the folder of the store for these settings, under `root` (default: the outputs folder)."""
     return (root or files.outputs_root()) / "data" / f"{settings.store_name}-{settings.size}"
 
 
 def open_store(path: Path) -> Store:
-    """Raises DataError that says what is missing or damaged."""
+    """Open a prepared store. Raises DataError or RunError that says what is missing or damaged."""
     meta = files.read_json(path / "meta.json")
     try:
         images = np.load(path / "images.npy", mmap_mode="r")
-        texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # "NA" and "007" are ids like others
+        texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # keep ids such as "NA" and "007"
         table = pd.read_csv(path / "table.csv", dtype=texts, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"prepared store {files.shown(path)} is damaged: {error}; delete the folder") from error
@@ -141,7 +141,7 @@ def open_store(path: Path) -> Store:
 
 
 def split_files(settings: DataSettings) -> dict[str, str]:
-    """Digests of the split files that the settings name. Raises DataError for one that cannot be read."""
+    """Return the digests of the split files in the settings. Raises DataError for an unreadable file."""
     found = {}
     for name in ("split_file", "test_split_file"):
         if given := getattr(settings, name):
@@ -153,10 +153,10 @@ def split_files(settings: DataSettings) -> dict[str, str]:
 
 
 def check_same(settings: DataSettings, store: Store) -> None:
-    """Raises DataError that names a setting in which the store differs; a setting left None is as the store has it."""
+    """Raise DataError that names the first setting in which the store differs. Settings left None are ignored."""
     asked, made = dataclasses.asdict(settings), store.meta["settings"]
     free = {"folder", "folds", "split_file", "test_split_file"}
-    if asked["table"] == store.meta.get("label_table"):  # the only one that there was, by name
+    if asked["table"] == store.meta.get("label_table"):  # the detected table, given by name
         free |= {"table"}
     free |= {"train_images", "test_images"} if settings.dataset != "synthetic" else set()
     different = [

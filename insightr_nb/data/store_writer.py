@@ -1,11 +1,11 @@
-"""The files of a prepared store, so that a kill at any moment loses and damages nothing.
+"""Writing the files of a prepared store so that a kill at any moment neither loses nor damages saved images.
 
-A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x size x 3, RGB), `table.csv`, one row an
-image, `rejected.csv` (image_id, reason, source), `doubtful.csv` (image_id, source, doubt: prepared, but the disc that
-was found may be wrong), `duplicates.csv`, `meta.json`, `sources.csv` (the files that were read, see `sources`; not for
-synthetic ones), and `split.json` with a split file. Until it is whole it is called `<dataset>-<size>.partial`. Images
-are appended to their file, each block of them before its lines in `progress.csv`, so whatever is listed there is on the
-disk, and a killed preparation goes on after it.
+A store is `outputs/data/<dataset>-<size>/` with `images.npy` (uint8, N x size x size x 3, RGB), `table.csv` (one row
+per image), `rejected.csv` (image_id, reason, source), `doubtful.csv` (image_id, source, doubt: prepared, but possibly
+wrong, for example because of a doubtful disc), `duplicates.csv`, `meta.json`, `sources.csv` (see `sources`; not for
+synthetic images), and `split.json` if there is a split file. An incomplete store is `<dataset>-<size>.partial`. Each
+block of images is appended to `images.npy` before its lines are appended to `progress.csv`. Every image listed there
+is therefore on disk, and a killed preparation resumes after the last one.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ from insightr_nb.data.store import split_files
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
-_FORMAT = 3  # of the store; a change starts a new one
+_FORMAT = 3  # version of the store format; increment it to discard partial stores
 
 
 def recipe(settings: DataSettings, table: catalog.ImageTable) -> str:
-    """What decides the content of a store: settings, table and split, not where the folders are."""
+    """Return a fingerprint of what determines the content of a store: settings, table and split, but not paths."""
     values = dataclasses.asdict(
         dataclasses.replace(settings, folder=None, split_file=None, test_split_file=None, folds=2)
     )
@@ -42,15 +42,24 @@ def recipe(settings: DataSettings, table: catalog.ImageTable) -> str:
 
 
 def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFrame:
-    """What an interrupted preparation with the same recipe has done; otherwise a new, empty one.
+    """Resume an interrupted preparation with the same recipe, or start an empty one.
 
-    One that is made to overwrite a store goes on only from one that was, too: files may have changed since.
+    An overwriting preparation resumes only another overwriting one, because files may have changed since.
+
+    Args:
+        partial: Folder of the partial store.
+        recipe: Fingerprint from `recipe`.
+        size: Side of the prepared images in pixels.
+        overwrite: Whether the preparation overwrites a store.
+
+    Returns:
+        The `progress` so far.
     """
     known = partial / "recipe.json"
     before = files.read_json(known) if known.exists() else {"recipe": None}
     if before["recipe"] == recipe and (before["overwrite"] or not overwrite):
         path = partial / "progress.csv"
-        if path.exists():  # a line that a kill cut off does not count
+        if path.exists():  # drop a line cut off by a kill
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         done = progress(partial)
         images = partial / "images.npy"
@@ -58,7 +67,7 @@ def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFra
         if not slots or (images.exists() and images.stat().st_size >= len(_header(size, 0)) + slots * size * size * 3):
             return done
     if partial.exists():
-        known.unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
+        known.unlink(missing_ok=True)  # first, so that a half-deleted folder is never resumed
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     files.write_json(known, {"recipe": recipe, "overwrite": overwrite})
@@ -66,7 +75,10 @@ def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFra
 
 
 def progress(partial: Path) -> pd.DataFrame:
-    """row, digest, reason, of the file that was read size, modified, source (its digest), doubt; in order of work."""
+    """Read progress.csv, in the order of processing.
+
+    Columns: row, digest, reason; size, modified and source (digest) of the file that was read; doubt.
+    """
     columns = {"row": int} | dict.fromkeys(("digest", "reason", "size", "modified", "source", "doubt"), str)
     path = partial / "progress.csv"
     if not path.exists() or not path.stat().st_size:
@@ -76,9 +88,20 @@ def progress(partial: Path) -> pd.DataFrame:
 
 
 def append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], lines: list[tuple]) -> int:
-    """Write a block behind the first `slots` images, then its lines; the number of images that there are now."""
+    """Append a block of images, then its lines in progress.csv.
+
+    Args:
+        partial: Folder of the partial store.
+        size: Side of the images in pixels.
+        slots: Number of images already saved; anything after them is discarded.
+        pixels: Images of the block, (size, size, 3) uint8 each.
+        lines: (row, digest, result) of every photograph of the block, including rejected ones.
+
+    Returns:
+        The number of images saved now.
+    """
     with open(partial / "images.npy", "ab") as file:
-        file.truncate(len(_header(size, 0)) + slots * size * size * 3)  # what was written without its lines
+        file.truncate(len(_header(size, 0)) + slots * size * size * 3)  # drop images without lines
         for image in pixels:
             file.write(image.tobytes())
         file.flush()
@@ -94,7 +117,7 @@ def append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], lines
 
 
 def _header(size: int, count: int) -> bytes:
-    """The head of a .npy file; its length does not depend on the count, so it is written when the count is known."""
+    """Header of the .npy file. Its length does not depend on the count, so the final one is written at the end."""
     head = io.BytesIO()
     shape = (count, size, size, 3)
     np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -102,6 +125,16 @@ def _header(size: int, count: int) -> bytes:
 
 
 def finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, settings: DataSettings, recipe) -> None:
+    """Write the tables and meta.json that complete a partial store, and put its images in row order.
+
+    Args:
+        partial: Folder of the partial store.
+        table: The `catalog.ImageTable` that was prepared.
+        done: Lines of `progress` for the prepared images.
+        rejected: Lines of `progress` for the rejected images.
+        settings: Settings of the data.
+        recipe: Fingerprint from `recipe`.
+    """
     _in_order(partial, done, settings.size)
     done = done.sort_values("row")
     rows = table.rows.iloc[done["row"]].assign(digest=done["digest"].to_numpy())
@@ -148,7 +181,7 @@ def rejected_rows(rows: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(partial: Path, done: pd.DataFrame, size: int) -> None:
-    """The true header; where mended images were added later, all in the order of their rows, as images-sorted.npy."""
+    """Write the final header. If images are out of row order (added after a fix), sort them into images-sorted.npy."""
     head, rows, images = _header(size, len(done)), done["row"].to_numpy(), partial / "images.npy"
     if (np.diff(rows) < 0).any():
         each = size * size * 3
@@ -166,7 +199,7 @@ def _in_order(partial: Path, done: pd.DataFrame, size: int) -> None:
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Give a whole store its name. It is whole once it has meta.json; every step can be done again after a kill."""
+    """Rename a complete store (one with meta.json) to its final name. Every step can be repeated after a kill."""
     if (partial / "images-sorted.npy").exists():
         os.replace(partial / "images-sorted.npy", partial / "images.npy")
     (partial / "progress.csv").unlink(missing_ok=True)
@@ -180,6 +213,7 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def check_space(partial: Path, images: int, size: int) -> None:
+    """Raise DataError if the disk has no space for so many images of `size` x `size` px."""
     needed, free = images * size * size * 3, shutil.disk_usage(partial).free
     if needed > free:
         raise DataError(
@@ -190,6 +224,7 @@ def check_space(partial: Path, images: int, size: int) -> None:
 
 @contextlib.contextmanager
 def disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
+    """Convert the OSError of a full disk into a DataError that says how many images are kept."""
     try:
         yield
     except OSError as error:

@@ -1,13 +1,13 @@
 """Synthetic colour fundus photographs with diabetic retinopathy, grades 0 to 4.
 
-Every photograph follows from ``(seed, index)`` alone: nothing is read from disk and nothing depends on how many others
-are made. Geometry is drawn in units of the radius of the round fundus image ("disc units": origin in its centre, x to
-the right, y downwards), so one index shows the same eye with the same lesions at every size. Eyes are built as right
-eyes (optic disc to the right) and left eyes are mirrored at the end.
+Every photograph is a function of ``(seed, index)`` alone: it reads nothing from disk and does not depend on the number
+of photographs. Coordinates are in units of the radius of the round fundus image ("disc units": origin at its centre,
+x to the right, y down), so an index shows the same eye with the same lesions at every size. Eyes are built as right
+eyes (optic disc on the right); left eyes are mirrored at the end.
 
 The lesions follow the International Clinical Diabetic Retinopathy scale: 0 none; 1 microaneurysms only; 2 also
 haemorrhages and hard exudates; 3 many haemorrhages in all quadrants and cotton-wool spots; 4 new vessels or
-pre-retinal haemorrhage. How many there are rises with a continuous severity, so neighbouring grades overlap.
+pre-retinal haemorrhage. Their number increases with a continuous severity, so neighbouring grades overlap.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ import pandas as pd
 from insightr_nb.data.eye import LESIONS, Anatomy, Rng, Vessels, draw_anatomy, draw_distractors, draw_lesions, ribbon
 
 EYES = ("left", "right")
-# Correlation of the two eyes' normal scores; 0.86 there is about 0.85 for the uniformly distributed severity.
+# Correlation of the two eyes' normal scores; 0.86 gives about 0.85 for the uniformly distributed severity.
 EYE_CORRELATION = 0.86
-# Independent random streams, so that e.g. one lesion more does not change the vessels or the noise.
+# Independent random streams, so that, for example, an additional lesion does not change the vessels or the noise.
 SEVERITY, PATIENT, EYE, LESION, CAMERA = range(5)
-OVERSAMPLING = 2  # vessels and lesions are drawn on a finer canvas: cv2 lines are at least one pixel wide
-SHIFT = 4  # fractional bits of the coordinates given to cv2
+OVERSAMPLING = 2  # factor of the finer canvas for vessels and lesions, because cv2 lines are at least one pixel wide
+SHIFT = 4  # fractional bits of the coordinates passed to cv2
 
-# How much of red, green and blue light a full layer takes away (optical depth). Blood absorbs green most.
+# Absorption of red, green and blue light by a full layer (optical depth). Blood absorbs green most.
 ABSORPTION = {
     "vein": (0.34, 0.72, 0.50),
     "artery": (0.15, 0.48, 0.38),
@@ -39,13 +39,13 @@ ABSORPTION = {
     "new_vessel": (0.12, 0.90, 0.65),
     "preretinal_haemorrhage": (0.62, 1.45, 1.05),
 }
-# Colour (RGB in 0..1) and peak opacity of what lies pale on the retina, lowest layer first.
+# Colour (RGB in 0..1) and peak opacity of the pale lesions on the retina, lowest layer first.
 PALE = {
     "drusen": ((0.93, 0.72, 0.42), 0.30),
     "cotton_wool_spot": ((0.97, 0.93, 0.80), 0.80),
     "hard_exudate": ((1.00, 0.90, 0.45), 0.90),
 }
-# Standard deviation of the softening of an edge, in disc units; layers not named stay as sharp as the camera shows.
+# Standard deviation of the blur of a layer, in disc units; other layers are blurred by the camera only.
 SOFTNESS = {
     "haemorrhage": 0.005,
     "cotton_wool_spot": 0.016,
@@ -57,10 +57,15 @@ SOFTNESS = {
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph with its truth.
+    """One photograph with its ground truth.
 
-    ``image`` is (size, size, 3) uint8 RGB. ``masks`` has, for every name of LESIONS, a (size, size) bool array that is
-    true where such a lesion is visible. ``severity`` lies in [grade - 0.5, grade + 0.5). ``eye`` is "left" or "right".
+    Attributes:
+        image: (size, size, 3) uint8 RGB.
+        masks: For each of LESIONS, (size, size) bool, true where such a lesion is visible.
+        grade: 0 to 4.
+        severity: In [grade - 0.5, grade + 0.5).
+        patient: Number of the patient.
+        eye: "left" or "right".
     """
 
     image: np.ndarray
@@ -73,28 +78,36 @@ class Photograph:
 
 @dataclass(frozen=True)
 class _View:
-    """Where the camera puts the eye: centre and radius in pixels of a frame of size x size."""
+    """Position of the fundus in the image: centre and radius in pixels of a size x size image."""
 
     size: int
     centre: np.ndarray
     radius: float
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """x as (1, size) and y as (size, 1) of the pixels' centres, float32, in disc units."""
+        """Return x, (1, size), and y, (size, 1), of the pixel centres in disc units, float32."""
         x, y = ((np.arange(self.size) + 0.5 - self.centre[:, None]) / self.radius).astype(np.float32)
         return x[None, :], y[:, None]
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 2) in disc units as fixed-point pixels of the oversampled canvas."""
+        """Convert points (..., 2) from disc units to fixed-point pixels of the oversampled canvas."""
         pixels = (self.centre + self.radius * points) * OVERSAMPLING - 0.5
         return np.rint(pixels * (1 << SHIFT)).astype(np.int32)
 
 
 def photograph(index: int, seed: int = 0, size: int = 256) -> Photograph:
-    """Photograph ``index`` of the data set ``seed``, as (size, size, 3) uint8 RGB with the masks of its lesions.
+    """Render a photograph with the masks of its lesions.
 
-    Images 2p and 2p + 1 are the left and the right eye of patient p. Raises ValueError for a negative index or seed
-    and for a size below 32 pixels.
+    Args:
+        index: Number of the photograph; 2p and 2p + 1 are the left and right eye of patient p.
+        seed: Seed of the data set.
+        size: Side of the image in pixels.
+
+    Returns:
+        The photograph, with a (size, size, 3) uint8 RGB image.
+
+    Raises:
+        ValueError: For a negative index or seed, or a size below 32 pixels.
     """
     if index < 0:
         raise ValueError(f"index must be 0 or more, got {index}")
@@ -103,7 +116,7 @@ def photograph(index: int, seed: int = 0, size: int = 256) -> Photograph:
     patient, side = divmod(int(index), 2)
     severity = _severities(patient, seed)[side]
     grade = _grade(severity)
-    # Only the background of grade 4 varies freely; below it the background is the severity itself.
+    # Severity of the non-proliferative lesions: random for grade 4, the severity itself for lower grades.
     lesion_rng = _stream(seed, LESION, patient, side)
     background = float(lesion_rng.uniform(1.8, 3.4)) if grade == 4 else severity
 
@@ -117,7 +130,7 @@ def photograph(index: int, seed: int = 0, size: int = 256) -> Photograph:
     radius = 0.47 * size * camera.uniform(0.98, 1.02)
     view = _View(size, 0.5 * size + radius * shift, radius)
     x, y = view.grid()
-    field = np.clip((1 - np.sqrt(x * x + y * y)) * view.radius / 1.5, 0, 1)  # 1 inside the picture, soft edge
+    field = np.clip((1 - np.sqrt(x * x + y * y)) * view.radius / 1.5, 0, 1)  # 1 inside the disc, soft edge
     layers = {}
     for name, drawn in shapes.items():
         if drawn:
@@ -134,10 +147,10 @@ def photograph(index: int, seed: int = 0, size: int = 256) -> Photograph:
 
 
 def table(n: int, seed: int = 0) -> pd.DataFrame:
-    """The labels of the first ``n`` photographs, without drawing them.
+    """Return the labels of the first ``n`` photographs without rendering them.
 
-    Columns: image_id ("p00012_left"), patient_id ("p00012"), label (grade 0..4), severity, eye; row i describes
-    ``photograph(i, seed)``. Raises ValueError for n below 1 or a negative seed.
+    Row i describes ``photograph(i, seed)``. Columns: image_id ("p00012_left"), patient_id ("p00012"), label (grade
+    0..4), severity, eye. Raises ValueError for n below 1 or a negative seed.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -158,8 +171,8 @@ def _stream(seed: int, *key: int) -> Rng:
 
 
 def _severities(patient: int, seed: int) -> tuple[float, float]:
-    """Severity of the left and the right eye, each uniform in [-0.5, 4.5), so that the grades are equally frequent."""
-    # Of every five successive patients one falls in each fifth of the range: small data sets are balanced, too.
+    """Severity of the left and right eye, each uniform in [-0.5, 4.5), so that all grades are equally frequent."""
+    # Each fifth of the range gets one of every five successive patients, which also balances small data sets.
     block, place = divmod(patient, 5)
     stratum = _stream(seed, SEVERITY, 0, block).permutation(5)[place]
     rng = _stream(seed, SEVERITY, 1, patient)
@@ -179,7 +192,7 @@ def _grade(severity: float) -> int:
 
 
 def _draw(view: _View, outlines: Iterable[np.ndarray], colours: Iterable[tuple[float, ...]]) -> np.ndarray:
-    """Polygons drawn one over the other: (size, size) or, for colours of 3 numbers in 0..1, (size, size, 3) float32."""
+    """Draw polygons in order: (size, size) float32, or (size, size, 3) for colours of 3 numbers in 0..1."""
     colours = [tuple(int(255 * value) for value in colour) for colour in colours]
     side = OVERSAMPLING * view.size
     canvas = np.zeros((side, side) if len(colours[0]) == 1 else (side, side, len(colours[0])), np.uint8)
@@ -189,14 +202,14 @@ def _draw(view: _View, outlines: Iterable[np.ndarray], colours: Iterable[tuple[f
 
 
 def _vessel_layers(view: _View, vessels: Vessels) -> np.ndarray:
-    """Opacity of veins, arteries and the light reflex along the large ones, (size, size, 3); thin ones are faint."""
-    # cv2 draws the outline of a polygon too, which widens it by about a pixel of the canvas.
+    """Opacity of veins, arteries and the light reflex along large vessels, (size, size, 3); thin vessels are faint."""
+    # cv2 also draws the outline of a polygon, which widens it by about one pixel of the canvas.
     edge = 1 / (OVERSAMPLING * view.radius)
     bodies = ribbon(vessels.points, np.maximum(vessels.widths - edge, 1e-3))
     reflexes = ribbon(vessels.points, np.maximum(0.3 * vessels.widths - edge, 1e-3))
     opacity = np.clip(0.10 + vessels.widths[:, 0] / 0.022, 0, 1)
     outlines, colours = [], []
-    for i in np.flatnonzero(vessels.alive > 3)[::-1]:  # the trunks, which come first, lie on top of their branches
+    for i in np.flatnonzero(vessels.alive > 3)[::-1]:  # reversed: trunks lie on top of their branches
         n = vessels.alive[i]
         colour = (opacity[i], 0) if vessels.vein[i] else (0, opacity[i])
         outlines.append(np.concatenate([bodies[i, :n], bodies[i, -n:]]))
@@ -208,7 +221,7 @@ def _vessel_layers(view: _View, vessels: Vessels) -> np.ndarray:
 
 
 def _noise(rng: Rng, cells: int, size: int) -> np.ndarray:
-    """Smooth noise (size, size) float32 with about ``cells`` bumps along a side, the same at every size."""
+    """Smooth noise, (size, size) float32, with about ``cells`` bumps per side; the same pattern at every size."""
     grid = rng.standard_normal((cells, cells), np.float32)
     return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -225,13 +238,13 @@ def _cover(image: np.ndarray, alpha: np.ndarray, rgb: tuple[float, float, float]
 
 
 def _retina(view: _View, anatomy: Anatomy, layers: dict[str, np.ndarray], patient: Rng, eye: Rng) -> np.ndarray:
-    """What evenly lit tissue would show: (size, size, 3) float32 RGB, about 0..1."""
+    """Colour of the retina under even light, (size, size, 3) float32 RGB, about 0..1."""
     x, y = view.grid()
     pigmentation = patient.uniform(0, 1)
     colour = np.array([0.90, 0.50, 0.27]) * (1 - pigmentation) + np.array([0.55, 0.25, 0.12]) * pigmentation
     colour *= patient.uniform(0.94, 1.06, 3)
     texture = 0.04 * _noise(eye, 5, view.size) + 0.03 * _noise(eye, 14, view.size) + 0.012 * _noise(eye, 60, view.size)
-    # Ridges of smooth noise look like the large vessels of the choroid that show through a thin retina.
+    # Ridges of smooth noise imitate the large choroidal vessels visible through a thin retina.
     texture += patient.uniform(0.01, 0.05) * (0.8 - 2 * np.abs(_noise(eye, 11, view.size)))
     image = (1 + texture)[..., None] * colour.astype(np.float32)
 
@@ -250,7 +263,7 @@ def _retina(view: _View, anatomy: Anatomy, layers: dict[str, np.ndarray], patien
     depth = {name: layer for name, layer in layers.items() if name in ABSORPTION}
     depth["vein"], depth["artery"], reflex = cv2.split(_vessel_layers(view, anatomy.vessels))
     visible = 1 - 0.45 * reflex
-    if "cotton_wool_spot" in layers:  # swollen nerve fibres lie over the vessels
+    if "cotton_wool_spot" in layers:  # swollen nerve fibres cover the vessels
         visible *= 1 - 0.8 * layers["cotton_wool_spot"]
     depth["vein"] *= visible
     depth["artery"] *= visible
@@ -261,7 +274,7 @@ def _retina(view: _View, anatomy: Anatomy, layers: dict[str, np.ndarray], patien
 
 
 def _expose(image: np.ndarray, view: _View, patient: Rng, camera: Rng) -> np.ndarray:
-    """Uneven light, white balance, blur and noise: from RGB float32 to uint8."""
+    """Apply uneven light, white balance, blur and noise to an RGB float32 image; return uint8."""
     x, y = view.grid()
     gradient = patient.uniform(-0.10, 0.10, 2) + camera.normal(0, 0.03, 2)
     light = 1 - patient.uniform(0.18, 0.38) * (x * x + y * y) + gradient[0] * x + gradient[1] * y
