@@ -50,7 +50,7 @@ def _option(name: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and its files by the names of design and README."""
+    """A run's folder, and its files by the names of docs/run_files.md."""
 
     path: Path
 
