@@ -1,4 +1,4 @@
-"""Tables of README.md and docs/results.md, made from the records in docs/results/.
+"""Tables of README.md, docs/results.md and docs/trust.md, made from the records in docs/results/.
 
     python docs/render.py              write the tables into the texts
     python docs/render.py --collect    first copy the records that `make tables`, `make sweeps` and notebook 08 left
@@ -23,7 +23,7 @@ from insightr_nb.analysis.tables import NAMES
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
-TEXTS = (DOCS.parent / "README.md", DOCS / "results.md")
+TEXTS = (DOCS.parent / "README.md", DOCS / "results.md", DOCS / "trust.md")
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -191,7 +191,7 @@ def rendered(text: str) -> str:
 
 
 def collect() -> None:
-    """Copy the records, and the figures that README shows, out of outputs/."""
+    """Copy the records, and the figures that docs/ shows, out of outputs/."""
     root = files.outputs_root()
     tables_of, trust_of = root / "tables/synthetic/demo", root / "runs/synthetic/demo/categorical/insightr/fold0/trust"
     for path in (*sorted((tables_of / "results").glob("*.json")), trust_of / "trust.json"):

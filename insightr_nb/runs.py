@@ -50,7 +50,7 @@ def _option(name: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run. `run / name` is the path of one of its files, named as in the README."""
+    """The folder of a run. `run / name` is the path of one of its files, named as in docs/run_files.md."""
 
     path: Path
 

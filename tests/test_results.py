@@ -29,7 +29,7 @@ def test_a_record_is_of_the_present_settings(path):
     assert records.stale(json.loads(path.read_text())) == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/trust.md"])
 def test_the_text_says_what_the_records_say(render, name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<!-- results: " in text
