@@ -16,7 +16,7 @@ import torch
 
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.analysis.explanation import explain, load_run
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run
@@ -47,7 +47,7 @@ def explanations() -> list[Row]:
     rows = []
     with own_outputs():
         for preset, test in (("demo", 250), ("paper", 10)):
-            run = load(finished(preset, data={"train_images": 40, "test_images": test}))
+            run = load_run(finished(preset, data={"train_images": 40, "test_images": test}))
             image_id = run.predictions["image_id"][0]
             image = torch.from_numpy(run.store.image(run.store.row(image_id)))[None]
             size = run.grid.size

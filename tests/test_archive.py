@@ -12,7 +12,7 @@ import pytest
 
 from insightr_nb import archive, files
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.analysis.explanation import explain, load_run
 from insightr_nb.data import display
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.explorer.app import finished_runs
@@ -54,7 +54,7 @@ def test_a_finished_run_is_what_it_claims(smoke_run):
 def test_a_damaged_file_is_named_and_never_used(copied, name, damage):
     damage(copied / name)
     assert [p for p in archive.verify(copied) if p.startswith(name)]
-    for use in (load, lambda run: archive.export(run, run.root / "out.zip")):
+    for use in (load_run, lambda run: archive.export(run, run.root / "out.zip")):
         with pytest.raises(RunError, match=rf"is damaged: {name}.*overwrite True"):
             use(copied)
     assert not (copied.root / "out.zip").exists()
@@ -135,7 +135,7 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, sm
     assert archive.verify(run) == []
     assert run.manifest["files"] == smoke_run.manifest["files"]
     assert [r.path for r in finished_runs()[0]] == [run.path]
-    loaded = load(run)
+    loaded = load_run(run)
     sources = set(run.table("prototypes.csv")["image_id"])
     tested = set(run.table("predictions.csv")["image_id"]) & set(loaded.store.table["image_id"])
     assert len(tested) == 12
@@ -151,12 +151,12 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, sm
 
 def test_the_pictures_come_along_at_display_size(zipped, copied, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
-    loaded = load(archive.load(zipped))
+    loaded = load_run(archive.load(zipped))
     monkeypatch.setattr(display, "prepared_source", lambda *_: pytest.fail("drawn anew"))
     for image_id in loaded.store.table["image_id"]:
         shown = loaded.display_image(image_id)
         assert shown.shape == (512, 512, 3)
-        assert np.array_equal(shown, load(copied).display_image(image_id))
+        assert np.array_equal(shown, load_run(copied).display_image(image_id))
 
 
 def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(zipped, tmp_path):

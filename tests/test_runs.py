@@ -148,3 +148,48 @@ def test_a_run_on_another_host_is_running_while_its_folder_is_held(tmp_path):
 def test_what_is_no_runs_folder_is_said_plainly(path):
     with pytest.raises(RunError, match=r"is missing\. Make it with: papermill notebooks/03_train\.ipynb out\.ipynb$"):
         Run(Path(path)).require_finished()
+
+
+# -- siblings ---------------------------------------------------------------------------------------------------------
+
+
+def _finished(settings: RunSettings, store: str = "s") -> Run:
+    run = Run(runs.run_directory(settings))
+    manifest = {"state": "finished", "settings": settings.as_dict(), "data": {"store": store, "split": "t"}}
+    files.write_json(run / "manifest.json", manifest)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "baseline", "found"),
+    [
+        ({}, {}, True),
+        ({"losses.k": 1}, {}, True),  # decides nothing of a baseline
+        ({"model.prototypes": 10, "training.joint_epochs": 3}, {}, True),
+        ({"training.batch_size": 7}, {}, False),
+        ({"training.batch_size": 7}, {"overrides": {"training.batch_size": 7}, "tag": "x"}, True),
+        ({"losses.k": 1}, {"overrides": {"training.batch_size": 7}, "tag": "x"}, False),  # tagged alike, but another
+        ({}, {"fold": 1}, False),
+    ],
+)
+def test_the_baseline_that_a_run_can_be_compared_with(tmp_path, monkeypatch, overrides, baseline, found):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    tag = "x" if overrides else None
+    run = _finished(RunSettings.from_parameters(preset="smoke", overrides=overrides, tag=tag))
+    other = _finished(RunSettings.from_parameters(preset="smoke", variant="baseline", **baseline))
+    assert run.sibling("baseline") == (other if found else None)
+    assert run.beside("baseline").path.name == run.path.name
+
+
+def test_a_baseline_on_other_data_or_not_finished_is_no_sibling(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    run = _finished(RunSettings.from_parameters(preset="smoke"))
+    other = _finished(RunSettings.from_parameters(preset="smoke", variant="baseline"), store="another")
+    assert run.sibling("baseline") is None
+    files.write_json(other / "manifest.json", other.manifest | {"data": run.manifest["data"]})
+    assert run.sibling("baseline") == other
+    files.write_json(other / "manifest.json", other.manifest | {"state": "failed"})
+    assert run.sibling("baseline") is None
+    assert run.sibling("no_psd") is None
+    ablation = _finished(RunSettings.from_parameters(preset="smoke", variant="no_psd"))
+    assert run.sibling("no_psd") == ablation

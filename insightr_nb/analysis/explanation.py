@@ -134,7 +134,7 @@ class LoadedRun:
         return self.network.prototype_layer.similarity(torch.from_numpy(np.array(distances, np.float32))).numpy()
 
 
-def load(run: Run | str | Path) -> LoadedRun:
+def load_run(run: Run | str | Path) -> LoadedRun:
     """Open a finished run with prototypes. Raises RunError that states what is missing and how to create it."""
     run = run if isinstance(run, Run) else Run(given_path(run))
     run.require_finished()
@@ -159,12 +159,12 @@ def _load(run: Run, _modified: int) -> LoadedRun:
 def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -> Explanation:
     """Explain the prediction of a run for one image.
 
-    `run` is a `Run`, the path of its folder, or the result of `load`. `image` is an image_id of the run's data set, the
-    path of an image file (prepared like the data set), or an (H, W, 3) uint8 RGB photograph.
+    `run` is a `Run`, the path of its folder, or the result of `load_run`. `image` is an image_id of the run's data set,
+    the path of an image file (prepared like the data set), or an (H, W, 3) uint8 RGB photograph.
 
     Raises RunError for an unfinished run, DataError for an unusable image.
     """
-    run = run if isinstance(run, LoadedRun) else load(run)
+    run = run if isinstance(run, LoadedRun) else load_run(run)
     pixels, picture, target = _pixels(run, image)
     output = run.network(run.network.inputs(torch.from_numpy(pixels)[None]))
     maps = output.distances[0].numpy()  # (m, H, W)

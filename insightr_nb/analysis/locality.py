@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from insightr_nb import runs
 from insightr_nb.analysis import lesions
-from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.explanation import load_run
 from insightr_nb.analysis.sweeps import finished_sweeps
 from insightr_nb.data.masks import has_masks
 from insightr_nb.parameters import TableSettings
@@ -31,7 +31,7 @@ def locality(settings: TableSettings) -> pd.DataFrame:
     for parameter, wanted in finished_sweeps(settings):
         if parameter != "locality":
             continue
-        run = load(Run(runs.run_directory(wanted)))
+        run = load_run(Run(runs.run_directory(wanted)))
         row = {"backbone_until": wanted.model.backbone_until, "fold": wanted.fold,
                "receptive_field": run.grid.receptive_field,
                "share_of_side": run.grid.receptive_field / run.grid.size} | run.metrics  # fmt: skip

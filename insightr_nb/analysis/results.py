@@ -8,7 +8,7 @@ import pandas as pd
 
 from insightr_nb import files, runs
 from insightr_nb.analysis import metrics
-from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.explanation import load_run
 from insightr_nb.data.store import open_store
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
@@ -112,7 +112,7 @@ def paper_sparsity(run: Run) -> np.ndarray | None:
     """Sparsity (N,) as the published code counts it: from similarities instead of contributions, and from 0."""
     if not (run / "distances.npy").exists():
         return None
-    loaded = load(run)
+    loaded = load_run(run)
     nearest = run.array("distances.npy").min(axis=(2, 3))  # (N, m)
     return metrics.sparsity(loaded.similarity(nearest)) - 1
 

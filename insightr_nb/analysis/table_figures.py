@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.explanation import load_run
 from insightr_nb.analysis.figures import LABEL_COLOURS
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.analysis.metrics import rounded_grades, top_prototypes
@@ -65,7 +65,7 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
                                   layout="constrained", sharey="row")  # fmt: skip
     highest = 0.0
     for (name, run), (above, below) in zip(by_name.items(), panels.T, strict=True):
-        space = LatentMap.of(load(run))
+        space = LatentMap.of(load_run(run))
         labels = run.table("prototypes.csv")["label"].to_numpy()
         colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
         above.scatter(*space.patches.T, c=space.targets, marker="*", s=22, alpha=0.5, linewidths=0, **colours)

@@ -14,7 +14,7 @@ from pathlib import Path
 import ipywidgets as w
 
 from insightr_nb import files
-from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.explanation import load_run
 from insightr_nb.data import display
 from insightr_nb.errors import InsightrError, RunError
 from insightr_nb.explorer import exploration, widgets
@@ -113,7 +113,7 @@ class Explorer(w.VBox):
             missing = [name for name in _NEEDED if not (run / name).exists()]
             if missing:
                 raise RunError(f"{', '.join(missing)} missing. Make it again with: {run.command()} -p overwrite True")
-            self.exploration = Exploration(load(run), exploration.baseline_predictions(run))
+            self.exploration = Exploration(load_run(run), exploration.baseline_predictions(run))
             tabs = [ExplainTab(self.exploration), BrowseTab(self.exploration), WhatIfTab(self.exploration, self),
                     MapTab(self.exploration, self)]  # fmt: skip
         except (InsightrError, OSError, ValueError, KeyError) as error:

@@ -5,13 +5,13 @@ import pytest
 
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.evaluation import validation_metrics
-from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.analysis.explanation import explain, load_run
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.graham import GROUND
 
 
 def test_the_share_on_the_ground_counts_boxes_that_show_mostly_grey(smoke_run):
-    run = load(smoke_run)
+    run = load_run(smoke_run)
     weights, distances = smoke_run.array("weights.npy"), smoke_run.array("distances.npy")
     shares = []
     for n, image_id in enumerate(smoke_run.table("predictions.csv")["image_id"]):

@@ -7,7 +7,7 @@ import torch
 from insightr_nb import runs
 from insightr_nb.analysis import lesions, locality, sweeps, table_figures
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.explanation import load_run
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.errors import SettingsError
 from insightr_nb.model.network import INSightRNet
@@ -61,10 +61,10 @@ def swept(smoke_run):
 def test_each_run_is_measured(swept, smoke_run):
     frame = locality.locality(swept)
     assert frame["backbone_until"].tolist()[0] == "layer2"
-    assert frame["receptive_field"].tolist() == [load(run).grid.receptive_field for run in (
+    assert frame["receptive_field"].tolist() == [load_run(run).grid.receptive_field for run in (
         Run(runs.run_directory(sweeps.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)]  # fmt: skip
     assert frame["mae"].iloc[1] == smoke_run.metrics["mae"]
-    report = lesions.lesion_report(load(smoke_run))
+    report = lesions.lesion_report(load_run(smoke_run))
     report = report[report["lesion"] == "any"].groupby("method")
     names = {"INSightR-Net, top 1": "pointing_cells", "INSightR-Net, top 1, traced": "pointing_traced"}
     for method, column in names.items():

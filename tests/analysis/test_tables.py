@@ -24,7 +24,7 @@ SETTINGS = TableSettings(preset="smoke", folds=3, variants="baseline,insightr,lo
 def own_outputs(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     loaded = SimpleNamespace(similarity=lambda distance: 1 / distance)
-    monkeypatch.setattr("insightr_nb.analysis.results.load", lambda run: loaded)
+    monkeypatch.setattr("insightr_nb.analysis.results.load_run", lambda run: loaded)
 
 
 def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: str = "b") -> Run:

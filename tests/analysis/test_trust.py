@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from insightr_nb.analysis import figures, lesions, metrics, trust
-from insightr_nb.analysis.explanation import explain, explain_folds, load
+from insightr_nb.analysis.explanation import explain, explain_folds, load_run
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.errors import DataError, RunError
@@ -268,7 +268,7 @@ def test_certainty_of_five_images():
 
 @pytest.fixture(scope="module")
 def loaded(smoke_run):
-    return load(smoke_run)
+    return load_run(smoke_run)
 
 
 def test_the_lesion_report_of_a_run(loaded):

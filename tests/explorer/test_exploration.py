@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from insightr_nb.analysis import metrics
-from insightr_nb.analysis.explanation import load
+from insightr_nb.analysis.explanation import load_run
 from insightr_nb.errors import DataError
 from insightr_nb.explorer.exploration import Exploration, baseline_predictions, check_any
 
 
 @pytest.fixture(scope="module")
 def explored(smoke_run) -> Exploration:
-    return Exploration(load(smoke_run))
+    return Exploration(load_run(smoke_run))
 
 
 def test_unchanged_predictions_and_metrics_are_the_stored_ones(explored, smoke_run):

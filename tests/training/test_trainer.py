@@ -12,7 +12,7 @@ import torch
 
 from insightr_nb import runs
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import explain, load
+from insightr_nb.analysis.explanation import explain, load_run
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.loading import Part
 from insightr_nb.data.prepare import prepare
@@ -85,7 +85,7 @@ def test_contributions_make_the_prediction(smoke_run):
 
 
 def test_an_explanation_agrees_with_the_files_of_the_run(smoke_run):
-    run = load(smoke_run.path)
+    run = load_run(smoke_run.path)
     table = smoke_run.table("predictions.csv")
     for n in (0, len(table) - 1):
         e = explain(run, table["image_id"][n])
