@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from insightr_nb.analysis import lesions, tracing
-from insightr_nb.settings import ModelSettings
+from insightr_nb.model.network import Regressor
 
-UNIT = ModelSettings(input_values="unit")
 SIDE = np.arange(64)
 
 
@@ -26,7 +25,18 @@ def spot(row: int, col: int) -> np.ndarray:
     return (image((row, col)) != 128).any(axis=2)
 
 
-class Displaced(nn.Module):
+class Plain(nn.Identity):
+    """A network that passes its input on, which is made as for the networks of the package."""
+
+    inputs = Regressor.inputs
+    bgr = False
+
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0):
+        super().__init__()
+        self.mean, self.deviation = mean, deviation
+
+
+class Displaced(Plain):
     """One prototype, cells of 8 px; each cell measures the mean brightness 24 px to its right, as if trained to."""
 
     def forward(self, pixels):
@@ -37,7 +47,7 @@ class Displaced(nn.Module):
 
 
 def test_a_match_is_traced_to_what_made_it_and_its_cell_lies_elsewhere():
-    run = SimpleNamespace(network=Displaced(), settings=SimpleNamespace(model=UNIT))
+    run = SimpleNamespace(network=Displaced())
     picture = image((16, 40))
     lesion = spot(16, 40)
     with torch.no_grad():
@@ -54,27 +64,27 @@ def test_a_match_is_traced_to_what_made_it_and_its_cell_lies_elsewhere():
 def test_a_lesion_that_the_network_does_not_see_is_not_pointed_at(seen, expected):
     row, col = seen
     picture = image((30, 30), (6, 50))
-    traced = tracing.trace(nn.Identity(), picture, UNIT, lambda x: x[0, :, row : row + 4, col : col + 4].sum())
+    traced = tracing.trace(Plain(), picture, lambda x: x[0, :, row : row + 4, col : col + 4].sum())
     assert lesions.pointing(traced, SIDE, spot(30, 30)) == expected
 
 
 def test_what_equals_the_ground_makes_nothing():
-    assert not tracing.trace(nn.Identity(), image(), UNIT, lambda x: x.square().sum()).any()
+    assert not tracing.trace(Plain(), image(), lambda x: x.square().sum()).any()
     assert not tracing.contrast(image()).any()
 
 
 def test_signs_do_not_cancel_and_the_scale_of_the_input_does_not_matter():
     picture = image((10, 10), (40, 40))
     picture[40:44, 40:44] = 128 - (220 - 128)  # as dark as the other is bright
-    for settings in (UNIT, ModelSettings()):
-        traced = tracing.trace(nn.Identity(), picture, settings, torch.sum)
+    for network in (Plain(), Plain(0.45, 0.22)):
+        traced = tracing.trace(network, picture, torch.sum)
         assert traced[11, 11] == pytest.approx(traced[41, 41], rel=1e-4)
         assert lesions.pointing(np.round(traced, 4), SIDE, spot(10, 10)) == pytest.approx(0.5)  # a tie
 
 
 def test_a_network_that_nothing_moves_is_traced_to_nothing():
     """A dead unit has no gradient: the map is empty, hits by chance only, and has no mass ratio."""
-    traced = tracing.trace(nn.Identity(), image((10, 10)), UNIT, lambda x: torch.relu(x - 2).sum())
+    traced = tracing.trace(Plain(), image((10, 10)), lambda x: torch.relu(x - 2).sum())
     lesion = spot(10, 10)
     assert not traced.any()
     assert lesions.pointing(traced, SIDE, lesion) == lesion.mean()

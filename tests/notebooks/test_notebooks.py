@@ -88,7 +88,7 @@ def test_04_shows_the_finished_run(fresh):
 def test_08_puts_the_run_to_the_test(fresh):
     folder, _ = fresh
     text = succeed("08_trust", folder, preset="smoke", fold=2, images=6)
-    assert "no Grad-CAM: the baseline is missing" in text
+    assert "no Grad-CAM: there is no finished baseline" in text
     assert "completeness: the largest difference is" in text
     succeed("03_train", folder, preset="smoke", fold=2, variant="baseline")
     text = succeed("08_trust", folder, preset="smoke", fold=2, images=6, image="p00000_left")
