@@ -5,6 +5,7 @@ A notebook calls, for example, `Train.from_notebook(globals())` after its parame
 
 import ast
 import dataclasses
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -45,9 +46,6 @@ class Parameters:
     def names(cls) -> list[str]:
         return [f.name for f in fields(cls)]
 
-    def _values(self, *left_out: str) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.names() if name not in left_out}
-
 
 @dataclass(frozen=True)
 class Prepare(Parameters):
@@ -82,7 +80,8 @@ class Prepare(Parameters):
     @cached_property
     def settings(self) -> DataSettings:
         check_known("preset", self.preset, PRESETS)
-        given = self._values("preset", "data_folder", *(f.name for f in fields(PrepareOptions)))
+        apart = {"preset", "data_folder", *(f.name for f in fields(PrepareOptions))}
+        given = {name: getattr(self, name) for name in self.names() if name not in apart}
         given = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(groups(self.preset, {})["data"], folder=self.data_folder, **given)
 
@@ -100,22 +99,28 @@ class PrepareOptions(Checked):
     overwrite: bool = False
 
 
+class _OfRun(Parameters):
+    """Base of the notebooks about one run."""
+
+    def __post_init__(self):
+        self.settings  # noqa: B018  (checks them)
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        """The run that the parameters identify; parameters that `RunSettings` does not know are left out."""
+        known = inspect.signature(RunSettings.from_parameters).parameters
+        return RunSettings.from_parameters(**{name: getattr(self, name) for name in self.names() if name in known})
+
+
 @dataclass(frozen=True)
-class Model(Parameters):
+class Model(_OfRun):
     """Parameters of notebook 02."""
 
     preset: str = "demo"
 
-    def __post_init__(self):
-        self.settings  # noqa: B018
-
-    @cached_property
-    def settings(self) -> RunSettings:
-        return RunSettings.from_parameters(preset=self.preset)
-
 
 @dataclass(frozen=True)
-class Train(Parameters):
+class Train(_OfRun):
     """Parameters of notebook 03: those of `RunSettings.from_parameters`."""
 
     dataset: str = "synthetic"
@@ -132,16 +137,9 @@ class Train(Parameters):
     tag: str | None = None
     overwrite: bool = False
 
-    def __post_init__(self):
-        self.settings  # noqa: B018
-
-    @cached_property
-    def settings(self) -> RunSettings:
-        return RunSettings.from_parameters(**self._values())
-
 
 @dataclass(frozen=True)
-class _Result(Parameters):
+class _Result(_OfRun):
     """Base of the notebooks that analyse one finished run: the parameters that identify it."""
 
     dataset: str = "synthetic"
@@ -151,14 +149,6 @@ class _Result(Parameters):
     variant: str = "insightr"
     fold: int = 0
     tag: str | None = None
-
-    def __post_init__(self):
-        self.settings  # noqa: B018
-
-    @cached_property
-    def settings(self) -> RunSettings:
-        own = {f.name for f in fields(self)} - {f.name for f in fields(_Result)}
-        return RunSettings.from_parameters(**self._values(*own))
 
 
 @dataclass(frozen=True)

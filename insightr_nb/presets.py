@@ -93,3 +93,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_cluster_no_psd": {"losses.cluster": 0.0, "losses.psd": 0.0},  # (1d)
     "no_min_k": {"losses.k": 1},  # (1e): the minimum instead of the mean of the k smallest distances
 }
+
+REGRESSIONS = ("backbone", "baseline")  # variants without prototypes, trained by the mean squared error alone

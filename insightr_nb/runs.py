@@ -23,7 +23,7 @@ import psutil
 from insightr_nb import files
 from insightr_nb.errors import RunError
 from insightr_nb.files import outputs_root, read_json, shown, write_json
-from insightr_nb.presets import PRESETS, VARIANTS
+from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
 from insightr_nb.settings import CATALOGUED, RunSettings
 
 _PROJECT = Path(__file__).resolve().parents[1]
@@ -279,7 +279,7 @@ def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> lis
     manifest = run.manifest
     made = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
     asked = flat(settings) | flat({"fingerprint": data})
-    idle = ["losses."] if made.get("variant") in ("baseline", "backbone") else []
+    idle = ["losses."] if made.get("variant") in REGRESSIONS else []
     idle += ["training.baseline_"] if made.get("variant") != "baseline" else []
     asked = {k: v for k, v in asked.items() if not k.startswith(tuple(idle))}
     return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
@@ -298,7 +298,7 @@ def _comparable(run: Run, other: Run) -> bool:
     ours, theirs = run.manifest, other.manifest
     mine, its = flat(ours["settings"]), flat(theirs["settings"])
     idle = {"variant", "tag", *VARIANTS[mine["variant"]], *VARIANTS[its["variant"]]}
-    prefixes = _OF_PROTOTYPES if its["variant"] in ("baseline", "backbone") else ()
+    prefixes = _OF_PROTOTYPES if its["variant"] in REGRESSIONS else ()
     prefixes += ("training.baseline_",) if its["variant"] != "baseline" else ()
     decides = [name for name in its if name not in idle and not name.startswith(prefixes)]
     return ours["data"] == theirs["data"] and all(mine.get(name) == its[name] for name in decides)

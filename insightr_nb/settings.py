@@ -12,7 +12,7 @@ from typing import Any
 
 from insightr_nb.checked import Checked, choice, coerce, limits, suggest
 from insightr_nb.errors import SettingsError
-from insightr_nb.presets import PRESETS, VARIANTS
+from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class RunSettings(Checked):
     @property
     def explains(self) -> bool:
         """Whether the variant has prototypes; the others are trained with the mean squared error alone."""
-        return self.variant not in ("backbone", "baseline")
+        return self.variant not in REGRESSIONS
 
     def backbone_run(self) -> "RunSettings | None":
         """Return the pre-training run whose backbone this run starts from, or None if there is no pre-training.

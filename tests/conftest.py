@@ -1,6 +1,9 @@
 """Shared by all tests: a place for outputs outside the project, and finished runs of preset `smoke`, made once."""
 
+from pathlib import Path
+
 import pytest
+from places import IDRID
 
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -11,6 +14,14 @@ def pytest_collection_modifyitems(items) -> None:
     slow = ("test_notebooks.py", "test_trainer.py", "test_snakefile.py", "test_photographs.py", "test_kill.py",
             "test_trust.py", "test_writes.py")  # fmt: skip
     items.sort(key=lambda item: slow.index(item.path.name) if item.path.name in slow else len(slow))
+
+
+@pytest.fixture(scope="session")
+def idrid() -> Path:
+    """413 real photographs, 640 x 425, and labels.csv (image, level, dme)."""
+    if not IDRID.is_dir():
+        pytest.skip(f"{IDRID} is not there")
+    return IDRID
 
 
 @pytest.fixture(scope="session", autouse=True)

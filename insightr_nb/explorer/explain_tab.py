@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from insightr_nb.analysis.explanation import Explanation, explain
-from insightr_nb.analysis.figures import heat, heat_scale
-from insightr_nb.data import display
+from insightr_nb.analysis.explanation_figures import heat, heat_scale, overlay
+from insightr_nb.data import display, graham
 from insightr_nb.data.disc import find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import photograph
@@ -180,7 +180,7 @@ class ExplainTab(w.VBox):
             self.picture.value = pictures.encode(pictures.boxed(self.pixels, self.boxes, 400))
             return
         raw = self.raw if self.own is not None else self._raw()
-        self.picture.value = pictures.encode(pictures.fit(raw, 400))
+        self.picture.value = pictures.encode(graham.resize(raw, 400))
 
     def _raw(self) -> np.ndarray:
         name = self.e.predictions["image_id"].iloc[self.n]
@@ -201,8 +201,8 @@ class ExplainTab(w.VBox):
         for (pair, _), j, box, here, there in zip(self.pairs, self.top, self.boxes, similar, sources, strict=False):
             source = self.run.display_image(table.loc[j, "image_id"])
             own = self.run.display_box(table.loc[j, ["x0", "y0", "x1", "y1"]])
-            left = pictures.overlay(self.pixels, heat(self.run, here, scale), self.opacity.value)
-            right = pictures.overlay(source, heat(self.run, there, scale), self.opacity.value)
+            left = overlay(self.pixels, heat(self.run, here, scale), self.opacity.value)
+            right = overlay(source, heat(self.run, there, scale), self.opacity.value)
             pair.value = pictures.encode(
                 pictures.row([pictures.boxed(left, [box], 197), pictures.boxed(right, [own], 197)])
             )

@@ -7,39 +7,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from insightr_nb.analysis.figures import HEAT, LABEL_COLOURS
+from insightr_nb.analysis.figures import LABEL_COLOURS
 from insightr_nb.data.graham import GROUND
 
 CYAN = (0, 229, 255)
-_HEAT = (colormaps[HEAT](np.arange(256))[:, :3] * 255).astype(np.uint8)  # (256, 3)
-
-
-def overlay(image: np.ndarray, heat: np.ndarray, opacity: float) -> np.ndarray:
-    """Blend a heat map over a picture, with opacity proportional to the heat.
-
-    Args:
-        image: (H, W, 3) uint8.
-        heat: (H, W) from 0 to 1.
-        opacity: opacity where the map is 1.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    heat = np.clip(heat, 0, 1).astype(np.float32)
-    share = (opacity * heat)[..., None]
-    return (image * (1 - share) + _HEAT[(heat * 255).astype(np.uint8)] * share).astype(np.uint8)
-
-
-def fit(image: np.ndarray, side: int) -> np.ndarray:
-    """Fit a picture into a grey square of `side` pixels without cropping."""
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    square = np.full((side, side, 3), GROUND, np.uint8)
-    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-    square[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return square
 
 
 def boxed(image: np.ndarray, boxes, side: int, colours=None) -> np.ndarray:

@@ -5,18 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from places import IDRID
 
 from insightr_nb.data import prepare
 from insightr_nb.settings import DataSettings
-
-
-@pytest.fixture(scope="session")
-def idrid() -> Path:
-    """413 real photographs, 640 x 425, and labels.csv (image, level, dme)."""
-    if not IDRID.is_dir():
-        pytest.skip(f"{IDRID} is not there")
-    return IDRID
 
 
 @pytest.fixture

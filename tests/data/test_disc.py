@@ -3,25 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from places import IDRID
+from data.drawn import fundus, textured
 
 from insightr_nb.data import graham, synthetic
 from insightr_nb.data.disc import Disc, find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
-
-
-def fundus(height: int, width: int, x: float, y: float, radius: float, colour=(150, 80, 40)) -> np.ndarray:
-    """An evenly coloured fundus on black; x and y count from the outer corner of the first pixel."""
-    rows, columns = np.mgrid[:height, :width] + 0.5
-    image = np.zeros((height, width, 3), np.uint8)
-    image[(columns - x) ** 2 + (rows - y) ** 2 <= radius**2] = colour
-    return image
-
-
-def textured(height: int, width: int) -> np.ndarray:
-    """Bright noise, so that what Graham's normalisation makes of it is rarely 128."""
-    return np.random.default_rng(5).integers(60, 250, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +138,12 @@ def test_what_is_no_circle_is_said_to_be_none(box, ground):
     assert find_disc(image).doubtful
 
 
-def test_real_and_synthetic_discs_are_circles():
+def test_synthetic_discs_are_circles():
     assert not any(find_disc(synthetic.photograph(i, 0, 200).image).doubtful for i in range(10))
-    for path in sorted((IDRID / "images").glob("*.jpg"))[::20]:  # none without the shared data
+
+
+def test_real_discs_are_circles(idrid):
+    for path in sorted((idrid / "images").glob("*.jpg"))[::20]:
         assert not find_disc(read_image(path)).doubtful, path
 
 

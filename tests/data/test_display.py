@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from places import IDRID
 
 from insightr_nb.data import display
 from insightr_nb.data.photograph import prepared_file
@@ -119,10 +118,9 @@ def test_a_store_of_large_images_is_shown_as_it_is(tmp_path, monkeypatch):
     assert not kept(store, 2).exists()
 
 
-@pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")
-def test_real_photographs_keep_their_place():
-    path = IDRID / "images" / "train_001.jpg"
-    small = DataSettings(dataset="csv", name="x", folder=str(IDRID), size=128, preparation="graham", centre="disc")
+def test_real_photographs_keep_their_place(idrid):
+    path = idrid / "images" / "train_001.jpg"
+    small = DataSettings(dataset="csv", name="x", folder=str(idrid), size=128, preparation="graham", centre="disc")
     large = prepared_file(path, display.display_settings(small))
     shrunk = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
     moved = cv2.phaseCorrelate(prepared_file(path, small)[..., 1].astype(float), shrunk[..., 1].astype(float))[0]

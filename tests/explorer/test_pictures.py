@@ -6,16 +6,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from insightr_nb.data import graham
 from insightr_nb.explorer import pictures
 
 GREY = np.full((64, 64, 3), 90, np.uint8)
-
-
-def test_a_cold_map_leaves_the_picture_and_a_hot_one_covers_it():
-    assert np.array_equal(pictures.overlay(GREY, np.zeros((64, 64)), 1.0), GREY)
-    hot = pictures.overlay(GREY, np.ones((64, 64)), 1.0)
-    assert (hot == pictures._HEAT[255]).all()
-    assert np.array_equal(pictures.overlay(GREY, np.ones((64, 64)), 0.0), GREY)
 
 
 def test_a_box_is_drawn_where_it_lies():
@@ -38,7 +32,7 @@ def test_a_patch_has_its_box_in_the_middle_also_at_the_border():
 
 
 def test_a_wide_picture_is_fitted_whole():
-    picture = pictures.fit(np.full((30, 60, 3), 200, np.uint8), 100)
+    picture = graham.resize(np.full((30, 60, 3), 200, np.uint8), 100)
     assert (picture[50, 50] == 200).all()
     assert (picture[10, 50] == 128).all()
 

@@ -7,16 +7,14 @@ import cv2
 import numpy as np
 import pytest
 from notebooks.running import run, succeed
-from places import IDRID
 
 from insightr_nb.data import synthetic
 from insightr_nb.data.prepare import prepare
 from insightr_nb.settings import DataSettings
 
 
-@pytest.mark.skipif(not IDRID.is_dir(), reason="the real photographs are not here")
-def test_real_photographs_through_all_notebooks(tmp_path):
-    text = succeed("01_prepare_data", tmp_path, preset="smoke", dataset="csv", name="idrid", data_folder=IDRID)
+def test_real_photographs_through_all_notebooks(tmp_path, idrid):
+    text = succeed("01_prepare_data", tmp_path, preset="smoke", dataset="csv", name="idrid", data_folder=idrid)
     assert "409 images of 64 x 64 px, 0 rejected; labels from 0 to 4" in text
     succeed("03_train", tmp_path, preset="smoke", dataset="csv", name="idrid")  # found by its name
     text = succeed("04_projection", tmp_path, preset="smoke", dataset="csv", name="idrid")
