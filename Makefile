@@ -36,6 +36,7 @@ demo-backbone demo-baseline demo-insightr: demo-%: $(STAMP)
 # One process a core, each with one thread.
 test: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Notebook 07 in a real JupyterLab and Chromium, with screenshots under outputs/screenshots/.
@@ -79,6 +80,7 @@ bench: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # Resolve the exact versions again after a change of pyproject.toml; for maintainers, needs uv.
 lock:

@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis import evaluation
-from insightr_nb.data.loading import Epoch, Part, batches
+from insightr_nb.data.loading import Epoch, Subset, batches
 from insightr_nb.model import losses
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import LabelScale, RunSettings
@@ -74,7 +74,7 @@ class Ours:
         self.stages = {stage.name: stage for stage in protocol(self.settings)}
         self.optimizers = {name: stage.optimizer(self.network)[0] for name, stage in self.stages.items()}
         zeros = np.zeros(len(images))
-        self.part = Part(images.numpy(), np.arange(len(images)), zeros.astype(np.float32), zeros.astype(int))
+        self.subset = Subset(images.numpy(), np.arange(len(images)), zeros.astype(np.float32), zeros.astype(int))
 
     def step(self, name: str) -> None:
         stage, optimizer = self.stages[name], self.optimizers[name]
@@ -92,12 +92,12 @@ class Ours:
         return losses.total_loss(prediction, min_distances, self.targets, labels, most, self.settings.losses)["total"]
 
     def project(self) -> None:
-        project(self.network, self.part, BATCH)
+        project(self.network, self.subset, BATCH)
         finish(self.device)
 
     def evaluate(self) -> None:
         data = SimpleNamespace(store=SimpleNamespace(scale=LabelScale()))
-        evaluation._predict(self.network, self.part, data, self.settings, self.device)
+        evaluation._predict(self.network, self.subset, data, self.settings, self.device)
 
 
 def finish(device: torch.device) -> None:
@@ -161,13 +161,13 @@ def waiting(size: int, device: torch.device, count: int = 120) -> Row:
     images = photographs(size, count)
     ours = Ours(images[:BATCH], device, settings_at(size))
     zeros = np.zeros(count)
-    part = Part(images.numpy(), np.arange(count), zeros.astype(np.float32), zeros.astype(int))
+    subset = Subset(images.numpy(), np.arange(count), zeros.astype(np.float32), zeros.astype(int))
     shares, detail = [], ""
     ours.step("joint")
     for epoch in range(7):
         loading = training = 0.0
         begin = time.perf_counter()
-        order = Epoch(part, ours.settings.training, 0, epoch, device.type != "cpu")
+        order = Epoch(subset, ours.settings.training, 0, epoch, device.type != "cpu")
         for ours.images, _ in batches(order, BATCH, device):
             loading += time.perf_counter() - begin
             training += seconds(lambda: ours.step("joint"))

@@ -166,13 +166,23 @@ def memory(counts=(2_000, 20_000, 100_000)) -> list[Row]:
             (raw / "labels.csv").write_text("\n".join(table) + "\n")
             script = Path(folder) / "memory.py"
             script.write_text(_MEMORY.replace('preparation="resize"', 'preparation="resize", all_images=True'))
-            done = subprocess.run([sys.executable, str(script), str(raw)], capture_output=True, text=True, check=True,
-                                  env={**os.environ, "INSIGHTR_OUTPUTS": folder + "/out",
-                                       "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, str(script), str(raw)],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={
+                    **os.environ,
+                    "INSIGHTR_OUTPUTS": folder + "/out",
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
+            )
             measured = json.loads(done.stdout.splitlines()[-1])
             assert measured["images"] == count
-            detail = (f"{measured['start']:.0f} MB after imports; the largest worker has {measured['worker']:.0f} MB; "
-                      f"reading every image adds {measured['read']:.1f} MB")
+            detail = (
+                f"{measured['start']:.0f} MB after imports; the largest worker has {measured['worker']:.0f} MB; "
+                f"reading every image adds {measured['read']:.1f} MB"
+            )
             rows.append(value(f"peak memory of preparing {count} images", [measured["peak"]], "MB", detail=detail))
     return rows
 

@@ -23,8 +23,15 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import trainer
 
-SHORT = {"training.pretrain_epochs": 0, "training.cycles": 1, "training.joint_epochs": 1, "training.warm_up_epochs": 0,
-         "training.last_layer_epochs": 1, "model.weights": "random", "data.folds": 2}  # fmt: skip
+SHORT = {
+    "training.pretrain_epochs": 0,
+    "training.cycles": 1,
+    "training.joint_epochs": 1,
+    "training.warm_up_epochs": 0,
+    "training.last_layer_epochs": 1,
+    "model.weights": "random",
+    "data.folds": 2,
+}
 
 
 @contextlib.contextmanager
@@ -56,8 +63,16 @@ def explanations() -> list[Row]:
             def forward(run=run, image=image):
                 run.network.backbone(run.network.inputs(image))
 
-            rows.append(compare(f"explanation of one image at {size} px", "its plain forward pass, float32",
-                                lambda run=run, i=image_id: explain(run, i), forward, 1, pairs=15))  # fmt: skip
+            rows.append(
+                compare(
+                    f"explanation of one image at {size} px",
+                    "its plain forward pass, float32",
+                    lambda run=run, i=image_id: explain(run, i),
+                    forward,
+                    1,
+                    pairs=15,
+                )
+            )
             if preset == "demo":
                 exploration = Exploration(run)
                 active = np.arange(len(exploration.labels)) % 10 > 0
@@ -78,8 +93,10 @@ def default_layout() -> Iterator[None]:
     def contiguous(self, images):
         return original(self, images).contiguous()
 
-    with mock.patch.object(torch, "channels_last", torch.contiguous_format), \
-            mock.patch.object(Regressor, "inputs", contiguous):  # fmt: skip
+    with (
+        mock.patch.object(torch, "channels_last", torch.contiguous_format),
+        mock.patch.object(Regressor, "inputs", contiguous),
+    ):
         yield
 
 
@@ -87,16 +104,20 @@ def fold(pairs: int = 2) -> Row:
     """A fold of preset `demo` with its protocol whole, on an eighth of its images, backbone given."""
     times: dict[str, list[float]] = {"auto": [], "float32": []}
     data = {"train_images": 94, "test_images": 31, "folds": 5}
-    protocol = {name: vars(RunSettings.from_parameters().training)[name]
-                for name in ("cycles", "joint_epochs", "warm_up_epochs", "last_layer_epochs")}  # fmt: skip
+    protocol = {
+        name: vars(RunSettings.from_parameters().training)[name]
+        for name in ("cycles", "joint_epochs", "warm_up_epochs", "last_layer_epochs")
+    }
     with own_outputs():
         for pair in range(pairs):
             for precision in ("auto", "float32") if pair % 2 else ("float32", "auto"):
                 changes = {"data": data, "training": protocol | {"precision": precision}}
                 with default_layout() if precision == "float32" else contextlib.nullcontext():
-                    times[precision].append(seconds(
-                        lambda pair=pair, changes=changes: finished("demo", f"{pair}-{precision}", **changes)  # noqa: B023
-                    ))  # fmt: skip
+                    times[precision].append(
+                        seconds(
+                            lambda pair=pair, changes=changes: finished("demo", f"{pair}-{precision}", **changes)  # noqa: B023
+                        )
+                    )
     ratios = np.array(times["float32"]) / np.array(times["auto"])
     detail = f"{np.median(times['auto']):.0f} s against {np.median(times['float32']):.0f} s, {pairs} pairs"
     return value("fold of preset demo, an eighth of its images", ratios, "x", "float32, default layout", detail)
@@ -115,9 +136,14 @@ if __name__ == "__main__":
 def grown(folder: str) -> dict[str, float]:
     """One epoch on the images of a folder, in this process: seconds of the epoch, and the peak of its own memory."""
     settings = RunSettings.from_parameters(
-        dataset="csv", name="many", data_folder=folder, preset="smoke", variant="baseline",
-        overrides=SHORT | {"data.size": 64, "data.preparation": "resize", "training.baseline_epochs": 2}, tag="bench",
-    )  # fmt: skip
+        dataset="csv",
+        name="many",
+        data_folder=folder,
+        preset="smoke",
+        variant="baseline",
+        overrides=SHORT | {"data.size": 64, "data.preparation": "resize", "training.baseline_epochs": 2},
+        tag="bench",
+    )
     run = trainer.train(settings)
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     own = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1024
@@ -138,9 +164,17 @@ def growth(counts=(2_000, 8_000)) -> list[Row]:
                 lines.append(f"{i}.bmp,{i % 5}")
             (raw / "labels.csv").write_text("\n".join(lines) + "\n")
             (script := Path(folder) / "growth.py").write_text(_GROWTH)
-            done = subprocess.run([sys.executable, str(script), str(raw)], capture_output=True, text=True, check=True,
-                                  env={**os.environ, "INSIGHTR_OUTPUTS": folder + "/out",
-                                       "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, str(script), str(raw)],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={
+                    **os.environ,
+                    "INSIGHTR_OUTPUTS": folder + "/out",
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
+            )
             measured = json.loads(done.stdout.splitlines()[-1])
             each = 1000 * measured["seconds"] / count
             detail = f"{measured['seconds']:.1f} s the epoch, {measured['megabytes']:.0f} MB of its own memory"

@@ -117,8 +117,13 @@ def _over_folds(frame: pd.DataFrame, by: list[str], columns: dict[str, tuple[str
     return pd.DataFrame(shown, index=mean.index).assign(folds=count).reset_index()
 
 
-_CURVES = {"mae": ("MAE ↓", 3), "sparsity": ("sparsity ↓", 1), "diversity": ("diversity ↑", 1),
-           "top_label_gap": ("gap of the top label ↓", 2), "label_spread": ("spread of the labels ↓", 2)}  # fmt: skip
+_CURVES = {
+    "mae": ("MAE ↓", 3),
+    "sparsity": ("sparsity ↓", 1),
+    "diversity": ("diversity ↑", 1),
+    "top_label_gap": ("gap of the top label ↓", 2),
+    "label_spread": ("spread of the labels ↓", 2),
+}
 
 
 def sweeps() -> str:
@@ -131,8 +136,11 @@ def sweeps() -> str:
 
 def locality() -> str:
     record = read("locality")
-    columns = _CURVES | {"pointing_traced": ("peak on a lesion, traced ↑", 2), "pointing_cells": ("over cells ↑", 2),
-                         "pointing_chance": ("chance", 2)}  # fmt: skip
+    columns = _CURVES | {
+        "pointing_traced": ("peak on a lesion, traced ↑", 2),
+        "pointing_cells": ("over cells ↑", 2),
+        "pointing_chance": ("chance", 2),
+    }
     table = _over_folds(pd.DataFrame(record["rows"]), ["backbone_until", "receptive_field"], columns)
     table = table.rename(columns={"backbone_until": "backbone ends at", "receptive_field": "a cell sees (px)"})
     return f"{markdown(table)}\n\n{made(record)}"
@@ -144,11 +152,17 @@ def trust() -> str:
     for row in record["lesions"]:
         if row["group"] == "all":
             mild = next(r for r in record["lesions"] if r["group"] != "all" and r["method"] == row["method"])
-            rows.append({"": row["method"]} | {
-                heading: _with_interval(r, measure)
-                for heading, r, measure in (("peak on a lesion ↑", row, "pointing"), ("mild", mild, "pointing"),
-                                            ("activation on lesions / their share of area ↑", row, "mass_ratio"))
-            })  # fmt: skip
+            rows.append(
+                {"": row["method"]}
+                | {
+                    heading: _with_interval(r, measure)
+                    for heading, r, measure in (
+                        ("peak on a lesion ↑", row, "pointing"),
+                        ("mild", mild, "pointing"),
+                        ("activation on lesions / their share of area ↑", row, "mass_ratio"),
+                    )
+                }
+            )
     one = record["figures"]
     return (
         f"{markdown(pd.DataFrame(rows))}\n\n"
@@ -196,13 +210,13 @@ def collect() -> None:
     tables_of, trust_of = root / "tables/synthetic/demo", root / "runs/synthetic/demo/categorical/insightr/fold0/trust"
     for path in (*sorted((tables_of / "results").glob("*.json")), trust_of / "trust.json"):
         if path.exists():
-            print(files.shown(shutil.copy(path, RESULTS / path.name)))
+            print(files.display_path(shutil.copy(path, RESULTS / path.name)))
     for path in (tables_of / "figures/locality.png", trust_of / "traced.png"):
         if path.exists():
             with Image.open(path) as picture:  # photographs as JPEG, drawings as they are
                 suffix = ".jpg" if path.stem == "traced" else ".png"
                 picture.convert("RGB").save(DOCS / (path.stem + suffix), quality=88)
-            print(files.shown(DOCS / (path.stem + suffix)))
+            print(files.display_path(DOCS / (path.stem + suffix)))
 
 
 def main() -> None:

@@ -68,8 +68,9 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     run = path if isinstance(path, Run) else Run(Path(path))
     run.require_finished().require_whole()
     settings = run.manifest["settings"]
-    data = RunSettings.from_parameters(dataset=settings["data"]["dataset"], name=settings["data"]["name"],
-                                       preset=settings["preset"]).data  # fmt: skip
+    data = RunSettings.from_parameters(
+        dataset=settings["data"]["dataset"], name=settings["data"]["name"], preset=settings["preset"]
+    ).data
     store = open_store(store_path(dataclasses.replace(data, size=settings["data"]["size"]), run.root))
     if changed := differences(run, {}, {"store": store.fingerprint}):
         raise RunError(f"run {shown(run.path)} was trained on other data than {shown(store.path)} holds: {changed[0]}")
@@ -78,16 +79,23 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     if (run / "prototypes.csv").exists():
         chosen |= set(run.table("prototypes.csv")["image_id"])
     rows = np.flatnonzero(store.table["image_id"].isin(chosen))
-    content = {f"{run.path.resolve().relative_to(run.root).as_posix()}/{name}": run / name
-               for name in ("manifest.json", *run.manifest["files"])}  # fmt: skip
+    content = {
+        f"{run.path.resolve().relative_to(run.root).as_posix()}/{name}": run / name
+        for name in ("manifest.json", *run.manifest["files"])
+    }
     archive = files.given_path(archive)
     with files.atomic(archive) as temporary, store.part(rows) as part:
         write_pictures(store, rows, part / "display")
-        content |= {f"data/{store.path.name}/{file.relative_to(part).as_posix()}": file
-                    for file in sorted(part.rglob("*")) if file.is_file()}  # fmt: skip
+        content |= {
+            f"data/{store.path.name}/{file.relative_to(part).as_posix()}": file
+            for file in sorted(part.rglob("*"))
+            if file.is_file()
+        }
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
-            about = {"run": next(iter(content)).removesuffix("/manifest.json"),
-                     "files": {name: files.digest(file) for name, file in content.items()}}  # fmt: skip
+            about = {
+                "run": next(iter(content)).removesuffix("/manifest.json"),
+                "files": {name: files.digest(file) for name, file in content.items()},
+            }
             bundle.writestr(_CONTENTS, files.json_text(about))
             for name, file in content.items():
                 bundle.write(file, name)

@@ -32,8 +32,10 @@ def report(preset: str) -> None:
     table = table.rename(columns={"top_label_gap": "gap", "label_spread": "spread", "ground_share": "ground"})
     text = table.astype(float).round(3).to_string(na_rep="-", float_format=lambda v: f"{v:g}")
     print(f"\nTest set of the synthetic data, fold 0, preset {preset}\n\n{text}\n")
-    print("gap: label of the largest contribution off the prediction; spread: of the labels under the contributions;\n"
-          "ground: share of the contributions from the grey ground. All metrics: docs/run_files.md\n")  # fmt: skip
-    print(f"Why this grade, prototypes   {files.shown(folders['insightr'] / 'figures')}")
-    print(f"Executed notebooks           {files.shown(files.outputs_root() / 'notebooks')}")
+    print(
+        "gap: label of the largest contribution off the prediction; spread: of the labels under the contributions;\n"
+        "ground: share of the contributions from the grey ground. All metrics: docs/run_files.md\n"
+    )
+    print(f"Why this grade, prototypes   {files.display_path(folders['insightr'] / 'figures')}")
+    print(f"Executed notebooks           {files.display_path(files.outputs_root() / 'notebooks')}")
     print("To open them                 make lab")

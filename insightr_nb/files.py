@@ -38,7 +38,7 @@ def given_path(text: str | Path) -> Path:
         return Path(text)
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Format a path for display, relative to the working folder or the project if it lies in one of them."""
     for base in (Path.cwd(), outputs_root().resolve().parent):
         with contextlib.suppress(ValueError):
@@ -61,8 +61,10 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise RunError(f"{shown(path)} could not be written: {error.strerror or error}{_free(path)}. What was there "
-                       "before is whole; mend it and give the same command again") from error  # fmt: skip
+        raise RunError(
+            f"{display_path(path)} could not be written: {error.strerror or error}{_free(path)}. What was there "
+            "before is whole; mend it and give the same command again"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -75,7 +77,7 @@ def _free(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the folder `path`. A second process waits up to `WAIT` seconds.
 
     Raises RunError that names the process holding the lock, or the reason the folder is not writable.
@@ -86,18 +88,20 @@ def alone(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{shown(path)} is in use by another process; waiting {WAIT} s for its end", flush=True)
+        print(f"{display_path(path)} is in use by another process; waiting {WAIT} s for its end", flush=True)
         try:
             lock.acquire(timeout=WAIT)
         except Timeout:
             who = read_json(holder) if holder.exists() else {}
             raise RunError(
-                f"{shown(path)} is in use by process {who.get('pid', '(unknown)')} on {who.get('host', '(unknown)')} "
+                f"{display_path(path)} is in use by process {who.get('pid', '(unknown)')} on {who.get('host', '(unknown)')} "
                 f"since {who.get('since', '(unknown)')}. When it has ended, the same command goes on or finds it done"
             ) from None
     except OSError as error:
-        raise RunError(f"{path} cannot be written to: {error.strerror or error}. Mend it, or set "
-                       "INSIGHTR_OUTPUTS to another folder") from error  # fmt: skip
+        raise RunError(
+            f"{path} cannot be written to: {error.strerror or error}. Mend it, or set "
+            "INSIGHTR_OUTPUTS to another folder"
+        ) from error
     try:
         for left in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # left by a killed writer
             left.unlink()
@@ -109,8 +113,8 @@ def alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def held(path: Path) -> bool:
-    """Return whether a process holds the `alone` lock of the folder `path`; True if the lock cannot be tested."""
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the `exclusive_lock` of the folder `path`; True if the lock cannot be tested."""
     name = path.with_name(f".{path.name}.lock")
     try:
         with FileLock(name, timeout=0) if name.exists() else contextlib.nullcontext():
@@ -133,7 +137,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.rmdir()  # only if empty
         temporary.rename(folder)
     except OSError as error:
-        raise RunError(f"{shown(folder)} could not be written: {error.strerror or error}{_free(folder)}") from error
+        raise RunError(
+            f"{display_path(folder)} could not be written: {error.strerror or error}{_free(folder)}"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -152,9 +158,9 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
-        raise RunError(f"{shown(Path(path))} is missing") from None
+        raise RunError(f"{display_path(Path(path))} is missing") from None
     except OSError as error:
-        raise RunError(f"{shown(Path(path))} cannot be read: {error.strerror}") from error
+        raise RunError(f"{display_path(Path(path))} cannot be read: {error.strerror}") from error
 
 
 def parse_json(content: bytes, path: Path) -> Any:
@@ -162,7 +168,7 @@ def parse_json(content: bytes, path: Path) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{shown(Path(path))} is damaged: {error}") from None
+        raise RunError(f"{display_path(Path(path))} is damaged: {error}") from None
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -189,12 +189,16 @@ class TableSettings(Parameters, Checked):
         for field in ("variants", "continuous", "shown"):
             names = self.listed(field)
             if len(set(names)) < len(names) or (field == "variants" and not names):
-                raise SettingsError(f"{field} = {getattr(self, field)!r}: names each once"
-                                    + ", and at least one" * (field == "variants"))  # fmt: skip
+                raise SettingsError(
+                    f"{field} = {getattr(self, field)!r}: names each once"
+                    + ", and at least one" * (field == "variants")
+                )
             for name in names:
                 if name not in TABLE_VARIANTS:
-                    raise SettingsError(f"{field} = {getattr(self, field)!r}: unknown variant {name!r}; "
-                                        f"{suggest(name, [v for v in VARIANTS if v in TABLE_VARIANTS])}")  # fmt: skip
+                    raise SettingsError(
+                        f"{field} = {getattr(self, field)!r}: unknown variant {name!r}; "
+                        f"{suggest(name, [v for v in VARIANTS if v in TABLE_VARIANTS])}"
+                    )
         self.run("baseline", 0)  # validates data set and preset
 
     def listed(self, field: str) -> list[str]:
@@ -202,8 +206,9 @@ class TableSettings(Parameters, Checked):
         return [n.strip() for n in getattr(self, field, "none").split(",") if n.strip() not in ("", "none")]
 
     def run(self, variant: str, fold: int, labels: str = "categorical", **given) -> RunSettings:
-        return RunSettings.from_parameters(dataset=self.dataset, name=self.name, preset=self.preset, variant=variant,
-                                           fold=fold, labels=labels, **given)  # fmt: skip
+        return RunSettings.from_parameters(
+            dataset=self.dataset, name=self.name, preset=self.preset, variant=variant, fold=fold, labels=labels, **given
+        )
 
     def grid(self, variants: Iterable[str], labels: str = "categorical") -> list[RunSettings]:
         """Return the settings of every variant on every fold."""

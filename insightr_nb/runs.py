@@ -22,7 +22,7 @@ import psutil
 
 from insightr_nb import files
 from insightr_nb.errors import RunError
-from insightr_nb.files import outputs_root, read_json, shown, write_json
+from insightr_nb.files import display_path, outputs_root, read_json, write_json
 from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
 from insightr_nb.settings import CATALOGUED, RunSettings
 
@@ -79,10 +79,12 @@ class Run:
         try:
             if manifest["state"] == "running":
                 here = manifest["host"] == platform.node()
-                return "running" if (_alive(manifest) if here else files.held(self.path)) else "interrupted"
+                return "running" if (_alive(manifest) if here else files.is_locked(self.path)) else "interrupted"
             return manifest["state"]
         except (KeyError, TypeError) as error:
-            raise RunError(f"{shown(self / 'manifest.json')} is of another version: {error} is not there") from None
+            raise RunError(
+                f"{display_path(self / 'manifest.json')} is of another version: {error} is not there"
+            ) from None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -102,14 +104,16 @@ class Run:
         """Return this run. Raises RunError with its state and the command to run if it is not finished."""
         if self.state != "finished":
             detail = f": {self.manifest['error']}" if self.state == "failed" else ""
-            raise RunError(f"run {shown(self.path)} is {self.state}{detail}. Make it with: {self.command()}")
+            raise RunError(f"run {display_path(self.path)} is {self.state}{detail}. Make it with: {self.command()}")
         return self
 
     def require_whole(self, *names: str) -> "Run":
         """Return this run. Raises RunError that names every damaged file, among `names` if given."""
         if problems := self.damage(names):
-            raise RunError(f"run {shown(self.path)} is damaged: {'; '.join(problems)}. "
-                           f"Make it again with: {self.command()} -p overwrite True")  # fmt: skip
+            raise RunError(
+                f"run {display_path(self.path)} is damaged: {'; '.join(problems)}. "
+                f"Make it again with: {self.command()} -p overwrite True"
+            )
         return self
 
     def damage(self, names: Iterable[str] = ()) -> list[str]:
@@ -287,10 +291,21 @@ def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> lis
 
 # Prefixes of the settings that do not affect a regression without prototypes.
 _OF_PROTOTYPES = (
-    "losses.", "model.block_", "model.latent_channels", "model.skip_ground", "model.prototype", "model.similarity",
-    "model.epsilon", "training.cycles", "training.warm_up", "training.joint_", "training.last_layer", "training.lr_",
-    "training.block_", "training.batchnorm_frozen",
-)  # fmt: skip
+    "losses.",
+    "model.block_",
+    "model.latent_channels",
+    "model.skip_ground",
+    "model.prototype",
+    "model.similarity",
+    "model.epsilon",
+    "training.cycles",
+    "training.warm_up",
+    "training.joint_",
+    "training.last_layer",
+    "training.lr_",
+    "training.block_",
+    "training.batchnorm_frozen",
+)
 
 
 def _comparable(run: Run, other: Run) -> bool:
@@ -308,7 +323,7 @@ def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None
     """Raise RunError that lists the first five `differences` of the run, if there are any."""
     if different := differences(run, settings, data):
         raise RunError(
-            f"run {shown(run.path)} was made with other settings: {'; '.join(different[:5])}. "
+            f"run {display_path(run.path)} was made with other settings: {'; '.join(different[:5])}. "
             "Give this run another tag, or use overwrite=True to make it again"
         )
 
@@ -318,8 +333,10 @@ def settings_today(manifest: dict[str, Any]) -> RunSettings:
     made = manifest["settings"]
     return RunSettings.from_parameters(
         **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
-        dataset=made["data"]["dataset"], name=made["data"]["name"], overrides=manifest["overrides"],
-    )  # fmt: skip
+        dataset=made["data"]["dataset"],
+        name=made["data"]["name"],
+        overrides=manifest["overrides"],
+    )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,8 +11,15 @@ from insightr_nb.settings import RunSettings
 
 def pytest_collection_modifyitems(items) -> None:
     """The slow files first, so that no worker is left alone with one at the end."""
-    slow = ("test_notebooks.py", "test_trainer.py", "test_snakefile.py", "test_photographs.py", "test_kill.py",
-            "test_trust.py", "test_writes.py")  # fmt: skip
+    slow = (
+        "test_notebooks.py",
+        "test_trainer.py",
+        "test_snakefile.py",
+        "test_photographs.py",
+        "test_kill.py",
+        "test_trust.py",
+        "test_writes.py",
+    )
     items.sort(key=lambda item: slow.index(item.path.name) if item.path.name in slow else len(slow))
 
 

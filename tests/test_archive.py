@@ -24,8 +24,11 @@ from insightr_nb.training.trainer import train
 @pytest.fixture
 def copied(smoke_run, tmp_path, monkeypatch) -> Run:
     """A copy of the outputs with a finished run to damage."""
-    for part in ("data/synthetic-64", "runs/synthetic/smoke/categorical/backbone/fold0",
-                 smoke_run.path.relative_to(smoke_run.root)):  # fmt: skip
+    for part in (
+        "data/synthetic-64",
+        "runs/synthetic/smoke/categorical/backbone/fold0",
+        smoke_run.path.relative_to(smoke_run.root),
+    ):
         shutil.copytree(smoke_run.root / part, tmp_path / part)
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     return Run(tmp_path / smoke_run.path.relative_to(smoke_run.root))
@@ -173,8 +176,10 @@ def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(zipped, tmp_path)
         archive.load(tmp_path / "nowhere.zip")
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt", "runs\\..\\evil.txt",
-                                  "C:/evil.txt", "data//evil.txt"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt", "runs\\..\\evil.txt", "C:/evil.txt", "data//evil.txt"],
+)
 def test_names_in_a_zip_never_leave_their_folder(zipped, tmp_path, name):
     evil = tmp_path / "evil.zip"
     with zipfile.ZipFile(zipped) as old, zipfile.ZipFile(evil, "w") as new:
@@ -206,23 +211,30 @@ def test_a_zip_with_more_or_other_than_it_lists_is_refused(zipped, tmp_path):
 
 def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(files, "WAIT", 0.3)
-    code = ("import sys, pathlib; from insightr_nb import files\n"
-            "with files.alone(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()")  # fmt: skip
-    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "fold0")], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, text=True)  # fmt: skip
+    code = (
+        "import sys, pathlib; from insightr_nb import files\n"
+        "with files.exclusive_lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "fold0")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert other.stdout.readline() == "in\n"
-    with pytest.raises(RunError, match=rf"fold0 is in use by process {other.pid} on .* since 20"), \
-            files.alone(tmp_path / "fold0"):  # fmt: skip
+    with (
+        pytest.raises(RunError, match=rf"fold0 is in use by process {other.pid} on .* since 20"),
+        files.exclusive_lock(tmp_path / "fold0"),
+    ):
         pytest.fail("both are in")
     assert "waiting 0.3 s" in capfd.readouterr().out
     other.kill()
     other.communicate()
-    with files.alone(tmp_path / "fold0"):  # whoever held it has died
+    with files.exclusive_lock(tmp_path / "fold0"):  # whoever held it has died
         pass
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "outputs").write_text("a file where a folder should be")
-    with pytest.raises(RunError, match=r"outputs/runs/fold0 cannot be written to: .*INSIGHTR_OUTPUTS"), \
-            files.alone(tmp_path / "outputs/runs/fold0"):  # fmt: skip
+    with (
+        pytest.raises(RunError, match=r"outputs/runs/fold0 cannot be written to: .*INSIGHTR_OUTPUTS"),
+        files.exclusive_lock(tmp_path / "outputs/runs/fold0"),
+    ):
         pytest.fail("it can")

@@ -17,8 +17,18 @@ def test_environment_yml_pyproject_and_lock_have_the_same_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     direct = _pins(project["dependencies"])
     assert len(direct) == len(project["dependencies"]), "every direct dependency has an exact version"
-    fixed = {"jupyterlab", "papermill", "torch", "torchvision", "ipywidgets", "matplotlib", "seaborn", "scikit-learn",
-             "pandas", "opencv-python"}  # fmt: skip
+    fixed = {
+        "jupyterlab",
+        "papermill",
+        "torch",
+        "torchvision",
+        "ipywidgets",
+        "matplotlib",
+        "seaborn",
+        "scikit-learn",
+        "pandas",
+        "opencv-python",
+    }
     assert fixed <= direct.keys()
     assert _pins((ROOT / "environment.yml").read_text().splitlines()) == direct
     lock = _pins((ROOT / "requirements.lock").read_text().splitlines())

@@ -38,15 +38,18 @@ def test_jupyterlab_writes_where_make_would(tmp_path, given):
     for file in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
     (tmp_path / ".venv/.ready").touch()
-    scripts = {"python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
-               "jupyter": '#!/bin/sh\nprintf "%s\\n" "$INSIGHTR_OUTPUTS" "$@" > given.txt\n'}  # fmt: skip
+    scripts = {
+        "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+        "jupyter": '#!/bin/sh\nprintf "%s\\n" "$INSIGHTR_OUTPUTS" "$@" > given.txt\n',
+    }
     for name, text in scripts.items():
         (bin_folder / name).write_text(text)
         (bin_folder / name).chmod(0o755)
     environment = {k: v for k, v in os.environ.items() if k != "INSIGHTR_OUTPUTS"}
     environment |= {"HOME": str(tmp_path)} | ({"INSIGHTR_OUTPUTS": given} if given else {})
-    done = subprocess.run(["make", "lab", "LAB=--no-browser"], cwd=tmp_path, env=environment, capture_output=True,
-                          text=True)  # fmt: skip
+    done = subprocess.run(
+        ["make", "lab", "LAB=--no-browser"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     outputs, *words = (tmp_path / "given.txt").read_text().splitlines()
     expect = {"my outputs": tmp_path / "my outputs", "~/x": tmp_path / "x", None: ROOT / "outputs"}

@@ -7,8 +7,16 @@ from places import ROOT
 from insightr_nb.errors import SettingsError
 from insightr_nb.parameters import Ablations, Explore, Model, Prepare, Projection, Tables, Train, Trust
 
-NOTEBOOKS = {"01_prepare_data": Prepare, "02_model": Model, "03_train": Train, "04_projection": Projection,
-             "05_tables": Tables, "06_ablations": Ablations, "07_explore": Explore, "08_trust": Trust}  # fmt: skip
+NOTEBOOKS = {
+    "01_prepare_data": Prepare,
+    "02_model": Model,
+    "03_train": Train,
+    "04_projection": Projection,
+    "05_tables": Tables,
+    "06_ablations": Ablations,
+    "07_explore": Explore,
+    "08_trust": Trust,
+}
 
 
 @pytest.mark.parametrize(("notebook", "kind"), NOTEBOOKS.items(), ids=NOTEBOOKS)

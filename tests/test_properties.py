@@ -18,20 +18,19 @@ from insightr_nb.errors import DataError, InsightrError, SettingsError
 from insightr_nb.model.losses import total_loss
 from insightr_nb.model.prototypes import similarity, weighted_mean
 from insightr_nb.parameters import Prepare, Train
-from insightr_nb.settings import (
-    GROUPS,
-    DataSettings,
-    LabelScale,
-    LossSettings,
-    RunSettings,
-)
+from insightr_nb.settings import GROUPS, DataSettings, LabelScale, LossSettings, RunSettings
 
 # ruff: noqa: PT017  either outcome is right; what is asserted is what the refusal says
 ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 10**6), st.floats(), st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**6),
+    st.floats(),
+    st.text(max_size=8),
     st.sampled_from(["1e-5", "0", "True", "insightr", "paper", "fold1", "../x", "csv", "cpu", "{}", '{"losses.k": 1}']),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
-)  # fmt: skip
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+)
 SETTINGS = [f"{group}.{f.name}" for group, kind in GROUPS.items() for f in dataclasses.fields(kind)]
 relaxed = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -76,8 +75,30 @@ def test_parameters_of_the_preparation(parameters):
         assert names_it(str(error), parameters), (str(error), parameters)
 
 
-CELL = st.one_of(st.sampled_from(["a.png", "b.png", "c", "A.PNG", "", "0", "4", "2.5", "-1", "nan", "inf", "1e400",
-                                  "../a.png", "/etc/passwd", " 3 ", "train", "test"]), st.text(max_size=6))  # fmt: skip
+CELL = st.one_of(
+    st.sampled_from(
+        [
+            "a.png",
+            "b.png",
+            "c",
+            "A.PNG",
+            "",
+            "0",
+            "4",
+            "2.5",
+            "-1",
+            "nan",
+            "inf",
+            "1e400",
+            "../a.png",
+            "/etc/passwd",
+            " 3 ",
+            "train",
+            "test",
+        ]
+    ),
+    st.text(max_size=6),
+)
 
 
 @pytest.fixture
@@ -98,8 +119,13 @@ def test_label_tables(folder, header, rows):
     text = io.StringIO()
     csv.writer(text).writerows([header, *rows])
     (folder / "labels.csv").write_text(text.getvalue(), encoding="utf-8")
-    about = DataSettings(dataset="csv", name="x", folder=str(folder), patient_column="patient" if "patient" in header
-                         else None, split_column="split" if "split" in header else None)  # fmt: skip
+    about = DataSettings(
+        dataset="csv",
+        name="x",
+        folder=str(folder),
+        patient_column="patient" if "patient" in header else None,
+        split_column="split" if "split" in header else None,
+    )
     try:
         table = catalog.find(about)
     except DataError as error:
@@ -111,10 +137,14 @@ def test_label_tables(folder, header, rows):
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-2, 9), st.floats(), st.sampled_from(["a", "b", "c", "Fold 0"])),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(
-        st.sampled_from(["Fold 0", "Fold 1", "train", "val", "files", "labels", "fussed_labels"]), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["Fold 0", "Fold 1", "train", "val", "files", "labels", "fussed_labels"]), inner, max_size=4
+        ),
+    ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @relaxed
@@ -132,9 +162,12 @@ def test_split_files(folder, content):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.integers(1, 5), st.integers(2, 12), st.integers(0, 10**6), st.sampled_from([0.0, 1e-12, 1e-3, 1.0, 128.0]),
+    st.integers(1, 5),
+    st.integers(2, 12),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 1e-12, 1e-3, 1.0, 128.0]),
     st.sampled_from(["inverse", "log"]),
-)  # fmt: skip
+)
 def test_losses_and_weighted_mean_stay_finite_and_in_range(batch, m, seed, scale, kind):
     generator = torch.Generator().manual_seed(seed)
     distances = torch.rand(batch, m, generator=generator) * scale

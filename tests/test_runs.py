@@ -136,9 +136,11 @@ def test_fingerprints_depend_on_where_parts_end():
 def test_a_run_on_another_host_is_running_while_its_folder_is_held(tmp_path):
     run = started(tmp_path)
     run.update(host="elsewhere", pid=1)
-    with files.alone(run.path):
-        child = ("from pathlib import Path; import sys; from insightr_nb.runs import Run; "
-                 "print(Run(Path(sys.argv[1])).state)")  # fmt: skip
+    with files.exclusive_lock(run.path):
+        child = (
+            "from pathlib import Path; import sys; from insightr_nb.runs import Run; "
+            "print(Run(Path(sys.argv[1])).state)"
+        )
         asked = subprocess.run([sys.executable, "-c", child, str(run.path)], capture_output=True, text=True, check=True)
         assert asked.stdout.strip() == "running"
     assert run.state == "interrupted"

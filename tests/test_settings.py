@@ -3,12 +3,7 @@ import dataclasses
 import pytest
 
 from insightr_nb.errors import SettingsError
-from insightr_nb.settings import (
-    PRESETS,
-    VARIANTS,
-    LabelScale,
-    RunSettings,
-)
+from insightr_nb.settings import PRESETS, VARIANTS, LabelScale, RunSettings
 
 
 def test_preset_paper_has_the_numbers_of_the_paper():

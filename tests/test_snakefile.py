@@ -18,8 +18,15 @@ SMALL = ["--config", "preset=smoke", "folds=1", "variants=baseline", "continuous
 def snakemake(outputs: Path, *words: str, **more) -> subprocess.Popen:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"INSIGHTR_OUTPUTS": str(outputs), "PATH": path, "XDG_CACHE_HOME": f"{outputs}/cache"}
-    return subprocess.Popen([sys.executable, "-m", "snakemake", *PROFILE, *words], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *PROFILE, *words],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        **more,
+    )
 
 
 def jobs(text: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ from insightr_nb import files
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.data.folds import FoldData, fold_data
-from insightr_nb.data.loading import InOrder, Part, batches
+from insightr_nb.data.loading import InOrder, Subset, batches
 from insightr_nb.model.network import INSightRNet, Output, Regressor
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -23,7 +23,7 @@ def evaluate(run: Run, settings: RunSettings) -> dict:
     nearest_latents.npy and the boxes in prototypes.csv. Runs in float32; results are in the user's units. Returns the
     metrics.
     """
-    with files.alone(run.path):
+    with files.exclusive_lock(run.path):
         if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes outputs before rerunning
             return run.require_whole().metrics
         _evaluate(run, settings)
@@ -66,9 +66,8 @@ def validation_metrics(run: Run, settings: RunSettings) -> dict:
 
 
 def _metrics(
-    network: Regressor, data: FoldData, predictions: np.ndarray, targets: np.ndarray,
-    outputs: dict[str, np.ndarray],
-) -> dict:  # fmt: skip
+    network: Regressor, data: FoldData, predictions: np.ndarray, targets: np.ndarray, outputs: dict[str, np.ndarray]
+) -> dict:
     scale, labels = data.store.scale, None
     if network.explains:
         labels = scale.to_user(network.prototype_labels.cpu().double().numpy())
@@ -79,12 +78,12 @@ def _metrics(
 
 @torch.no_grad()
 def _predict(
-    network: Regressor, part: Part, data: FoldData, settings: RunSettings, device: torch.device
+    network: Regressor, subset: Subset, data: FoldData, settings: RunSettings, device: torch.device
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Predictions (N,) of a subset in the user's units, and the explanation arrays by name (empty for a baseline)."""
     predictions: list[np.ndarray] = []
     parts: dict[str, list[np.ndarray]] = {}
-    for images, _ in batches(InOrder(part), settings.training.batch_size, device):
+    for images, _ in batches(InOrder(subset), settings.training.batch_size, device):
         inputs = network.inputs(images)
         output = network(inputs)
         predictions.append(data.store.scale.to_user(network.prediction(output).cpu().double()).numpy())

@@ -220,16 +220,20 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> tuple[np.ndarray,
         pixels = prepared(image, settings)
         return pixels, pixels if larger == settings else prepared(image, larger), None
     if not isinstance(image, str | Path):
-        raise DataError(f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
-                        "number; -r image 007 hands over the text")  # fmt: skip
+        raise DataError(
+            f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
+            "number; -r image 007 hands over the text"
+        )
     if (run.store.table["image_id"] == str(image)).any():
         row = run.store.row(str(image))
         return run.store.image(row), run.display_image(str(image)), float(run.store.table["label"][row])
     image = given_path(image)
     if not image.is_file():
         example = run.store.table["image_id"].iloc[0]
-        raise DataError(f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
-                        "nor an image file")  # fmt: skip
+        raise DataError(
+            f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
+            "nor an image file"
+        )
     pixels = prepared_file(image, settings)
     return pixels, pixels if larger == settings else prepared_file(image, larger), None
 

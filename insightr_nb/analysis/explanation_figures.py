@@ -129,8 +129,16 @@ def explanation(
             f"similarity {e.similarities[j]:.0f}",
             f"contribution {100 * e.shares[j]:.1f} %",
         ]
-        axes.text(0, 0.5, "\n".join(lines), va="center", fontsize=10, transform=axes.transAxes, linespacing=1.5,
-                  parse_math=False)  # fmt: skip
+        axes.text(
+            0,
+            0.5,
+            "\n".join(lines),
+            va="center",
+            fontsize=10,
+            transform=axes.transAxes,
+            linespacing=1.5,
+            parse_math=False,
+        )
     axes = figure.add_subplot(grid[count, :])
     _contributions(axes, e, top)
     figure.suptitle(title, parse_math=False)
@@ -159,7 +167,7 @@ def write_explanation(
     sources = e.prototype_sources.set_index("prototype")
     content = {
         "note": "Research software, no medical device: nothing here may be used for a diagnosis.",
-        "run": files.shown(run.path),
+        "run": files.display_path(run.path),
         "image": name,
         "prediction": e.prediction,
         "uncertainty": e.uncertainty,

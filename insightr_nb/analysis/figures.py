@@ -52,8 +52,10 @@ def photographs(listed: pd.DataFrame, title: str) -> Figure | None:
 
     If a column `doubt` mentions the disc, the detected circle is drawn.
     """
-    found = {row.image_id: thumbnail(row.source, outline=DISC in getattr(row, "doubt", ""))
-             for row in listed[:20].itertuples()}  # fmt: skip
+    found = {
+        row.image_id: thumbnail(row.source, outline=DISC in getattr(row, "doubt", ""))
+        for row in listed[:20].itertuples()
+    }
     found = {name: image for name, image in found.items() if image is not None}
     if not found:
         return None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from insightr_nb.model.network import INSightRNet
-from insightr_nb.model.receptive_field import follow
+from insightr_nb.model.receptive_field import receptive_field
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,4 @@ def grid(network: INSightRNet, size: int) -> Grid:
     device = next(network.parameters()).device
     with torch.no_grad():
         shape = network.latent(torch.zeros(1, 3, size, size, device=device)).shape
-    return Grid(size, shape[2], *follow(network.backbone, network.block))
+    return Grid(size, shape[2], *receptive_field(network.backbone, network.block))

@@ -16,7 +16,7 @@ from insightr_nb.data.graham import GROUND
 from insightr_nb.data.masks import lesion_masks, masked
 from insightr_nb.errors import DataError
 from insightr_nb.model.network import ResNetRegressor
-from insightr_nb.model.receptive_field import follow
+from insightr_nb.model.receptive_field import receptive_field
 
 
 def pointing(values: np.ndarray, centres: np.ndarray, lesion: np.ndarray) -> float:
@@ -105,7 +105,7 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
         Method("random map", noise, run.grid),
     ]
     if baseline is not None:
-        stride, offset, field = follow(baseline.backbone)
+        stride, offset, field = receptive_field(baseline.backbone)
         layer = LayerGradCam(lambda x: baseline(x), baseline.backbone)
 
         def grad_cam(n: int) -> np.ndarray:
@@ -117,8 +117,10 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
 
         with torch.no_grad():
             cells = baseline.backbone(torch.zeros(1, 3, size, size)).shape[-1]
-        found[3:3] = [Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)),
-                      Method("baseline, traced", traced, pixels)]  # fmt: skip
+        found[3:3] = [
+            Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)),
+            Method("baseline, traced", traced, pixels),
+        ]
     return found
 
 
@@ -170,12 +172,17 @@ def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, li
             for kind, lesion in kinds.items():
                 if not lesion.any():
                     continue
-                rows.append({
-                    "method": method.name, "image_id": image_id, "target": target, "lesion": kind,
-                    "pointing": np.mean([pointing(m, centres, lesion) for m in maps]),
-                    "mass_ratio": np.mean([mass_ratio(h, lesion, disc) for h in heats]),
-                    "chance": at_centres(centres, lesion)[within].mean() if within.any() else np.nan,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "method": method.name,
+                        "image_id": image_id,
+                        "target": target,
+                        "lesion": kind,
+                        "pointing": np.mean([pointing(m, centres, lesion) for m in maps]),
+                        "mass_ratio": np.mean([mass_ratio(h, lesion, disc) for h in heats]),
+                        "chance": at_centres(centres, lesion)[within].mean() if within.any() else np.nan,
+                    }
+                )
     if not rows:
         raise DataError("no image with a lesion: there is nothing that a map could point at")
     return pd.DataFrame(rows)
@@ -195,13 +202,20 @@ def lesion_table(report: pd.DataFrame, mild: float = 2.0) -> pd.DataFrame:
             rows[group, name]["images"] = len(own)
         own = part[part["method"] == part["method"].iloc[0]] if len(part) else part
         if len(own):
-            rows[group, "chance"] = {"pointing": interval(own["chance"]), "mass_ratio": (1.0, 1.0, 1.0),
-                                     "images": len(own)}  # fmt: skip
+            rows[group, "chance"] = {
+                "pointing": interval(own["chance"]),
+                "mass_ratio": (1.0, 1.0, 1.0),
+                "images": len(own),
+            }
     flat = {
-        key: {"images": row["images"]} | {f"{m}{end}": v for m in ("pointing", "mass_ratio")
-                                           for end, v in zip(("", " low", " high"), row[m], strict=True)}
+        key: {"images": row["images"]}
+        | {
+            f"{m}{end}": v
+            for m in ("pointing", "mass_ratio")
+            for end, v in zip(("", " low", " high"), row[m], strict=True)
+        }
         for key, row in rows.items()
-    }  # fmt: skip
+    }
     return pd.DataFrame(flat).T.astype({"images": int})
 
 
@@ -220,13 +234,17 @@ def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
         disc = (run.store.image(run.store.row(p.image_id)) != GROUND).any(axis=2)
         hits, within = at_centres(centres, lesion), at_centres(centres, disc)
         some = bool(lesion.any())
-        rows.append({
-            "prototype": p.prototype, "label": p.label,
-            "pointing": float(hits[p.row, p.col]) if some else np.nan,
-            "chance": hits[within].mean() if some and within.any() else np.nan,
-            "mass_ratio": mass_ratio(run.grid.upsample(maps[p.prototype]), lesion, disc),
-            "lesions in its box": lesion[p.y0 : p.y1, p.x0 : p.x1].mean(), "lesions in the disc": lesion[disc].mean(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "prototype": p.prototype,
+                "label": p.label,
+                "pointing": float(hits[p.row, p.col]) if some else np.nan,
+                "chance": hits[within].mean() if some and within.any() else np.nan,
+                "mass_ratio": mass_ratio(run.grid.upsample(maps[p.prototype]), lesion, disc),
+                "lesions in its box": lesion[p.y0 : p.y1, p.x0 : p.x1].mean(),
+                "lesions in the disc": lesion[disc].mean(),
+            }
+        )
     return pd.DataFrame(rows)
 
 

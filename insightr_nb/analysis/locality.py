@@ -32,9 +32,12 @@ def locality(settings: TableSettings) -> pd.DataFrame:
         if parameter != "locality":
             continue
         run = load_run(Run(runs.run_directory(wanted)))
-        row = {"backbone_until": wanted.model.backbone_until, "fold": wanted.fold,
-               "receptive_field": run.grid.receptive_field,
-               "share_of_side": run.grid.receptive_field / run.grid.size} | run.metrics  # fmt: skip
+        row = {
+            "backbone_until": wanted.model.backbone_until,
+            "fold": wanted.fold,
+            "receptive_field": run.grid.receptive_field,
+            "share_of_side": run.grid.receptive_field / run.grid.size,
+        } | run.metrics
         if has_masks(run.store, None):
             report = lesions.report_of(run, [m for m in lesions.methods(run, None) if m.name in _METHODS])
             report = report[report["lesion"] == "any"]
@@ -62,13 +65,27 @@ def figure(frame: pd.DataFrame) -> Figure:
         ("Length and variety", "prototypes", {"sparsity": "sparsity", "diversity": "diversity"}),
     ]
     if TRACED in frame:
-        panels.append(("Peak on a lesion", "share of the images with lesions",
-                       {TRACED: "traced to pixels", CELLS: "over cells", CHANCE: "chance"}))  # fmt: skip
+        panels.append(
+            (
+                "Peak on a lesion",
+                "share of the images with lesions",
+                {TRACED: "traced to pixels", CELLS: "over cells", CHANCE: "chance"},
+            )
+        )
     drawn, axes = plt.subplots(1, len(panels), figsize=(3.9 * len(panels), 3.7), layout="constrained")
     for place, (title, unit, lines) in zip(axes, panels, strict=True):
         for column, name in lines.items():
-            sns.lineplot(frame, x="receptive_field", y=column, errorbar="sd", err_style="bars", marker="o", ax=place,
-                         label=name, linestyle=":" if column == CHANCE else "-")  # fmt: skip
+            sns.lineplot(
+                frame,
+                x="receptive_field",
+                y=column,
+                errorbar="sd",
+                err_style="bars",
+                marker="o",
+                ax=place,
+                label=name,
+                linestyle=":" if column == CHANCE else "-",
+            )
         place.set(title=title, xlabel="a cell sees (px)", ylabel=unit, ylim=(0, None))
         places = frame.drop_duplicates("receptive_field")
         labels = [f"{r.receptive_field:g}\n{r.backbone_until}" for r in places.itertuples()]

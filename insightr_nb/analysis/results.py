@@ -14,11 +14,18 @@ from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale, RunSettings
 
-METRICS = {"mae": ("MAE", "↓"), "mae_clamped": ("MAE, clamped", "↓"), "accuracy": ("Accuracy", "↑"),
-           "kappa": ("Quadratic kappa", "↑"), "sparsity": ("Sparsity", "↓"),
-           "sparsity_paper": ("Sparsity as the paper counts", "↓"), "diversity": ("Diversity", "↑"),
-           "top_label_gap": ("Gap of the top label", "↓"), "label_spread": ("Spread of the labels", "↓"),
-           "ground_share": ("Share on the ground", "↓")}  # fmt: skip
+METRICS = {
+    "mae": ("MAE", "↓"),
+    "mae_clamped": ("MAE, clamped", "↓"),
+    "accuracy": ("Accuracy", "↑"),
+    "kappa": ("Quadratic kappa", "↑"),
+    "sparsity": ("Sparsity", "↓"),
+    "sparsity_paper": ("Sparsity as the paper counts", "↓"),
+    "diversity": ("Diversity", "↑"),
+    "top_label_gap": ("Gap of the top label", "↓"),
+    "label_spread": ("Spread of the labels", "↓"),
+    "ground_share": ("Share on the ground", "↓"),
+}
 
 
 @dataclass(frozen=True)

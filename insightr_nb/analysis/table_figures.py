@@ -31,16 +31,29 @@ def confusion(fold_runs: list[Run], scale: LabelScale, title: str) -> Figure:
     labels = np.arange(int(scale.minimum), int(scale.maximum) + 1)
     shares = confusion_matrix(grades, predicted, labels=labels, normalize="true")
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
-    sns.heatmap(shares, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axes, xticklabels=labels,
-                yticklabels=labels, cbar_kws={"label": "share of the images of a grade"})  # fmt: skip
+    sns.heatmap(
+        shares,
+        annot=True,
+        fmt=".2f",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        ax=axes,
+        xticklabels=labels,
+        yticklabels=labels,
+        cbar_kws={"label": "share of the images of a grade"},
+    )
     axes.set(xlabel="prediction, rounded", ylabel="grade", title=title)
     return figure
 
 
 def calibration(by_name: Mapping[str, list[Run]]) -> Figure:
     """Plot prediction against label for every test image of every fold, with the mean prediction of each label."""
-    parts = [run.table("predictions.csv").assign(variant=name, fold=i)
-             for name, fold_runs in by_name.items() for i, run in enumerate(fold_runs)]  # fmt: skip
+    parts = [
+        run.table("predictions.csv").assign(variant=name, fold=i)
+        for name, fold_runs in by_name.items()
+        for i, run in enumerate(fold_runs)
+    ]
     data = pd.concat(parts, ignore_index=True)
     grid = sns.relplot(data=data, x="target", y="prediction", col="variant", alpha=0.15, s=14, height=4, linewidth=0)
     for name, axes in grid.axes_dict.items():
@@ -61,8 +74,9 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
     prototypes (circles, by label). Bottom: share of the test images with the prototype among the five largest
     contributions.
     """
-    figure, panels = plt.subplots(2, len(by_name), figsize=(4.6 * len(by_name), 7.6), squeeze=False,
-                                  layout="constrained", sharey="row")  # fmt: skip
+    figure, panels = plt.subplots(
+        2, len(by_name), figsize=(4.6 * len(by_name), 7.6), squeeze=False, layout="constrained", sharey="row"
+    )
     highest = 0.0
     for (name, run), (above, below) in zip(by_name.items(), panels.T, strict=True):
         space = LatentMap.of(load_run(run))
@@ -73,8 +87,14 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
         above.set(title=name, xlabel=f"PC 1 ({space.variance[0]:.0%})", ylabel=f"PC 2 ({space.variance[1]:.0%})")
         weights = run.array("weights.npy")
         count = np.bincount(top_prototypes(weights).ravel(), minlength=weights.shape[1]) / len(weights)
-        below.bar(labels, count, 0.8 * (labels[1] - labels[0]), color=plt.get_cmap(LABEL_COLOURS)(
-            (labels - labels.min()) / np.ptp(labels)), edgecolor="0.4", linewidth=0.4)  # fmt: skip
+        below.bar(
+            labels,
+            count,
+            0.8 * (labels[1] - labels[0]),
+            color=plt.get_cmap(LABEL_COLOURS)((labels - labels.min()) / np.ptp(labels)),
+            edgecolor="0.4",
+            linewidth=0.4,
+        )
         below.set_xlabel("label of the prototype")
         highest = max(highest, count.max())
     panels[1, 0].set(ylim=(0, 1.05 * highest), ylabel="share of images with it in the top 5")

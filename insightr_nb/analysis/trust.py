@@ -96,9 +96,16 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
         for order, cells in (("contribution", best), ("random", list(rng.permutation(shown)))):
             counts = np.arange(min(steps, len(cells)) + 1)
             changed = predict(run, np.stack([removed(image, [boxes[i] for i in cells[:k]]) for k in counts]))
-            found += [{"image_id": table["image_id"][n], "order": order, "removed": int(k),
-                       "change": abs(p - changed[0]), "removable": removable}
-                      for k, p in zip(counts, changed, strict=True)]  # fmt: skip
+            found += [
+                {
+                    "image_id": table["image_id"][n],
+                    "order": order,
+                    "removed": int(k),
+                    "change": abs(p - changed[0]),
+                    "removable": removable,
+                }
+                for k, p in zip(counts, changed, strict=True)
+            ]
     return pd.DataFrame(found)
 
 
@@ -158,9 +165,14 @@ def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
         predictions = run.store.scale.to_user(output.prediction.double()).numpy()
         top = top_prototypes(output.weights.numpy())
         for i, name in enumerate(changed, start=1):
-            found.append({"change": name, "image_id": table["image_id"][n],
-                          "overlap": len(set(top[0]) & set(top[i])) / top.shape[1],
-                          "moved": abs(predictions[i] - predictions[0])})  # fmt: skip
+            found.append(
+                {
+                    "change": name,
+                    "image_id": table["image_id"][n],
+                    "overlap": len(set(top[0]) & set(top[i])) / top.shape[1],
+                    "moved": abs(predictions[i] - predictions[0]),
+                }
+            )
     return pd.DataFrame(found)
 
 
@@ -182,8 +194,10 @@ def audit(run: LoadedRun, near: float = 0.01) -> pd.DataFrame:
     top = top_prototypes(run.weights)
     rows = [run.store.row(i) for i in table["image_id"]]
     sources = run.store.table["label"].to_numpy(float)[rows]
-    ground = [(run.store.image(row)[p.y0 : p.y1, p.x0 : p.x1] == GROUND).all(axis=2).mean()
-              for row, p in zip(rows, table.itertuples(), strict=True)]  # fmt: skip
+    ground = [
+        (run.store.image(row)[p.y0 : p.y1, p.x0 : p.x1] == GROUND).all(axis=2).mean()
+        for row, p in zip(rows, table.itertuples(), strict=True)
+    ]
     return table[["prototype", "label", "image_id"]].assign(
         source_label=sources,
         gap=np.abs(table["label"] - sources),
@@ -221,12 +235,14 @@ def referral(errors: np.ndarray, unsure: np.ndarray) -> pd.DataFrame:
     by_uncertainty = np.asarray(errors, float)[np.argsort(unsure, kind="stable")]
     best = np.sort(errors)
     kept = np.arange(len(errors), 0, -1)
-    return pd.DataFrame({
-        "referred": 1 - kept / len(errors),
-        "by uncertainty": (by_uncertainty.cumsum() / np.arange(1, len(errors) + 1))[::-1],
-        "best possible": (best.cumsum() / np.arange(1, len(errors) + 1))[::-1],
-        "chance": np.mean(errors),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "referred": 1 - kept / len(errors),
+            "by uncertainty": (by_uncertainty.cumsum() / np.arange(1, len(errors) + 1))[::-1],
+            "best possible": (best.cumsum() / np.arange(1, len(errors) + 1))[::-1],
+            "chance": np.mean(errors),
+        }
+    )
 
 
 def certainty(run: LoadedRun) -> dict[str, float]:
@@ -238,8 +254,12 @@ def certainty(run: LoadedRun) -> dict[str, float]:
     rank = stats.spearmanr(unsure, errors)
     curve = referral(errors, unsure)
     kept = curve.iloc[int(0.2 * len(curve))]
-    return {"correlation": float(rank.statistic), "p": float(rank.pvalue), "MAE of all": float(errors.mean()),
-            "MAE without the least certain fifth": float(kept["by uncertainty"])}  # fmt: skip
+    return {
+        "correlation": float(rank.statistic),
+        "p": float(rank.pvalue),
+        "MAE of all": float(errors.mean()),
+        "MAE without the least certain fifth": float(kept["by uncertainty"]),
+    }
 
 
 # -- effect of frozen BatchNorm ---------------------------------------------------------------------------------------
@@ -272,8 +292,9 @@ def drift_of_prototypes(run: LoadedRun, images: np.ndarray, epochs: int, moving:
                 network.backbone(network.inputs(torch.from_numpy(images[start : start + 30])))
         was = network.backbone.training
         network.eval()
-        latent = torch.cat([network.latent(network.inputs(torch.from_numpy(sources[i : i + 10])))
-                            for i in range(0, len(sources), 10)])  # fmt: skip
+        latent = torch.cat(
+            [network.latent(network.inputs(torch.from_numpy(sources[i : i + 10]))) for i in range(0, len(sources), 10)]
+        )
         rows, columns = torch.tensor(table["row"].tolist()), torch.tensor(table["col"].tolist())
         patches = latent[torch.arange(len(table)), :, rows, columns]  # (m, C)
         found.append(float((patches - network.prototype_layer.vectors).square().sum(1).mean()))

@@ -27,8 +27,11 @@ def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
     reach = max(side - cells.size, 0) / 2 + 4
     axes.set(xlim=(-reach, cells.size + reach), ylim=(cells.size + reach, -reach), xticks=[], yticks=[])
     axes.set_facecolor("white")
-    axes.set_title(f"cyan: the box of a cell, {run.grid.stride} px\norange: all that it can depend on, "
-                   f"{run.grid.receptive_field} px of {run.grid.size}", fontsize=10)  # fmt: skip
+    axes.set_title(
+        f"cyan: the box of a cell, {run.grid.stride} px\norange: all that it can depend on, "
+        f"{run.grid.receptive_field} px of {run.grid.size}",
+        fontsize=10,
+    )
     return figure
 
 
@@ -56,8 +59,9 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
         explanations: one explanation per image.
         lesions: (size, size) bool mask per image; outlines are drawn.
     """
-    figure, every = plt.subplots(2, len(explanations), figsize=(2.9 * len(explanations), 6.2), squeeze=False,
-                                 layout="constrained")  # fmt: skip
+    figure, every = plt.subplots(
+        2, len(explanations), figsize=(2.9 * len(explanations), 6.2), squeeze=False, layout="constrained"
+    )
     highest = max(e.similarities[e.top(1)[0]] for e in explanations)
     for (top, bottom), e, lesion in zip(every.T, explanations, lesions, strict=True):
         j = e.top(1)[0]
@@ -112,16 +116,20 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
     doubt = audit.assign(score=audit["background"] + (audit["twins"] > 0) + audit["gap"] / max(audit["gap"].max(), 1))
     chosen = doubt.sort_values("score", ascending=False, kind="stable").head(count)
     boxes = run.prototypes.set_index("prototype")
-    figure, every = plt.subplots(2, -(-len(chosen) // 2), figsize=(1.9 * -(-len(chosen) // 2), 4.6),
-                                 layout="constrained")  # fmt: skip
+    figure, every = plt.subplots(
+        2, -(-len(chosen) // 2), figsize=(1.9 * -(-len(chosen) // 2), 4.6), layout="constrained"
+    )
     for axes in every.flat:
         axes.axis("off")
     for axes, p in zip(every.flat, chosen.itertuples(), strict=False):
         axes.imshow(run.display_image(p.image_id))
         x0, y0, x1, y1 = run.display_box(boxes.loc[p.prototype, ["x0", "y0", "x1", "y1"]])
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
-        axes.set_title(f"#{p.prototype} label {p.label:.1f}\nimage of {p.source_label:g}, twins {p.twins}\n"
-                       f"background {p.background:.0%}", fontsize=8)  # fmt: skip
+        axes.set_title(
+            f"#{p.prototype} label {p.label:.1f}\nimage of {p.source_label:g}, twins {p.twins}\n"
+            f"background {p.background:.0%}",
+            fontsize=8,
+        )
     figure.suptitle("The prototypes to doubt first")
     return figure
 
@@ -142,8 +150,11 @@ def prototype_drift(moving: list[float], frozen: list[float]) -> Figure:
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     axes.plot(moving, "o-", label="BatchNorm moves (published code)", color="#c1121f")
     axes.plot(frozen, "o-", label="frozen (here)", color="#2a6f97")
-    axes.set(xlabel="last-layer epochs after the projection", ylabel="mean squared distance",
-             title="Distance of the prototypes to their own patches")  # fmt: skip
+    axes.set(
+        xlabel="last-layer epochs after the projection",
+        ylabel="mean squared distance",
+        title="Distance of the prototypes to their own patches",
+    )
     axes.legend(frameon=False)
     sns.despine(figure)
     return figure

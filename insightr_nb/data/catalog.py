@@ -109,10 +109,14 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
         raise DataError(f"data_folder = {settings.folder!r}: cannot be read ({error.strerror})") from None
     others = [name for name, other in CATALOG.items() if signs(folder, other) and other is not data_set]
     if settings.dataset != "csv" and not signs(folder, data_set) and (data_set.signs or others):
-        looks = f"It looks like {others[0]}: use -p dataset {others[0]}" if others else (
-            f"{settings.dataset} is recognised by {' or '.join(data_set.signs)}. {data_set.obtain}; "
-            "for any other folder use -p dataset csv"
-        )  # fmt: skip
+        looks = (
+            f"It looks like {others[0]}: use -p dataset {others[0]}"
+            if others
+            else (
+                f"{settings.dataset} is recognised by {' or '.join(data_set.signs)}. {data_set.obtain}; "
+                "for any other folder use -p dataset csv"
+            )
+        )
         raise DataError(f"data_folder = {settings.folder!r} is not {settings.dataset}. {looks}")
     return folder.resolve()
 

@@ -97,9 +97,11 @@ def _ground(image: np.ndarray) -> np.ndarray | None:
     """Colour (3,) shared by at least two even corners of the image; None if there is none or it is black."""
     height, width = image.shape[:2]
     side = max(3, min(height, width) // 40)
-    corners = [image[rows, columns].reshape(-1, 3)
-               for rows in (slice(side), slice(height - side, None))
-               for columns in (slice(side), slice(width - side, None))]  # fmt: skip
+    corners = [
+        image[rows, columns].reshape(-1, 3)
+        for rows in (slice(side), slice(height - side, None))
+        for columns in (slice(side), slice(width - side, None))
+    ]
     colours = np.array([np.median(corner, axis=0) for corner in corners])
     even = np.array([np.mean(np.abs(c - m).max(axis=1) <= _ALIKE) > 0.8 for c, m in zip(corners, colours, strict=True)])
     alike = (np.abs(colours[:, None] - colours).max(axis=2) <= _ALIKE) & even & even[:, None]  # (4, 4)

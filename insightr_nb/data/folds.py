@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from insightr_nb.data import split_file, splits
-from insightr_nb.data.loading import Part
+from insightr_nb.data.loading import Subset
 from insightr_nb.data.prepare import prepare
 from insightr_nb.data.store import Store
 from insightr_nb.errors import SettingsError
@@ -18,9 +18,9 @@ class FoldData:
 
     store: Store
     split: splits.Split
-    training: Part
-    validation: Part
-    test: Part
+    training: Subset
+    validation: Subset
+    test: Subset
 
 
 def fold_split(store: Store, settings: DataSettings, fold: int) -> splits.Split:
@@ -59,13 +59,13 @@ def fold_data(settings: RunSettings) -> FoldData:
             drawn = splits.continuous_labels(given, list(store.table["image_id"]), settings.seed)
             training, validation = drawn[split.training], drawn[split.validation]
 
-    def part(rows: np.ndarray, labels: np.ndarray) -> Part:
-        return Part(store.images, rows, store.scale.to_model(labels).astype(np.float32), classes[rows])
+    def subset(rows: np.ndarray, labels: np.ndarray) -> Subset:
+        return Subset(store.images, rows, store.scale.to_model(labels).astype(np.float32), classes[rows])
 
     return FoldData(
         store,
         split,
-        part(split.training, training),
-        part(split.validation, validation),
-        part(split.test, given[split.test]),
+        subset(split.training, training),
+        subset(split.validation, validation),
+        subset(split.test, given[split.test]),
     )

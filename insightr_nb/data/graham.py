@@ -75,8 +75,9 @@ def _around(
     needed = image[top : int((y + side) / scale) + 2, left : int((x + side) / scale) + 2]
     small = cv2.resize(needed, (0, 0), fx=scale, fy=scale, interpolation=shrink if scale < 1 else cv2.INTER_CUBIC)
     beyond = max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0)
-    rows, columns = (slice(max(s, 0) - at, min(s + side, n) - at) for s, at, n in
-                     ((y, top_scaled, height), (x, left_scaled, width)))  # fmt: skip
+    rows, columns = (
+        slice(max(s, 0) - at, min(s + side, n) - at) for s, at, n in ((y, top_scaled, height), (x, left_scaled, width))
+    )
     kept = mask(size, recipe_size).astype(np.uint8)
     in_rows, in_columns = np.arange(size) + y + margin, np.arange(size) + x + margin
     kept[(in_rows < 0) | (in_rows >= height)] = 0

@@ -62,8 +62,10 @@ def read_nameless(path: Path) -> pd.DataFrame | None:
     if not any(is_image(name) for name in first):
         return None
     if len(first) != 2:
-        raise DataError(f"{path}: its first line ({', '.join(first)}) is a row. Write a line with the names of the "
-                        "columns before it, such as image,label,patient")  # fmt: skip
+        raise DataError(
+            f"{path}: its first line ({', '.join(first)}) is a row. Write a line with the names of the "
+            "columns before it, such as image,label,patient"
+        )
     return read(path, ["image", "label"] if is_image(first[0]) else ["label", "image"])
 
 
@@ -115,8 +117,10 @@ def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], paramet
     found = found or [c for name in usual for c in frame if c.lower() == name.lower()]
     if not found:
         hint = ". Is the first line a row already, and the line with the names of the columns missing?"
-        raise DataError(f"{path}: which column? None is called {' or '.join(usual)}; give {parameter}, "
-                        f"one of: {', '.join(frame)}{hint if any(map(_is_number, frame)) else ''}")  # fmt: skip
+        raise DataError(
+            f"{path}: which column? None is called {' or '.join(usual)}; give {parameter}, "
+            f"one of: {', '.join(frame)}{hint if any(map(_is_number, frame)) else ''}"
+        )
     return found[0]
 
 
@@ -229,21 +233,26 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
         if not matches:
             missing.append((name, line))
         elif matches[0] in listed:
-            raise DataError(f"{path}, line {line}: image {name!r} is listed twice, first in line {listed[matches[0]]}; "
-                            f"both mean {folder / files[matches[0]]}. One row an image")  # fmt: skip
+            raise DataError(
+                f"{path}, line {line}: image {name!r} is listed twice, first in line {listed[matches[0]]}; "
+                f"both mean {folder / files[matches[0]]}. One row an image"
+            )
         else:
             listed[matches[0]] = line
             if same not in known:
                 loosely.append(f"{name} and {files[matches[0]]}")
     if missing:
         named = ", ".join(f"{name!r} (line {line}{_near(name, files, others)})" for name, line in missing[:5])
-        raise DataError(f"{path}: {len(missing)} images have no file below {folder}: {named}"
-                        + (" ..." if len(missing) > 5 else ""))  # fmt: skip
+        raise DataError(
+            f"{path}: {len(missing)} images have no file below {folder}: {named}" + (" ..." if len(missing) > 5 else "")
+        )
     found = [os.path.join(folder, files[n]) for n in listed]
     odd = [source for source in found if _printable(source) != source]
     if odd:
-        raise DataError(f"{_printable(odd[0])}: the name of a file or folder is not UTF-8 ({len(odd)} such images), so "
-                        "no table can name it; rename it, for example with convmv")  # fmt: skip
+        raise DataError(
+            f"{_printable(odd[0])}: the name of a file or folder is not UTF-8 ({len(odd)} such images), so "
+            "no table can name it; rename it, for example with convmv"
+        )
     unlisted = [_printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
     return found, unlisted, loosely
 
@@ -302,8 +311,12 @@ def _files(folder: Path) -> tuple[list[str], list[str]]:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); give it permission to be listed")
 
     below = os.walk(folder, followlinks=True, onerror=closed)
-    paths = sorted(Path(os.path.relpath(os.path.join(root, name), folder)).as_posix()
-                   for root, _, names in below for name in names if not name.startswith("._"))  # fmt: skip
+    paths = sorted(
+        Path(os.path.relpath(os.path.join(root, name), folder)).as_posix()
+        for root, _, names in below
+        for name in names
+        if not name.startswith("._")
+    )
     return [p for p in paths if is_image(p)], [p for p in paths if not is_image(p)]
 
 

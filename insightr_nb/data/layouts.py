@@ -51,8 +51,9 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
         nameless = label_table.read_nameless(path)
         frame = frame if nameless is None else nameless
     image = label_table.column(frame, settings.image_column, _IMAGE_COLUMNS, "image_column", path)
-    label = label_table.column(frame, settings.label_column, ("label", "level", "grade", "diagnosis"),
-                               "label_column", path)  # fmt: skip
+    label = label_table.column(
+        frame, settings.label_column, ("label", "level", "grade", "diagnosis"), "label_column", path
+    )
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
     if nameless is not None:
         notes = [f"{path.name} has no line with the names of its columns: they are taken as {', '.join(frame)}", *notes]
@@ -73,8 +74,16 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
     return rows.reset_index(drop=True), notes
 
 
-def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | None = 0, high: float | None = 4,
-          grades: bool = True):  # fmt: skip
+def _rows(
+    frame,
+    image: str,
+    label: str,
+    folder: Path,
+    path: Path,
+    low: float | None = 0,
+    high: float | None = 4,
+    grades: bool = True,
+):
     """Read image_id, patient_id (one per image), label and source, indexed by line number; also return notes."""
     labels = label_table.labels(frame[label], path, low, high)
     if grades and (labels != labels.round()).any():
@@ -86,14 +95,17 @@ def _rows(frame, image: str, label: str, folder: Path, path: Path, low: float | 
     again = ids.duplicated()
     if again.any():
         line = ids.index[again][0]
-        raise DataError(f"{path}, line {line}: image {frame[image][line]!r} has the id {ids[line]!r}, as line "
-                        f"{ids.index[ids == ids[line]][0]} has. Names must differ before the suffix")  # fmt: skip
+        raise DataError(
+            f"{path}, line {line}: image {frame[image][line]!r} has the id {ids[line]!r}, as line "
+            f"{ids.index[ids == ids[line]][0]} has. Names must differ before the suffix"
+        )
     rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "label": labels, "source": sources}, index=frame.index)
     some = ", ".join(unlisted[:3]) + (" ..." if len(unlisted) > 3 else "")
     notes = [f"{len(unlisted)} image files have no row in {path.name}, so they are not used: {some}"] * bool(some)
     if loosely:
-        notes.append(f"{len(loosely)} names in {path.name} differ from their files in the case of letters, such as "
-                     f"{loosely[0]}")  # fmt: skip
+        notes.append(
+            f"{len(loosely)} names in {path.name} differ from their files in the case of letters, such as {loosely[0]}"
+        )
     return rows, notes
 
 
@@ -126,8 +138,10 @@ def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
     grades = labels[labels.between(0, 4)]
     if beyond.nunique() != 1 or grades.min() > 0 or grades.max() < 3 or (grades != grades.round()).any():
         return []
-    return [f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) stands beside grades of 0 to 4. It is used "
-            'like these; if it means "cannot be graded", leave its rows out of the table']  # fmt: skip
+    return [
+        f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) stands beside grades of 0 to 4. It is used "
+        'like these; if it means "cannot be graded", leave its rows out of the table'
+    ]
 
 
 def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
@@ -145,17 +159,24 @@ def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[s
 def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, list[str]]:
     packed = sorted(p.name for p in folder.glob(f"{part}.zip*"))
     if not (folder / part).is_dir():
-        how = (f"its parts are still packed ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
-               f"unpack them in {folder}: cat {part}.zip.* > {part}_all.zip && unzip {part}_all.zip"
-               if len(packed) > 1 or packed[0] != f"{part}.zip" else f"unzip {packed[0]} in {folder}"
-               ) if packed else "it has the photographs"  # fmt: skip
+        how = (
+            (
+                f"its parts are still packed ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
+                f"unpack them in {folder}: cat {part}.zip.* > {part}_all.zip && unzip {part}_all.zip"
+                if len(packed) > 1 or packed[0] != f"{part}.zip"
+                else f"unzip {packed[0]} in {folder}"
+            )
+            if packed
+            else "it has the photographs"
+        )
         raise DataError(f"{folder}: the folder {part}/ is missing; {how}")
     path = folder / table
     if not path.is_file():
         if (folder / f"{table}.zip").is_file():
             raise DataError(f"{path} is still packed: unzip {table}.zip in {folder}")
-        raise DataError(f"{path} is missing: the labels of {part}/ (columns image, level), published on the "
-                        "competition's page")  # fmt: skip
+        raise DataError(
+            f"{path} is missing: the labels of {part}/ (columns image, level), published on the competition's page"
+        )
     frame = label_table.read(path)
     columns = [label_table.column(frame, None, (name,), "column", path) for name in ("image", "level")]
     rows, notes = _rows(frame, *columns, folder / part, path)
@@ -202,9 +223,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
     try:
         import medmnist
     except ImportError:
-        raise DataError(
-            "dataset = 'retinamnist' needs the package medmnist: pip install medmnist"
-        ) from None
+        raise DataError("dataset = 'retinamnist' needs the package medmnist: pip install medmnist") from None
     sides = {28: "retinamnist.npz"} | {s: f"retinamnist_{s}.npz" for s in (64, 128, 224)}
     there = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)
     side = next((s for s in there if s >= settings.size), there[-1])  # smallest sufficient size, else the largest
@@ -228,8 +247,9 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
                     with atomic(file) as temporary:
                         temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
         except OSError as error:
-            raise DataError(f"{unpacked}: the images of {archive.name} cannot be unpacked there ({error.strerror})"
-                            ) from error  # fmt: skip
+            raise DataError(
+                f"{unpacked}: the images of {archive.name} cannot be unpacked there ({error.strerror})"
+            ) from error
         rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
         sources = [str(file) for file in files]
         parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))

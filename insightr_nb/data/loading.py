@@ -18,8 +18,8 @@ _THREADS = 4  # reader threads for a GPU
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a split: rows of a store with their targets.
+class Subset:
+    """Training, validation or test images of a fold: rows of a store with their targets.
 
     Attributes:
         images: (N_store, S, S, 3) uint8, memory-mapped.
@@ -36,10 +36,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def once(self) -> "Part":
-        """Return the part with every image once, in store order; a split file may list an image several times."""
+    def once(self) -> "Subset":
+        """Return the subset with every image once, in store order; a split file may list an image several times."""
         rows, first = np.unique(self.rows, return_index=True)
-        return Part(self.images, rows, self.targets[first], self.strata[first])
+        return Subset(self.images, rows, self.targets[first], self.strata[first])
 
 
 class Epoch:
@@ -48,11 +48,11 @@ class Epoch:
     With `on_device`, items are not augmented; `batches` rotates and scales whole batches on the device instead.
     """
 
-    def __init__(self, part: Part, settings: TrainingSettings, seed: int, epoch: int, on_device: bool = False):
+    def __init__(self, subset: Subset, settings: TrainingSettings, seed: int, epoch: int, on_device: bool = False):
         rng = np.random.default_rng([seed, epoch])
-        self.part, self.fill = part, settings.fill
+        self.subset, self.fill = subset, settings.fill
         self.on_device = on_device
-        self.order = splits.balanced(part.strata, rng)
+        self.order = splits.balanced(subset.strata, rng)
         self.angles = rng.uniform(0, settings.rotation, len(self.order))  # degrees
         self.scales = rng.uniform(settings.scale_min, settings.scale_max, len(self.order))
 
@@ -61,24 +61,24 @@ class Epoch:
 
     def __getitem__(self, i: int):
         position = self.order[i]
-        image = self.part.images[self.part.rows[position]]
-        target = self.part.targets[position]
+        image = self.subset.images[self.subset.rows[position]]
+        target = self.subset.targets[position]
         if self.on_device:
             return np.array(image), target
         return augment(image, self.angles[i], self.scales[i], self.fill), target
 
 
 class InOrder:
-    """The images of a part, un-augmented and in order."""
+    """The images of a subset, un-augmented and in order."""
 
-    def __init__(self, part: Part):
-        self.part = part
+    def __init__(self, subset: Subset):
+        self.subset = subset
 
     def __len__(self) -> int:
-        return len(self.part)
+        return len(self.subset)
 
     def __getitem__(self, i: int):
-        return np.array(self.part.images[self.part.rows[i]]), self.part.targets[i]
+        return np.array(self.subset.images[self.subset.rows[i]]), self.subset.targets[i]
 
 
 def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndarray:

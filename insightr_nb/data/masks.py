@@ -37,8 +37,10 @@ def masked(store: Store, image_ids: Iterable[str], folder: str | Path | None = N
     image_ids = list(dict.fromkeys(image_ids))
     found = image_ids if folder is None else [i for i in image_ids if _paths(store, given_path(folder), i)]
     if not found:
-        raise DataError(f"{folder}: no mask <image_id>_<lesion>.png of any of {len(image_ids)} images, whose ids look "
-                        f"like {image_ids[0]!r}")  # fmt: skip
+        raise DataError(
+            f"{folder}: no mask <image_id>_<lesion>.png of any of {len(image_ids)} images, whose ids look "
+            f"like {image_ids[0]!r}"
+        )
     return found
 
 
@@ -78,8 +80,10 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
     for name, mask in masks.items():
         factor = mask.shape[0] / image.shape[0]  # the photograph may be decoded at reduced size
         if abs(mask.shape[1] / image.shape[1] / factor - 1) > 0.01:
-            raise DataError(f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, "
-                            f"another shape than its photograph {source}")  # fmt: skip
+            raise DataError(
+                f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, "
+                f"another shape than its photograph {source}"
+            )
         placed[name] = graham.place(mask, disc.scaled(factor), settings.size, settings.recipe_size)
     return placed
 

@@ -24,8 +24,10 @@ def suggestion(image_ids: pd.Series) -> list[str]:
     if patients is None:
         return []
     pair = image_ids[patients == patients[patients.duplicated(keep=False)].iloc[0]]
-    return [f"names such as {' and '.join(pair[:2])} suggest {patients.nunique()} patients of {len(image_ids)} images: "
-            "put them into a column of the table and give patient_column"]  # fmt: skip
+    return [
+        f"names such as {' and '.join(pair[:2])} suggest {patients.nunique()} patients of {len(image_ids)} images: "
+        "put them into a column of the table and give patient_column"
+    ]
 
 
 def on_two_sides(notes: Sequence[str], image_ids: pd.Series, parts: Sequence[np.ndarray]) -> str:

@@ -46,7 +46,7 @@ def prepare(
     """
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
-        with files.alone(path):
+        with files.exclusive_lock(path):
             if overwrite or not (path / "meta.json").exists():  # another process may have made it
                 _make(path, _complete(settings), workers, max_rejected, overwrite)
                 return open_store(path)
@@ -62,14 +62,18 @@ def _check_folder(settings: DataSettings, store: Store) -> None:
     if settings.dataset in ("synthetic", "retinamnist") or not (store.path / "sources.csv").exists():
         return
     if not files.given_path(settings.folder).is_dir():
-        print(f"data_folder = {settings.folder!r} is not there; {files.shown(store.path)} is used as it was prepared")
+        print(
+            f"data_folder = {settings.folder!r} is not there; {files.display_path(store.path)} is used as it was prepared"
+        )
         return
     made = dataclasses.replace(store.settings, folder=settings.folder, table=store.meta.get("label_table"))
     try:
         listed = catalog.table_rows(made)
     except DataError as error:
-        raise DataError(f"{error}. So data_folder = {settings.folder!r} is not what {files.shown(store.path)} was made "
-                        "from any more; without data_folder the store is used as it is") from None  # fmt: skip
+        raise DataError(
+            f"{error}. So data_folder = {settings.folder!r} is not what {files.display_path(store.path)} was made "
+            "from any more; without data_folder the store is used as it is"
+        ) from None
     sources.check(store, listed, settings.folder)
 
 
@@ -101,7 +105,7 @@ def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected:
             raise DataError(
                 f"{len(rejected)} of {len(rows)} images cannot be used, more than {max_rejected:.0%}: "
                 + "; ".join(f"{r.image_id}: {r.reason}" for r in listed[:5].itertuples())
-                + f". All of them: {files.shown(partial / 'rejected.csv')}. Mend them, or raise max_rejected, and call "
+                + f". All of them: {files.display_path(partial / 'rejected.csv')}. Mend them, or raise max_rejected, and call "
                 "again: the others are kept"
             )
         store_writer.finish(partial, table, done[done["reason"] == ""], rejected, settings, recipe)

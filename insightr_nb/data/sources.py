@@ -80,13 +80,15 @@ def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
         if column in known and column in today:
             differ = both[(known[column] != today[column]).to_numpy()]
             name = column.removesuffix("_id")
-            changes += _said(f"with another {name}", [
-                f"{i}: {_text(today[column][i])}, was {_text(known[column][i])}" for i in differ[:_NAMED]
-            ], len(differ))  # fmt: skip
+            changes += _said(
+                f"with another {name}",
+                [f"{i}: {_text(today[column][i])}, was {_text(known[column][i])}" for i in differ[:_NAMED]],
+                len(differ),
+            )
     changes += _said("with another file", _other_files(known, today["source"]))
     if changes:
         raise DataError(
-            f"data_folder = {folder!r} is not what {files.shown(store.path)} was made from any more: "
+            f"data_folder = {folder!r} is not what {files.display_path(store.path)} was made from any more: "
             + "; ".join(changes)
             + ". Prepare it again with notebook 01 and -p overwrite True (runs that were trained on the old one then "
             "say so), give this data set another name, or leave data_folder out: then the store is used as it is"
@@ -107,7 +109,7 @@ def _other_files(known: pd.DataFrame, source: pd.Series) -> list[str]:
             changed = list(pool.map(differs, known[["size", "modified", "digest"]].itertuples()))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    return [files.shown(Path(source[i])) for i in known.index[changed]]
+    return [files.display_path(Path(source[i])) for i in known.index[changed]]
 
 
 def _text(value: object) -> str:

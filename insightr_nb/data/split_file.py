@@ -76,19 +76,24 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
         tested = list(rows.loc[rows["split"] == "test", "image_id"])
     both = set(tested) & set(trained)
     if both:
-        raise DataError(f"split_file {path}: {len(both)} images are in training and in the test part: "
-                        f"{', '.join(sorted(both)[:5])}")  # fmt: skip
+        raise DataError(
+            f"split_file {path}: {len(both)} images are in training and in the test part: {', '.join(sorted(both)[:5])}"
+        )
     known = set(rows["image_id"])
     missing = [name for name in label_of if name not in known]
     if missing:
-        raise DataError(f"split_file {path}: {len(missing)} of its images are not in the data set: "
-                        f"{', '.join(missing[:5])}" + (" ..." if len(missing) > 5 else ""))  # fmt: skip
+        raise DataError(
+            f"split_file {path}: {len(missing)} of its images are not in the data set: "
+            f"{', '.join(missing[:5])}" + (" ..." if len(missing) > 5 else "")
+        )
     side = dict.fromkeys(trained, "train") | dict.fromkeys(tested, "test")
     used = rows[rows["image_id"].isin(side)]
     label = used["image_id"].map(label_of).fillna(used["label"])
     changed = int((label != used["label"]).sum())
-    notes = [f"split file: {len(used)} images in {len(folds)} folds; labels are the file's"
-             + (f", which differ from the data set's for {changed} images" if changed else "")]  # fmt: skip
+    notes = [
+        f"split file: {len(used)} images in {len(folds)} folds; labels are the file's"
+        + (f", which differ from the data set's for {changed} images" if changed else "")
+    ]
     used = used.assign(label=label, split=used["image_id"].map(side)).reset_index(drop=True)
     return PublishedSplit(used, folds, notes)
 
@@ -131,8 +136,10 @@ def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict
             raise DataError(f"{where}, {part}: files[{i}] = {name!r} must be a name")
         label_table.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
         if label_of.setdefault(name, label) != label:
-            raise DataError(f"{where}, {part}: {name!r} has label {scale.to_model(label):g} here and "
-                            f"{scale.to_model(label_of[name]):g} elsewhere")  # fmt: skip
+            raise DataError(
+                f"{where}, {part}: {name!r} has label {scale.to_model(label):g} here and "
+                f"{scale.to_model(label_of[name]):g} elsewhere"
+            )
     return list(names), {"continuous": list(values["fussed_labels"])} if "fussed_labels" in values else {}
 
 

@@ -105,8 +105,10 @@ def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
     sides = rows.groupby("patient_id")[column].nunique()
     shared = sorted(sides.index[sides > 1])
     if shared:
-        raise DataError(f"{len(shared)} patients have images on two sides of the split: {', '.join(shared[:5])}"
-                        + (" ..." if len(shared) > 5 else ""))  # fmt: skip
+        raise DataError(
+            f"{len(shared)} patients have images on two sides of the split: {', '.join(shared[:5])}"
+            + (" ..." if len(shared) > 5 else "")
+        )
 
 
 def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarray:

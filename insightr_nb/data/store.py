@@ -73,7 +73,7 @@ class Store:
         pixels = np.array(self.images[row])
         if _digest(pixels) != self.table["digest"].iloc[row]:
             raise DataError(
-                f"{files.shown(self.path / 'images.npy')} is damaged: image {self.table['image_id'].iloc[row]!r} is "
+                f"{files.display_path(self.path / 'images.npy')} is damaged: image {self.table['image_id'].iloc[row]!r} is "
                 "not as it was prepared. Prepare it again: notebook 01 with overwrite=True"
             )
         return pixels
@@ -107,7 +107,9 @@ class Store:
         rows = np.flatnonzero(self.table["image_id"] == image_id)
         if not len(rows):
             example = self.table["image_id"].iloc[0]
-            raise DataError(f"image {image_id!r} is not in {files.shown(self.path)}; its ids look like {example!r}")
+            raise DataError(
+                f"image {image_id!r} is not in {files.display_path(self.path)}; its ids look like {example!r}"
+            )
         return int(rows[0])
 
 
@@ -128,15 +130,17 @@ def open_store(path: Path) -> Store:
         texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # keep ids such as "NA" and "007"
         table = pd.read_csv(path / "table.csv", dtype=texts, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"prepared store {files.shown(path)} is damaged: {error}; delete the folder") from error
+        raise DataError(f"prepared store {files.display_path(path)} is damaged: {error}; delete the folder") from error
     if not len(images) == len(table) == meta["images"]:
         raise DataError(
-            f"prepared store {files.shown(path)} is damaged: {len(images)} images, {len(table)} rows, "
+            f"prepared store {files.display_path(path)} is damaged: {len(images)} images, {len(table)} rows, "
             f"{meta['images']} in meta.json; delete the folder"
         )
     if files.digest(path / "table.csv") != meta["table"]:
-        raise DataError(f"prepared store {files.shown(path)} is damaged: table.csv is not as it was written. To change "
-                        "labels, change the raw table and prepare again: notebook 01 with overwrite=True")  # fmt: skip
+        raise DataError(
+            f"prepared store {files.display_path(path)} is damaged: table.csv is not as it was written. To change "
+            "labels, change the raw table and prepare again: notebook 01 with overwrite=True"
+        )
     return Store(path, images, table, meta)
 
 
@@ -172,6 +176,6 @@ def check_same(settings: DataSettings, store: Store) -> None:
     ]
     for name, value, before in different:
         raise DataError(
-            f"{name} = {value!r}: the prepared store {files.shown(store.path)} was made with {before!r}. "
+            f"{name} = {value!r}: the prepared store {files.display_path(store.path)} was made with {before!r}. "
             "Use overwrite=True in notebook 01 to make it again, or another name"
         )

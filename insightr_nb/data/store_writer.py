@@ -142,8 +142,10 @@ def finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, set
     doubtful = rows[["image_id", "source"]].assign(doubt=done["doubt"].to_numpy()).query("doubt != ''")
     doubtful.to_csv(partial / "doubtful.csv", index=False)
     if len(doubtful):
-        print(f"{len(doubtful)} images may have been prepared wrongly, such as {doubtful['image_id'].iloc[0]} "
-              f"({doubtful['doubt'].iloc[0]}); notebook 01 shows them")  # fmt: skip
+        print(
+            f"{len(doubtful)} images may have been prepared wrongly, such as {doubtful['image_id'].iloc[0]} "
+            f"({doubtful['doubt'].iloc[0]}); notebook 01 shows them"
+        )
     out = rejected_rows(table.rows, rejected)
     out.to_csv(partial / "rejected.csv", index=False)
     table.duplicates.to_csv(partial / "duplicates.csv", index=False)
@@ -217,7 +219,7 @@ def check_space(partial: Path, images: int, size: int) -> None:
     needed, free = images * size * size * 3, shutil.disk_usage(partial).free
     if needed > free:
         raise DataError(
-            f"{images} images of {size} x {size} px need {needed / 1e9:.1f} GB, but {files.shown(partial)} has "
+            f"{images} images of {size} x {size} px need {needed / 1e9:.1f} GB, but {files.display_path(partial)} has "
             f"{free / 1e9:.1f} GB free. Free some, or set INSIGHTR_OUTPUTS to a folder on another disk"
         )
 
@@ -232,6 +234,6 @@ def disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
             raise
         kept = int((progress(partial)["reason"] == "").sum())
         raise DataError(
-            f"no space left for {files.shown(partial)}: {kept} of {images} images are prepared and kept. "
+            f"no space left for {files.display_path(partial)}: {kept} of {images} images are prepared and kept. "
             "Free some space and call again; it goes on from there"
         ) from error

@@ -27,9 +27,16 @@ _AHEAD = 1000  # pictures rendered in advance, 50 kB each
 NOTE = "Research software, no medical device: nothing here may be used for a diagnosis."
 MAKE = "papermill notebooks/03_train.ipynb out.ipynb"
 _NEEDED = (
-    "model.safetensors", "prototypes.csv", "prototype_maps.npy", "prototypes_before_projection.npy", "predictions.csv",
-    "weights.npy", "distances.npy", "nearest_latents.npy", "metrics.json",
-)  # fmt: skip
+    "model.safetensors",
+    "prototypes.csv",
+    "prototype_maps.npy",
+    "prototypes_before_projection.npy",
+    "predictions.csv",
+    "weights.npy",
+    "distances.npy",
+    "nearest_latents.npy",
+    "metrics.json",
+)
 
 
 def headless() -> bool:
@@ -73,7 +80,7 @@ class Explorer(w.VBox):
         paths = [str(run.path.resolve()) for run in found]
         now = self.chooser.value
         self._listing = True
-        self.chooser.options = [(files.shown(run.path), path) for run, path in zip(found, paths, strict=True)]
+        self.chooser.options = [(files.display_path(run.path), path) for run, path in zip(found, paths, strict=True)]
         self.chooser.value = now if first is None and now in paths else None
         self._listing = False
         if first is not None:
@@ -86,8 +93,11 @@ class Explorer(w.VBox):
             self.chooser.value = paths[0]
         elif not found:
             self.tabs.children = ()
-            problems.insert(0, f"No finished run with prototypes under {files.shown(files.outputs_root())} yet. "
-                               f"Make one with: {MAKE}")  # fmt: skip
+            problems.insert(
+                0,
+                f"No finished run with prototypes under {files.display_path(files.outputs_root())} yet. "
+                f"Make one with: {MAKE}",
+            )
         if problems:
             self._say(". ".join(problems))
 
@@ -96,7 +106,7 @@ class Explorer(w.VBox):
         self.tabs.children = ()
         try:
             run.require_finished()
-            why = f"{files.shown(run.path)} has no prototypes, or is not under {files.shown(files.outputs_root())}"
+            why = f"{files.display_path(run.path)} has no prototypes, or is not under {files.display_path(files.outputs_root())}"
         except RunError as error:
             why = str(error)
         self._say(". ".join([why, *(p for p in problems if p != why)]), widgets.ERROR)
@@ -114,11 +124,15 @@ class Explorer(w.VBox):
             if missing:
                 raise RunError(f"{', '.join(missing)} missing. Make it again with: {run.command()} -p overwrite True")
             self.exploration = Exploration(load_run(run), exploration.baseline_predictions(run))
-            tabs = [ExplainTab(self.exploration), BrowseTab(self.exploration), WhatIfTab(self.exploration, self),
-                    MapTab(self.exploration, self)]  # fmt: skip
+            tabs = [
+                ExplainTab(self.exploration),
+                BrowseTab(self.exploration),
+                WhatIfTab(self.exploration, self),
+                MapTab(self.exploration, self),
+            ]
         except (InsightrError, OSError, ValueError, KeyError) as error:
             self.tabs.children = ()
-            self._say(f"{files.shown(Path(path))} cannot be opened: {error}", widgets.ERROR)
+            self._say(f"{files.display_path(Path(path))} cannot be opened: {error}", widgets.ERROR)
             return
         self._say("")
         if not headless():

@@ -41,15 +41,20 @@ class ExplainTab(w.VBox):
         grades = [g for g in grades if len(e.order("table", g))]
         labels = [("all", "all")] + ([(f"{g:g}", g) for g in grades] if len(grades) <= 11 else [])
         self.label = w.Dropdown(options=labels, description="label")
-        self.index = w.IntSlider(min=0, max=len(self.order) - 1, description="image", continuous_update=False,
-                                 layout=w.Layout(width="420px"))  # fmt: skip
+        self.index = w.IntSlider(
+            min=0, max=len(self.order) - 1, description="image", continuous_update=False, layout=w.Layout(width="420px")
+        )
         self.count = w.IntSlider(
             3, min=1, max=min(_MOST, len(e.labels)), description="prototypes", continuous_update=False
         )
         self.opacity = w.FloatSlider(0.6, min=0, max=1, step=0.05, description="map", continuous_update=False)
         self.view = w.ToggleButtons(options=["normalised", "original"], style={"button_width": "100px"})
-        self.path = w.Text(description="own file", placeholder="path of an image", layout=w.Layout(width="340px"),
-                           continuous_update=False)  # fmt: skip
+        self.path = w.Text(
+            description="own file",
+            placeholder="path of an image",
+            layout=w.Layout(width="340px"),
+            continuous_update=False,
+        )
         self.explain_file = w.Button(description="explain it")
         self.upload = w.FileUpload(accept="image/*", description="upload", tooltip="a larger file: give its path")
         self.back = w.Button(description="back to the test set", disabled=True)
@@ -67,14 +72,17 @@ class ExplainTab(w.VBox):
             "it was taken from; one colour scale for all maps</small>",
             width="620px",
         )
-        super().__init__([
-            w.HBox([self.index, self.by, self.label]),
-            w.HBox([self.count, self.opacity, self.view]),
-            w.HBox([self.path, self.explain_file, self.upload, self.back, widgets.small(_LIMITS, flex="0 0 auto")]),
-            self.message, self.headline,
-            w.HBox([widgets.column(416, self.picture), widgets.column(680, legend, *rows)]),
-            self.chart,
-        ])  # fmt: skip
+        super().__init__(
+            [
+                w.HBox([self.index, self.by, self.label]),
+                w.HBox([self.count, self.opacity, self.view]),
+                w.HBox([self.path, self.explain_file, self.upload, self.back, widgets.small(_LIMITS, flex="0 0 auto")]),
+                self.message,
+                self.headline,
+                w.HBox([widgets.column(416, self.picture), widgets.column(680, legend, *rows)]),
+                self.chart,
+            ]
+        )
         self.rows = rows
         for control in (self.by, self.label):
             control.observe(lambda _: self._reorder(), "value")
@@ -167,10 +175,12 @@ class ExplainTab(w.VBox):
             if place < len(self.top):
                 j = self.top[place]
                 source = e.prototypes.loc[e.prototypes["prototype"] == j].iloc[0]
-                caption.value = (f"<div style='line-height:1.5'>prototype {j}, label <b>{e.labels[j]:.2f}</b><br>"
-                                 f"contribution <b>{100 * shares[j]:.1f} %</b>"
-                                 f"<br>similarity {similarities[j]:.0f}<br>squared distance {distances[j]:.3f}<br>"
-                                 f"<small>from {escape(source['image_id'])}</small>")  # fmt: skip
+                caption.value = (
+                    f"<div style='line-height:1.5'>prototype {j}, label <b>{e.labels[j]:.2f}</b><br>"
+                    f"contribution <b>{100 * shares[j]:.1f} %</b>"
+                    f"<br>similarity {similarities[j]:.0f}<br>squared distance {distances[j]:.3f}<br>"
+                    f"<small>from {escape(source['image_id'])}</small>"
+                )
         self.chart.value = pictures.contributions(e.labels, shares, set(self.top), lines)
         self._show_pictures()
         self._show_photograph()

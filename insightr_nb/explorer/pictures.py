@@ -147,8 +147,9 @@ def shares_chart(shares, width: int = 420, height: int = 120) -> str:
     return "".join(parts) + "</svg>"
 
 
-def scatter(points: np.ndarray, values, stars: np.ndarray, grades, low: float, high: float, chosen: int,
-            side: int = 560) -> np.ndarray:  # fmt: skip
+def scatter(
+    points: np.ndarray, values, stars: np.ndarray, grades, low: float, high: float, chosen: int, side: int = 560
+) -> np.ndarray:
     """Draw the latent map: test patches as stars and prototypes as circles, by label; a ring marks the chosen one.
 
     Args:

@@ -25,19 +25,31 @@ class BrowseTab(w.VBox):
 
     def __init__(self, e: Exploration):
         self.e, self.run, self.shown = e, e.loaded, None
-        self.slider = w.IntSlider(min=0, max=len(e.labels) - 1, description="prototype", continuous_update=False,
-                                  layout=w.Layout(width="420px"))  # fmt: skip
+        self.slider = w.IntSlider(
+            min=0,
+            max=len(e.labels) - 1,
+            description="prototype",
+            continuous_update=False,
+            layout=w.Layout(width="420px"),
+        )
         self.headline, self.usage, self.captions = widgets.text(""), widgets.text(""), widgets.text("")
         self.headline.add_class("insightr-prototype")
         self.source, self.nearest = widgets.image(380), widgets.image(560)
         legend = widgets.small("prototypes in the order of their labels")
-        super().__init__([
-            w.HBox([self.slider, legend]), self.headline,
-            w.HBox([
-                widgets.column(400, widgets.small("source photograph"), self.source, self.usage),
-                widgets.column(580, widgets.small("nine nearest patches of the test set"), self.nearest, self.captions),
-            ]),
-        ])  # fmt: skip
+        super().__init__(
+            [
+                w.HBox([self.slider, legend]),
+                self.headline,
+                w.HBox(
+                    [
+                        widgets.column(400, widgets.small("source photograph"), self.source, self.usage),
+                        widgets.column(
+                            580, widgets.small("nine nearest patches of the test set"), self.nearest, self.captions
+                        ),
+                    ]
+                ),
+            ]
+        )
         self.slider.observe(lambda _: self.show(), "value")
 
     def choose(self, prototype: int) -> None:
@@ -54,17 +66,20 @@ class BrowseTab(w.VBox):
         self.source.value = pictures.encode(pictures.boxed(self.run.display_image(p["image_id"]), [box], 380))
         near = e.nearest_patches(j)
         reach = int(1.5 * self.run.display_grid.stride)
-        patches = [pictures.patch(self.run.display_image(r.image_id), self.run.display_box(r.box), reach, 182)
-                   for r in near.itertuples()]  # fmt: skip
+        patches = [
+            pictures.patch(self.run.display_image(r.image_id), self.run.display_box(r.box), reach, 182)
+            for r in near.itertuples()
+        ]
         empty = np.full((182, 182, 3), 255, np.uint8)
         patches += [empty] * (9 - len(patches))
         self.nearest.value = pictures.encode(np.vstack([pictures.row(patches[i : i + 3]) for i in (0, 3, 6)]))
         listed = [f"{escape(r.image_id)} (label {r.target:g}, distance {r.distance:.3f})" for r in near.itertuples()]
         self.captions.value = f"<small>{'; '.join(listed)}</small>"
-        self.headline.value = (f"prototype <b>{j}</b>, label <b>{p['label']:.2f}</b>{widgets.DOT}"
-                               f"from <b>{escape(p['image_id'])}</b> (label {store.table['label'][row]:g}), "
-                               f"row {p['row']}, column {p['col']}{widgets.DOT}importance r {e.importance[j]:.2f}"
-                               )  # fmt: skip
+        self.headline.value = (
+            f"prototype <b>{j}</b>, label <b>{p['label']:.2f}</b>{widgets.DOT}"
+            f"from <b>{escape(p['image_id'])}</b> (label {store.table['label'][row]:g}), "
+            f"row {p['row']}, column {p['col']}{widgets.DOT}importance r {e.importance[j]:.2f}"
+        )
         self.usage.value = "<small>in the top 5 of the test images, by label</small><br>" + pictures.shares_chart(
             e.usage(j), 380
         )
@@ -85,15 +100,24 @@ class WhatIfTab(w.VBox):
         self.message, self.table, self.chart, self.changes = (widgets.text("") for _ in range(4))
         self.table.add_class("insightr-whatif")
         legend = widgets.small(f"Its contribution stays, only its label moves; from {low:.2f} to {high:.2f}.")
-        super().__init__([
-            w.HBox([
-                w.VBox([widgets.small("switched off (Ctrl or Shift for several)"), self.off,
-                        w.HBox([self.all_off, self.reset])]),
-                w.VBox([self.prototype, self.label, self.set_label, legend, self.changes]),
-                w.VBox([self.message, self.table]),
-            ]),
-            self.chart,
-        ])  # fmt: skip
+        super().__init__(
+            [
+                w.HBox(
+                    [
+                        w.VBox(
+                            [
+                                widgets.small("switched off (Ctrl or Shift for several)"),
+                                self.off,
+                                w.HBox([self.all_off, self.reset]),
+                            ]
+                        ),
+                        w.VBox([self.prototype, self.label, self.set_label, legend, self.changes]),
+                        w.VBox([self.message, self.table]),
+                    ]
+                ),
+                self.chart,
+            ]
+        )
         self.labels = e.labels.copy()
         self.original = e.summary(np.ones(len(e.labels), bool), e.labels)
         self.off.observe(lambda _: self.show(), "value")
@@ -157,10 +181,7 @@ class WhatIfTab(w.VBox):
             for text, a, b, d in lines
         )
         self.table.value = f"<table cellpadding=6><tr><th></th><th>as trained</th><th>what if</th></tr>{cells}</table>"
-        shown = {
-            f"what if {prediction:.2f}": (prediction, "#b00020"),
-            f"as trained {trained:.2f}": (trained, "black"),
-        }
+        shown = {f"what if {prediction:.2f}": (prediction, "#b00020"), f"as trained {trained:.2f}": (trained, "black")}
         self.chart.value = pictures.contributions(self.labels, shares, set(np.argsort(-shares)[:3]), shown)
 
 
@@ -169,8 +190,13 @@ class MapTab(w.VBox):
 
     def __init__(self, e: Exploration, app: App):
         self.e, self.app, self.map = e, app, None
-        self.slider = w.IntSlider(min=0, max=len(e.labels) - 1, description="prototype", continuous_update=False,
-                                  layout=w.Layout(width="420px"))  # fmt: skip
+        self.slider = w.IntSlider(
+            min=0,
+            max=len(e.labels) - 1,
+            description="prototype",
+            continuous_update=False,
+            layout=w.Layout(width="420px"),
+        )
         self.look = w.Button(description="browse it", icon="search")
         self.headline, self.picture = widgets.text(""), widgets.image(560)
         self.picture.add_class("insightr-map")
@@ -193,5 +219,7 @@ class MapTab(w.VBox):
         picture = pictures.scatter(m.prototypes, self.e.labels, m.patches, m.targets, low, high, self.chosen)
         self.picture.value = pictures.encode(picture)
         label = self.e.labels[self.chosen]
-        self.headline.value = (f"prototype <b>{self.chosen}</b>, label <b>{label:.2f}</b> (ring){widgets.DOT}"
-                               f"the plane holds {m.variance.sum():.0%} of the variance")  # fmt: skip
+        self.headline.value = (
+            f"prototype <b>{self.chosen}</b>, label <b>{label:.2f}</b> (ring){widgets.DOT}"
+            f"the plane holds {m.variance.sum():.0%} of the variance"
+        )

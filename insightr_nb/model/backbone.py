@@ -20,8 +20,16 @@ from insightr_nb.files import given_path
 
 _HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
 # Harmless globals that a checkpoint may reference besides its tensors; an inert stand-in replaces them.
-_HARMLESS = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetrics.", "define_parameters.",
-             "argparse.", "pathlib.", "numpy.")  # fmt: skip
+_HARMLESS = (
+    "pytorch_lightning.",
+    "lightning.",
+    "lightning_fabric.",
+    "torchmetrics.",
+    "define_parameters.",
+    "argparse.",
+    "pathlib.",
+    "numpy.",
+)
 _TRAINED = (".weight", ".bias", ".layer_scale")  # parameters, not buffers left by profiling or pruning
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # tensor names in torchvision's files
 
@@ -62,8 +70,10 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
         if child_name == until:
             break
     if until not in (None, *layers):
-        raise ModelError(f"model.backbone_until = {until!r}: {name} has no such part before its head; "
-                         f"its parts are {', '.join(layers)}")  # fmt: skip
+        raise ModelError(
+            f"model.backbone_until = {until!r}: {name} has no such part before its head; "
+            f"its parts are {', '.join(layers)}"
+        )
     if name.startswith("densenet") and until is None:  # its forward applies the last ReLU functionally
         layers["relu"] = nn.ReLU()
     backbone = nn.Sequential(layers)
@@ -91,13 +101,16 @@ def _imagenet_file(name: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), published)
         except (OSError, RuntimeError) as error:  # no connection, HTTP error, hash mismatch (proxy page)
-            raise ModelError(f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). "
-                             f"{elsewhere}") from error  # fmt: skip
+            raise ModelError(
+                f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). {elsewhere}"
+            ) from error
     found = files.digest(path)["sha256"]
     if not found.startswith(published):
-        raise ModelError(f"model.weights = 'imagenet': {path} is not the file that torchvision has published; its "
-                         f"SHA-256 begins with {found[:8]} instead of {published}: a download that was cut off, or a "
-                         f"page of a proxy. Delete it to download it again. {elsewhere}")  # fmt: skip
+        raise ModelError(
+            f"model.weights = 'imagenet': {path} is not the file that torchvision has published; its "
+            f"SHA-256 begins with {found[:8]} instead of {published}: a download that was cut off, or a "
+            f"page of a proxy. Delete it to download it again. {elsewhere}"
+        )
     return path
 
 
@@ -117,8 +130,10 @@ def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
     finally:
         backbone.train(training)
     if len(shape) != 4 or shape[2] < 2:
-        raise ModelError(f"model.backbone = {name!r}: gives {tuple(shape)}, not a feature map (B, C, h, w); "
-                         "use a convolutional network")  # fmt: skip
+        raise ModelError(
+            f"model.backbone = {name!r}: gives {tuple(shape)}, not a feature map (B, C, h, w); "
+            "use a convolutional network"
+        )
     return shape
 
 
@@ -146,11 +161,16 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
     wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
     wrong += [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
     parts = {k.partition(".")[0] for k in whole}
-    wrong += [f"{k} is surplus" for k in state if k.partition(".")[0] in parts and k.endswith(_TRAINED)
-              and k not in whole and k not in own]  # fmt: skip
+    wrong += [
+        f"{k} is surplus"
+        for k in state
+        if k.partition(".")[0] in parts and k.endswith(_TRAINED) and k not in whole and k not in own
+    ]
     if wrong:
-        raise ModelError(f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}. "
-                         "Is it of another network than model.backbone?")  # fmt: skip
+        raise ModelError(
+            f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}. "
+            "Is it of another network than model.backbone?"
+        )
     if wild := [k for k in own if k in state and not state[k].float().isfinite().all()]:
         raise ModelError(f"{path}: {len(wild)} tensors hold values that are not finite, such as {wild[0]}")
     backbone.load_state_dict({k: state.get(k, own[k]) for k in own})
@@ -175,14 +195,23 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         refused = [name for name in foreign if not name.startswith(_HARMLESS)]
         if refused:
-            raise ModelError(f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "
-                             "Save the plain state dict instead")  # fmt: skip
+            raise ModelError(
+                f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "
+                "Save the plain state dict instead"
+            )
         with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except ModelError:
         raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, LookupError,
-            zipfile.BadZipFile) as error:  # fmt: skip
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+        LookupError,
+        zipfile.BadZipFile,
+    ) as error:
         why = f" ({error})" if isinstance(error, zipfile.BadZipFile) else ""
         raise ModelError(
             f"{path}: cannot be read as weights{why}; it is damaged, or holds more than tensors and plain values, "
@@ -204,8 +233,10 @@ def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
         if len(inner) == 1:
             return _tensors(*inner.values())
         if inner:
-            raise ModelError(f"{path}: holds several state dicts ({', '.join(map(repr, inner))}); "
-                             "save the one that is wanted as a file of its own")  # fmt: skip
+            raise ModelError(
+                f"{path}: holds several state dicts ({', '.join(map(repr, inner))}); "
+                "save the one that is wanted as a file of its own"
+            )
         if own:
             return own
     raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")

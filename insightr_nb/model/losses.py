@@ -7,11 +7,7 @@ from insightr_nb.settings import LossSettings
 
 
 def cluster_loss(
-    min_distances: torch.Tensor,
-    prototype_labels: torch.Tensor,
-    targets: torch.Tensor,
-    delta: float = 0.5,
-    k: int = 3,
+    min_distances: torch.Tensor, prototype_labels: torch.Tensor, targets: torch.Tensor, delta: float = 0.5, k: int = 3
 ) -> torch.Tensor:
     """Cluster loss (Eq. 3): pull latent patches of an image towards prototypes with a label near the image's own.
 

@@ -11,7 +11,7 @@ from insightr_nb.data.graham import GROUND
 from insightr_nb.model import losses
 from insightr_nb.model.backbone import build_backbone, out_channels
 from insightr_nb.model.prototypes import PrototypeLayer, WeightedMean
-from insightr_nb.model.receptive_field import follow
+from insightr_nb.model.receptive_field import receptive_field
 from insightr_nb.settings import LossSettings, ModelSettings
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -76,17 +76,21 @@ class INSightRNet(Regressor):
         s = settings
         self.block = nn.Sequential(  # Conv + ReLU + Conv + Sigmoid, section 3, "Implementation"
             nn.Conv2d(
-                out_channels(self.backbone), s.latent_channels, s.block_kernel, s.block_stride, s.block_padding,
+                out_channels(self.backbone),
+                s.latent_channels,
+                s.block_kernel,
+                s.block_stride,
+                s.block_padding,
                 padding_mode="replicate",  # zero padding would make border cells identifiable
             ),
             nn.ReLU(),
             nn.Conv2d(s.latent_channels, s.latent_channels, 1),
-        )  # fmt: skip
+        )
         for layer in (self.block[0], self.block[2]):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.prototype_layer = PrototypeLayer(s.prototypes, s.latent_channels, s.similarity, s.epsilon)
-        self.window = follow(self.backbone, self.block)  # here to reject unknown geometry early
+        self.window = receptive_field(self.backbone, self.block)  # here to reject unknown geometry early
         self.skip_ground = s.skip_ground
         ground = self.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))  # (1, 3, 1, 1)
         self.register_buffer("ground", ground, persistent=False)

@@ -11,11 +11,23 @@ from torch.nn import functional as F
 
 from insightr_nb.errors import ModelError
 
-_POINTWISE = (nn.Identity, nn.Dropout, nn.Linear, nn.Sigmoid, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish,
-              nn.Hardsigmoid, nn.modules.batchnorm._BatchNorm, nn.LayerNorm)  # fmt: skip
+_POINTWISE = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Linear,
+    nn.Sigmoid,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SiLU,
+    nn.GELU,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.modules.batchnorm._BatchNorm,
+    nn.LayerNorm,
+)
 
 
-def follow(*parts: nn.Module) -> tuple[int, float, int]:
+def receptive_field(*parts: nn.Module) -> tuple[int, float, int]:
     """Compute stride, centre of cell 0 and receptive field of a chain of modules, in pixels of the input.
 
     Propagates the three values through the traced graph, layer by layer. Raises ModelError for a layer of unknown

@@ -48,17 +48,20 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Regressor:
             metadata = file.metadata() or {}
         state = safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise RunError(f"{files.shown(path)} is missing") from None
+        raise RunError(f"{files.display_path(path)} is missing") from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise RunError(f"{files.shown(path)} is damaged: {error}") from error
+        raise RunError(f"{files.display_path(path)} is damaged: {error}") from error
     if "insightr_nb" not in metadata:
-        raise ModelError(f"{files.shown(path)} was not written by this package: no settings in its metadata")
+        raise ModelError(f"{files.display_path(path)} was not written by this package: no settings in its metadata")
     network = build_network(settings_of(json.loads(metadata["insightr_nb"])), "random")
     own = network.state_dict()
-    wrong = sorted(k for k in own.keys() | state.keys()
-                   if k not in own or k not in state or own[k].shape != state[k].shape)  # fmt: skip
+    wrong = sorted(
+        k for k in own.keys() | state.keys() if k not in own or k not in state or own[k].shape != state[k].shape
+    )
     if wrong:
-        raise ModelError(f"{files.shown(path)}: {len(wrong)} tensors differ from the network: {', '.join(wrong[:5])}")
+        raise ModelError(
+            f"{files.display_path(path)}: {len(wrong)} tensors differ from the network: {', '.join(wrong[:5])}"
+        )
     network.load_state_dict(state)
     return network.to(device, memory_format=torch.channels_last).eval()
 
@@ -84,4 +87,4 @@ def load_state(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
         why = str(error).partition("\n")[0] or type(error).__name__
-        raise RunError(f"{files.shown(path)} is damaged ({why}); overwrite=True starts the run again") from error
+        raise RunError(f"{files.display_path(path)} is damaged ({why}); overwrite=True starts the run again") from error

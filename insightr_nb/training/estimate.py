@@ -78,10 +78,10 @@ def measure(settings: RunSettings, data: FoldData) -> Pace:
         optimizer = torch.optim.Adam(network.parameters())
         size, seconds = settings.training.batch_size, []
         augmented = Epoch(data.training, settings.training, 0, 0, device.type != "cpu")
-        for part, training in ((augmented, True), (InOrder(data.training), False)):
+        for subset, training in ((augmented, True), (InOrder(data.training), False)):
             network.train(training)
             times, begin = [], time.monotonic()
-            for images, targets in itertools.islice(batches(part, size, device), 11):  # the first is warm-up
+            for images, targets in itertools.islice(batches(subset, size, device), 11):  # the first is warm-up
                 with hardware.autocast(device, settings.training.precision), torch.set_grad_enabled(training):
                     loss = losses.mse_loss(network(network.inputs(images)), targets)
                 if training:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from insightr_nb.data.loading import InOrder, Part, batches
+from insightr_nb.data.loading import InOrder, Subset, batches
 from insightr_nb.model.network import INSightRNet
 
 
@@ -31,7 +31,7 @@ class Projection:
 
 
 @torch.no_grad()
-def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projection:
+def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Projection:
     """Replace every prototype by the nearest latent patch among all images, in place.
 
     One float32 pass over the un-augmented images in order; memory depends on m, not on the number of images. Ties go to
@@ -39,7 +39,7 @@ def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projectio
 
     Args:
         network: the network, set to `eval()`.
-        part: images to search.
+        subset: images to search.
         batch_size: images per batch.
 
     Returns:
@@ -51,10 +51,10 @@ def project(network: INSightRNet, part: Part, batch_size: int = 30) -> Projectio
     m = len(layer.vectors)
     before = layer.vectors.detach().clone()  # (m, C)
     best = torch.full((m,), torch.inf, device=device)
-    place = torch.zeros(m, 3, dtype=torch.long, device=device)  # position in `part`, row, column
+    place = torch.zeros(m, 3, dtype=torch.long, device=device)  # position in `subset`, row, column
     patch, maps = before.clone(), None
     start = 0
-    for images, _ in batches(InOrder(part), batch_size, device):
+    for images, _ in batches(InOrder(subset), batch_size, device):
         inputs = network.inputs(images)
         latent = network.latent(inputs)  # (B, C, H, W)
         b, _, height, width = latent.shape

@@ -41,10 +41,13 @@ class Stage:
     def optimizer(self, network: nn.Module) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
         """Build Adam with one parameter group per trained part, and its learning rate schedule."""
         groups = [
-            {"params": list(getattr(network, part).parameters()), "lr": rate,
-             "weight_decay": self.weight_decay.get(part, 0.0)}
+            {
+                "params": list(getattr(network, part).parameters()),
+                "lr": rate,
+                "weight_decay": self.weight_decay.get(part, 0.0),
+            }
             for part, rate in self.learning_rates.items()
-        ]  # fmt: skip
+        ]
         optimizer = torch.optim.Adam(groups)
 
         def factor(epoch: int) -> float:
@@ -79,11 +82,25 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
         before = (cycle - 1) * t.joint_epochs - t.warm_up_epochs  # joint epochs so far, for the halvings
         stages += [
             Stage("warm-up", cycle, warm_up, without_backbone),
-            Stage("joint", cycle, t.joint_epochs - warm_up, rates, decay, t.joint_halve_every, max(before, 0),
-                  batchnorm_frozen=t.batchnorm_frozen),
-            Stage("last layer", cycle, t.last_layer_epochs, {"last_layer": t.lr_last_layer}, projects=True,
-                  selectable=True),
-        ]  # fmt: skip
+            Stage(
+                "joint",
+                cycle,
+                t.joint_epochs - warm_up,
+                rates,
+                decay,
+                t.joint_halve_every,
+                max(before, 0),
+                batchnorm_frozen=t.batchnorm_frozen,
+            ),
+            Stage(
+                "last layer",
+                cycle,
+                t.last_layer_epochs,
+                {"last_layer": t.lr_last_layer},
+                projects=True,
+                selectable=True,
+            ),
+        ]
     return tuple(stage for stage in stages if stage.epochs)
 
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
-from insightr_nb.data.loading import Epoch, InOrder, Part, batches, rows_of_batches
+from insightr_nb.data.loading import Epoch, InOrder, Subset, batches, rows_of_batches
 from insightr_nb.errors import ModelError, RunError
 from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run
@@ -41,7 +41,7 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
     device = hardware.choose_device(settings.device)
     data = fold_data(settings)
     about = {"store": data.store.fingerprint, "split": data.split.fingerprint}
-    with files.alone(run.path):
+    with files.exclusive_lock(run.path):
         resumed = not settings.overwrite and (run / "manifest.json").exists()
         if resumed:
             runs.check_same(run, settings.as_dict(), about)
@@ -64,12 +64,12 @@ def try_out(settings: RunSettings, data: FoldData) -> None:
     Raises ModelError naming the settings responsible, RunError if memory runs out.
     """
     model = settings.model
-    part = data.training
-    images = torch.from_numpy(np.stack([part.images[row] for row in part.rows[:2]]))
+    subset = data.training
+    images = torch.from_numpy(np.stack([subset.images[row] for row in subset.rows[:2]]))
     network = checkpoint.build_network(settings, "random").train()
     try:
         with hardware.memory_errors(settings):
-            training_loss(network, images, torch.from_numpy(part.targets[:2]), settings)[0]["total"].backward()
+            training_loss(network, images, torch.from_numpy(subset.targets[:2]), settings)[0]["total"].backward()
     except RunError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -125,7 +125,7 @@ class _Trainer:
         run = Run(runs.run_directory(backbone))
         if not (run / "manifest.json").exists() or not _is_trained(run):
             how = f"with: {run.command()}" + (", with the seed and overrides of this run" if backbone.tag else "")
-            raise RunError(f"the backbone {files.shown(run.path)} is missing or not trained. Make it {how}")
+            raise RunError(f"the backbone {files.display_path(run.path)} is missing or not trained. Make it {how}")
         return str(run.require_whole(MODEL) / MODEL)
 
     def train(self) -> None:
@@ -218,14 +218,13 @@ class _Trainer:
         Uses evenly spaced, un-augmented training images. Called only where the backbone trains, so that a projected
         prototype stays equal to its patch.
         """
-        part, count = self.data.training, self.settings.training.batchnorm_images
+        subset, count = self.data.training, self.settings.training.batchnorm_images
         if not count:
             return
-        rows = part.rows[np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)]
-        sample = InOrder(Part(part.images, rows, np.zeros(len(rows), np.float32), rows))
+        rows = subset.rows[np.linspace(0, len(subset) - 1, min(count, len(subset))).round().astype(int)]
+        sample = InOrder(Subset(subset.images, rows, np.zeros(len(rows), np.float32), rows))
         inputs = (
-            self.network.inputs(images)
-            for images, _ in batches(sample, self.settings.training.batch_size, self.device)
+            self.network.inputs(images) for images, _ in batches(sample, self.settings.training.batch_size, self.device)
         )
         with hardware.autocast(self.device, self.settings.training.precision):
             update_bn(inputs, self.network.backbone)
@@ -234,17 +233,17 @@ class _Trainer:
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         """Validation MAE in the user's units, and MSE averaged over grades to balance them without oversampling."""
-        part, unit = self.data.validation, self.data.store.scale.unit
+        subset, unit = self.data.validation, self.data.store.scale.unit
         predictions, total = [], 0.0
-        for images, targets in batches(InOrder(part), self.settings.training.batch_size, self.device):
+        for images, targets in batches(InOrder(subset), self.settings.training.batch_size, self.device):
             values, prediction = training_loss(self.network, images, targets, self.settings)
             predictions.append(prediction.float().cpu())
             total += values["total"].item() * len(targets)
-        error = torch.cat(predictions).double().numpy() - part.targets
-        by_grade = [np.square(error[part.strata == grade]).mean() for grade in np.unique(part.strata)]
+        error = torch.cat(predictions).double().numpy() - subset.targets
+        by_grade = [np.square(error[subset.strata == grade]).mean() for grade in np.unique(subset.strata)]
         return {
             "validation_mse": float(np.mean(by_grade)),
-            "validation_total": total / len(part),
+            "validation_total": total / len(subset),
             "validation_mae": float(np.abs(error).mean() * unit),
         }
 

@@ -61,8 +61,10 @@ def swept(smoke_run):
 def test_each_run_is_measured(swept, smoke_run):
     frame = locality.locality(swept)
     assert frame["backbone_until"].tolist()[0] == "layer2"
-    assert frame["receptive_field"].tolist() == [load_run(run).grid.receptive_field for run in (
-        Run(runs.run_directory(sweeps.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)]  # fmt: skip
+    assert frame["receptive_field"].tolist() == [
+        load_run(run).grid.receptive_field
+        for run in (Run(runs.run_directory(sweeps.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)
+    ]
     assert frame["mae"].iloc[1] == smoke_run.metrics["mae"]
     report = lesions.lesion_report(load_run(smoke_run))
     report = report[report["lesion"] == "any"].groupby("method")
@@ -75,8 +77,12 @@ def test_each_run_is_measured(swept, smoke_run):
 
 def test_it_is_drawn_with_the_receptive_field_along_the_axis(swept):
     figure = locality.figure(locality.locality(swept))
-    assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "Coherence", "Length and variety",
-                                                          "Peak on a lesion"]  # fmt: skip
+    assert [axes.get_title() for axes in figure.axes] == [
+        "Accuracy",
+        "Coherence",
+        "Length and variety",
+        "Peak on a lesion",
+    ]
     ticks = [t.get_text() for t in figure.axes[0].get_xticklabels()]
     assert ticks[0].endswith("\nlayer2")
     table_figures.plt.close(figure)

@@ -75,5 +75,12 @@ def test_what_has_no_meaning_is_none():
     baseline = metrics.summary(np.array([1.0]), np.array([1.0]), GRADES, True)
     assert baseline == nothing | {"mae": 0, "mae_clamped": 0, "accuracy": 1, "kappa": None, "n_test": 1}
     age = metrics.summary(np.array([33.0]), np.array([30.5]), LabelScale(18, 90), False, np.ones((1, 5)))
-    assert age == nothing | {"mae": 2.5, "mae_clamped": 2.5, "accuracy": None, "kappa": None, "sparsity": 4.0,
-                             "diversity": 5, "n_test": 1}  # fmt: skip
+    assert age == nothing | {
+        "mae": 2.5,
+        "mae_clamped": 2.5,
+        "accuracy": None,
+        "kappa": None,
+        "sparsity": 4.0,
+        "diversity": 5,
+        "n_test": 1,
+    }

@@ -245,8 +245,11 @@ def test_a_fold_that_the_data_do_not_have():
 def test_sweeps_are_overrides_with_tags_and_found_again():
     wanted = sweeps.sweep(SETTINGS, "prototypes", [5, 20], [0, 1])
     assert [(s.tag, s.fold, s.model.prototypes) for s in wanted] == [
-        ("prototypes-5", 0, 5), ("prototypes-5", 1, 5), ("prototypes-20", 0, 20), ("prototypes-20", 1, 20)
-    ]  # fmt: skip
+        ("prototypes-5", 0, 5),
+        ("prototypes-5", 1, 5),
+        ("prototypes-20", 0, 20),
+        ("prototypes-20", 1, 20),
+    ]
     (small,) = sweeps.sweep(SETTINGS, "epsilon", [1e-5], [0])
     assert (small.tag, small.model.epsilon) == ("epsilon-1e-05", 1e-5)
     same = SETTINGS.run("insightr", 0).model.prototypes
@@ -255,8 +258,12 @@ def test_sweeps_are_overrides_with_tags_and_found_again():
         make(settings, split=f"fold {settings.fold}")
     frame = findings.sweeps(SETTINGS)
     assert frame[["parameter", "value", "fold"]].values.tolist() == [
-        ["epsilon", 1e-5, 0], ["prototypes", 5, 0], ["prototypes", 5, 1], ["prototypes", 20, 0], ["prototypes", 20, 1]
-    ]  # fmt: skip
+        ["epsilon", 1e-5, 0],
+        ["prototypes", 5, 0],
+        ["prototypes", 5, 1],
+        ["prototypes", 20, 0],
+        ["prototypes", 20, 1],
+    ]
     assert frame["mae"].tolist() == [0.25] * 5
     make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2}, tag="k-trial"), split="fold 0")  # a tag of one's own
     make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2, "losses.psd": 0}, tag="k-two"), split="fold 0")

@@ -102,8 +102,14 @@ def test_referral():
 
 
 def test_area_between_deletion_curves():
-    rows = [("a", "contribution", 1, 0.5), ("a", "random", 1, 0.1), ("a", "contribution", 0, 9), ("a", "random", 0, 0),
-            ("b", "contribution", 1, 0.3), ("b", "random", 1, 0.1)]  # fmt: skip
+    rows = [
+        ("a", "contribution", 1, 0.5),
+        ("a", "random", 1, 0.1),
+        ("a", "contribution", 0, 9),
+        ("a", "random", 0, 0),
+        ("b", "contribution", 1, 0.3),
+        ("b", "random", 1, 0.1),
+    ]
     curves = pd.DataFrame(rows, columns=["image_id", "order", "removed", "change"])
     mean, low, high = trust.area_between(curves)
     assert mean == pytest.approx(0.3)
@@ -112,13 +118,16 @@ def test_area_between_deletion_curves():
 
 
 def test_warnings_in_words():
-    table = pd.DataFrame({"prototype": [0, 1, 2], "gap": [0, 2, 0], "twins": [1, 1, 0], "background": [0, 0, 0.9],
-                          "used": [0.1, 0, 0.2]})  # fmt: skip
+    table = pd.DataFrame(
+        {"prototype": [0, 1, 2], "gap": [0, 2, 0], "twins": [1, 1, 0], "background": [0, 0, 0.9], "used": [0.1, 0, 0.2]}
+    )
     found = trust.warnings(table)
     assert [w.split(":")[0] for w in found] == [
-        "2 of 3 prototypes have a twin", "1 of 3 prototypes carry a label more than 1.5 grades away from their source "
-        "image", "1 of 3 prototypes lie mostly outside the disc", "1 of 3 prototypes are never among the top 5 of a "
-        "test image"]  # fmt: skip
+        "2 of 3 prototypes have a twin",
+        "1 of 3 prototypes carry a label more than 1.5 grades away from their source image",
+        "1 of 3 prototypes lie mostly outside the disc",
+        "1 of 3 prototypes are never among the top 5 of a test image",
+    ]
     assert found[2].endswith("#2")
     assert trust.warnings(table.iloc[:0]) == []
 
@@ -137,8 +146,13 @@ class HandMade:
         self.network = network
         if network is not None:
             network.inputs = lambda images: images.permute(0, 3, 1, 2).float() / 255
-        self.store = SimpleNamespace(table=table, row=names.index, image=lambda row: images[names[row]],
-                                     scale=LabelScale(1, 5), settings=SimpleNamespace(size=6))  # fmt: skip
+        self.store = SimpleNamespace(
+            table=table,
+            row=names.index,
+            image=lambda row: images[names[row]],
+            scale=LabelScale(1, 5),
+            settings=SimpleNamespace(size=6),
+        )
         for name in ("predictions", "prototypes"):
             setattr(self, name, pd.DataFrame(files.get(name, {})))
         self.labels = self.prototypes["label"].to_numpy(float) if "label" in self.prototypes else None
@@ -168,8 +182,13 @@ def test_deletion_removes_the_largest_contribution_first(box, faithful):
     distances[0, :, 1, 2] = 0
     image = grey()
     image[:2, :2] = 128  # a cell that is all ground cannot be removed
-    run = HandMade({"a": image}, network=watching(*box), predictions={"image_id": ["a"], "target": [0.0]},
-                   weights=[[1.0, 2]], distances=distances)  # fmt: skip
+    run = HandMade(
+        {"a": image},
+        network=watching(*box),
+        predictions={"image_id": ["a"], "target": [0.0]},
+        weights=[[1.0, 2]],
+        distances=distances,
+    )
     curves = trust.deletion(run, np.array([0]), steps=20)
     own = curves[curves["order"] == "contribution"].set_index("removed")["change"]
     assert own.index.tolist() == list(range(9))  # eight cells show more image than ground
@@ -185,8 +204,13 @@ def test_what_lies_on_the_ground_cannot_be_removed():
     distances[0, 0, 0, 0] = distances[0, 1, 1, 1] = 0
     image = grey()
     image[:2, :2] = 128
-    run = HandMade({"a": image}, network=watching(0, 0, 2, 2), predictions={"image_id": ["a"], "target": [0.0]},
-                   weights=[[3.0, 1]], distances=distances)  # fmt: skip
+    run = HandMade(
+        {"a": image},
+        network=watching(0, 0, 2, 2),
+        predictions={"image_id": ["a"], "target": [0.0]},
+        weights=[[3.0, 1]],
+        distances=distances,
+    )
     curves = trust.deletion(run, np.array([0]), steps=8)
     assert (curves["removable"] == 0.25).all()
     assert (curves["change"] == 0).all()
@@ -197,8 +221,9 @@ def test_stability_sees_only_what_changes(monkeypatch):
 
     def network(images):
         level = images.mean((1, 2, 3))
-        return SimpleNamespace(prediction=level, weights=torch.where(level[:, None] > 0.53, torch.arange(10.0),
-                                                                     torch.arange(10.0).flip(0)))  # fmt: skip
+        return SimpleNamespace(
+            prediction=level, weights=torch.where(level[:, None] > 0.53, torch.arange(10.0), torch.arange(10.0).flip(0))
+        )
 
     monkeypatch.setattr(trust, "photograph", lambda source, size: grey(128))
     monkeypatch.setattr(trust, "prepared", lambda image, settings: image)
@@ -233,13 +258,25 @@ def test_the_audit_of_four_prototypes():
     half = grey()
     half[:, :3] = 128
     vectors = torch.tensor([[0.0, 0], [0, 0.001], [1, 1], [1, 0]])
-    table = {"prototype": [0, 1, 2, 3], "label": [0.0, 0.1, 2, 4], "image_id": ["a", "a", "b", "b"],
-             "x0": [0, 0, 0, 4], "y0": [0, 0, 2, 2], "x1": [2, 2, 2, 6], "y1": [2, 2, 4, 4]}  # fmt: skip
+    table = {
+        "prototype": [0, 1, 2, 3],
+        "label": [0.0, 0.1, 2, 4],
+        "image_id": ["a", "a", "b", "b"],
+        "x0": [0, 0, 0, 4],
+        "y0": [0, 0, 2, 2],
+        "x1": [2, 2, 2, 6],
+        "y1": [2, 2, 4, 4],
+    }
     weights = np.zeros((2, 8))
     weights[:, [0, 1, 3, 4, 5, 6, 7]] = 1, 1, 1, 0.5, 0.5, 0.5, 0.5
     weights[1, 3] = 0
-    run = HandMade({"a": grey(), "b": half}, labels=[0.0, 2.0], prototypes=table, weights=weights,
-                   network=SimpleNamespace(prototype_layer=SimpleNamespace(vectors=vectors)))  # fmt: skip
+    run = HandMade(
+        {"a": grey(), "b": half},
+        labels=[0.0, 2.0],
+        prototypes=table,
+        weights=weights,
+        network=SimpleNamespace(prototype_layer=SimpleNamespace(vectors=vectors)),
+    )
     audit = trust.audit(run)
     assert audit["twins"].tolist() == [1, 1, 0, 0]
     assert audit["gap"].tolist() == pytest.approx([0, 0.1, 0, 2])
@@ -251,14 +288,22 @@ def test_certainty_of_five_images():
     """The spread under the contributions rises with the error, so the two agree; a fifth leaves, the worst one."""
     shares = np.array([0, 0.1, 0.2, 0.3, 0.5])
     errors = np.array([0.0, 0.1, 0.2, 0.3, 1.4])
-    run = HandMade({"a": grey()}, predictions={"prediction": errors, "target": np.zeros(5)},
-                   weights=np.c_[1 - shares, shares], prototypes={"label": [0.0, 4]})  # fmt: skip
+    run = HandMade(
+        {"a": grey()},
+        predictions={"prediction": errors, "target": np.zeros(5)},
+        weights=np.c_[1 - shares, shares],
+        prototypes={"label": [0.0, 4]},
+    )
     found = trust.certainty(run)
     assert found["correlation"] == pytest.approx(1)
     assert found["MAE of all"] == pytest.approx(0.4)
     assert found["MAE without the least certain fifth"] == pytest.approx(0.15)
-    run = HandMade({"a": grey()}, predictions={"prediction": errors[::-1].copy(), "target": np.zeros(5)},
-                   weights=np.c_[1 - shares, shares], prototypes={"label": [0.0, 4]})  # fmt: skip
+    run = HandMade(
+        {"a": grey()},
+        predictions={"prediction": errors[::-1].copy(), "target": np.zeros(5)},
+        weights=np.c_[1 - shares, shares],
+        prototypes={"label": [0.0, 4]},
+    )
     assert trust.certainty(run)["correlation"] == pytest.approx(-1)
     assert trust.certainty(run)["MAE without the least certain fifth"] == pytest.approx(0.5)
 
@@ -273,8 +318,13 @@ def loaded(smoke_run):
 
 def test_the_lesion_report_of_a_run(loaded):
     report = lesions.lesion_report(loaded, limit=12)
-    assert set(report["method"]) == {"INSightR-Net, top 1", "INSightR-Net, top 1, traced", "INSightR-Net, top 3",
-                                     "contrast of the image", "random map"}  # fmt: skip
+    assert set(report["method"]) == {
+        "INSightR-Net, top 1",
+        "INSightR-Net, top 1, traced",
+        "INSightR-Net, top 3",
+        "contrast of the image",
+        "random map",
+    }
     table = loaded.predictions.set_index("image_id")
     one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
     e = explain(loaded, one["image_id"])

@@ -20,8 +20,15 @@ from insightr_nb.explorer.app import finished_runs
 from insightr_nb.runs import Run
 
 TOKEN = "explore"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def lab_options() -> list[str]:
@@ -39,18 +46,35 @@ def server(tmp_path_factory, explored):
     home = tmp_path_factory.mktemp("jupyter")
     work = home / "notebooks"
     shutil.copytree(ROOT / "notebooks", work)
-    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "data"),
-                                "INSIGHTR_OUTPUTS": str(explored.resolve())}  # fmt: skip
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "INSIGHTR_OUTPUTS": str(explored.resolve()),
+    }
     news = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     log = open(home / "log.txt", "w", encoding="utf-8")  # noqa: SIM115
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
-         "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={work}",
-         *lab_options(), "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-        cwd=work, env=environment, stdout=log, stderr=log,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            f"--port={port}",
+            f"--IdentityProvider.token={TOKEN}",
+            "--allow-root",
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.root_dir={work}",
+            *lab_options(),
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ],
+        cwd=work,
+        env=environment,
+        stdout=log,
+        stderr=log,
+    )
     address = f"http://127.0.0.1:{port}"
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -126,5 +150,9 @@ def photographs(tmp_path_factory) -> dict[str, Path]:
     (folder / "note.png").write_text("no picture")
     large = cv2.resize(eye, (2200, 1800), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(folder / "large.png"), large[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])
-    return {"eye": folder / "eye.png", "wall": folder / "wall.png", "text": folder / "note.png",
-            "large": folder / "large.png"}  # fmt: skip
+    return {
+        "eye": folder / "eye.png",
+        "wall": folder / "wall.png",
+        "text": folder / "note.png",
+        "large": folder / "large.png",
+    }

@@ -216,6 +216,6 @@ def test_the_run_chooser(explorer, run):
     page = explorer
     chooser = page.locator(".widget-dropdown:visible", has_text="run").first.locator("select")
     listed = chooser.locator("option").all_inner_texts()
-    assert any(files.shown(run.path).split("/")[-2] in text for text in listed)
+    assert any(files.display_path(run.path).split("/")[-2] in text for text in listed)
     button(page, "look again").click()
     expect(page.locator(".insightr-headline")).to_contain_text("prediction")

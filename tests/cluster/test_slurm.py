@@ -84,11 +84,26 @@ def slurm(tmp_path_factory):
 
 def snakemake(slurm: dict, outputs: Path, *words: str) -> subprocess.Popen:
     environment = slurm | {"INSIGHTR_OUTPUTS": str(outputs), "XDG_CACHE_HOME": str(outputs / "cache")}
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--nolock", "--latency-wait", "10",
-               "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5",
-               "--slurm-logdir", str(outputs / "slurm"), *words]  # fmt: skip
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT)  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--profile",
+        "profiles/slurm",
+        "--nolock",
+        "--latency-wait",
+        "10",
+        "--slurm-status-command",
+        "squeue",
+        "--slurm-init-seconds-before-status-checks",
+        "5",
+        "--slurm-logdir",
+        str(outputs / "slurm"),
+        *words,
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def test_two_folds_with_one_job_ended_by_scancel(slurm, tmp_path):

@@ -148,8 +148,11 @@ def test_at_most_so_many_images_a_grade(csv_settings):
     settings = csv_settings(table, names, split_column="part", max_train_per_grade=7, max_test_per_grade=2)
     rows = catalog.find(settings).rows
     assert rows.groupby(["split", "label"]).size().to_dict() == {
-        ("test", 0): 2, ("test", 1): 2, ("train", 0): 7, ("train", 1): 7,
-    }  # fmt: skip
+        ("test", 0): 2,
+        ("test", 1): 2,
+        ("train", 0): 7,
+        ("train", 1): 7,
+    }
     assert rows["image_id"].is_monotonic_increasing
     assert rows.index.tolist() == list(range(18))
 
@@ -216,8 +219,17 @@ def test_lines_are_counted_from_the_first_also_after_sep(csv_settings):
         (PLAIN.replace("label\n", 'label,"no|te",x\n').replace("000.jpg,0", '000.jpg,0,"two\nlines",'), [0, 1] * 5),
         (PLAIN.replace("image,label\n", "").replace("\n", ",\n"), [0, 1] * 5),
     ],
-    ids=["UTF-16", "UTF-16 with tabs", "bars", "names of columns in capitals", "decimal commas", "a column like a file",
-         "a bar in a name", "a bar and a line break in quotes", "no names, a separator at the end"],
+    ids=[
+        "UTF-16",
+        "UTF-16 with tabs",
+        "bars",
+        "names of columns in capitals",
+        "decimal commas",
+        "a column like a file",
+        "a bar in a name",
+        "a bar and a line break in quotes",
+        "no names, a separator at the end",
+    ],
 )
 def test_tables_as_programs_write_them(csv_settings, text, labels):
     found = catalog.find(csv_settings(text, TEN))
@@ -225,14 +237,17 @@ def test_tables_as_programs_write_them(csv_settings, text, labels):
     assert found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    (listing(["é.jpg"], [0]).encode("latin-1"), r"not a table.*Save it as UTF-8 \(Excel: CSV UTF-8\)"),
-    (listing(["1", "2"], [0, 1]), r"'1' \(line 2; 001\.jpg is there\)"),
-    (listing(["1.0", "2.0"], [0, 1]), r"'1\.0' \(line 2; 001\.jpg is there\)"),
-    (listing(["001.gif", "2"], [0, 1]), r"'001\.gif' \(line 2; 001\.jpg is there\)"),
-    (PLAIN.replace(",0", ";980").replace(",1", ";1,250").replace(",", ";", 1), "label '1,250' is not a number"),
-    (PLAIN.replace(",0", ",980").replace(",1", ',"1,250"'), "label '1,250' is not a number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (listing(["é.jpg"], [0]).encode("latin-1"), r"not a table.*Save it as UTF-8 \(Excel: CSV UTF-8\)"),
+        (listing(["1", "2"], [0, 1]), r"'1' \(line 2; 001\.jpg is there\)"),
+        (listing(["1.0", "2.0"], [0, 1]), r"'1\.0' \(line 2; 001\.jpg is there\)"),
+        (listing(["001.gif", "2"], [0, 1]), r"'001\.gif' \(line 2; 001\.jpg is there\)"),
+        (PLAIN.replace(",0", ";980").replace(",1", ";1,250").replace(",", ";", 1), "label '1,250' is not a number"),
+        (PLAIN.replace(",0", ",980").replace(",1", ',"1,250"'), "label '1,250' is not a number"),
+    ],
+)
 def test_what_comes_near_is_named(csv_settings, text, message):
     with pytest.raises(DataError, match=message):
         catalog.find(csv_settings(text, TEN))
@@ -255,8 +270,9 @@ def test_copies_that_a_system_keeps_are_not_meant(csv_settings, folder):
     assert len(catalog.find(hidden).rows) == 10
 
 
-@pytest.mark.parametrize("text", [PLAIN, "sep=;\n" + PLAIN.replace(",", ";"), "\ufeff" + PLAIN],
-                         ids=["plain", "sep", "byte order mark"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text", [PLAIN, "sep=;\n" + PLAIN.replace(",", ";"), "\ufeff" + PLAIN], ids=["plain", "sep", "byte order mark"]
+)
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_table_without_the_names_of_its_columns(csv_settings, text, turned):
     text = text.replace("image,label\n", "").replace("image;label\n", "")
@@ -272,10 +288,13 @@ def test_a_table_without_the_names_of_its_columns(csv_settings, text, turned):
         catalog.find(csv_settings(bad, TEN))
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("000.jpg,0,12\n001.jpg,1,13\n", r"its first line \(000\.jpg, 0, 12\) is a row.*image,label,patient"),
-    ("000,0\n001,1\n", "which column.*the line with the names of the columns missing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("000.jpg,0,12\n001.jpg,1,13\n", r"its first line \(000\.jpg, 0, 12\) is a row.*image,label,patient"),
+        ("000,0\n001,1\n", "which column.*the line with the names of the columns missing"),
+    ],
+)
 def test_a_table_without_names_that_cannot_be_guessed(csv_settings, text, message):
     with pytest.raises(DataError, match=message):
         catalog.find(csv_settings(text, TEN))
@@ -393,7 +412,7 @@ def with_row(line: int, text: str) -> str:
             ["labels.csv, line 6", "'who'", "empty"],
         ),
     ],
-)  # fmt: skip
+)
 def test_a_bad_table_is_refused_with_value_place_and_remedy(csv_settings, table, settings, fragments):
     files = [*TEN, "a/twice.jpg", "b/twice.jpg", "c/only.jpg"]
     settings = dict(settings)

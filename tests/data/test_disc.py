@@ -128,9 +128,11 @@ def test_an_image_without_a_fundus_is_refused(image, message):
         find_disc(image)
 
 
-@pytest.mark.parametrize(("box", "ground"),
-                         [((60, 120, 20, 280), 0), ((60, 240, 60, 240), 0), ((80, 200, 100, 270), 60)],
-                         ids=["a band", "a square", "a rectangle on grey"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("box", "ground"),
+    [((60, 120, 20, 280), 0), ((60, 240, 60, 240), 0), ((80, 200, 100, 270), 60)],
+    ids=["a band", "a square", "a rectangle on grey"],
+)
 def test_what_is_no_circle_is_said_to_be_none(box, ground):
     image = np.full((300, 300, 3), ground, np.uint8)
     y0, y1, x0, x1 = box

@@ -10,7 +10,11 @@ from insightr_nb.errors import DataError
 
 QUARTERS = np.zeros((40, 60, 3), np.uint8)  # red, green / blue, white
 QUARTERS[:20, :30], QUARTERS[:20, 30:], QUARTERS[20:, :30], QUARTERS[20:, 30:] = (
-    (200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 200))  # fmt: skip
+    (200, 0, 0),
+    (0, 200, 0),
+    (0, 0, 200),
+    (200, 200, 200),
+)
 
 
 def test_a_photograph_is_turned_upright_as_exif_says(tmp_path):
@@ -40,9 +44,18 @@ def test_16_bits_become_8(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("shortest", "shape"), [(None, (200, 304)), (200, (200, 304)), (101, (200, 304)), (100, (100, 152)), (50, (50, 76)),
-                            (26, (50, 76)), (25, (25, 38)), (3, (25, 38))]
-)  # fmt: skip
+    ("shortest", "shape"),
+    [
+        (None, (200, 304)),
+        (200, (200, 304)),
+        (101, (200, 304)),
+        (100, (100, 152)),
+        (50, (50, 76)),
+        (26, (50, 76)),
+        (25, (25, 38)),
+        (3, (25, 38)),
+    ],
+)
 def test_a_jpeg_is_decoded_no_smaller_than_needed(tmp_path, shortest, shape):
     cv2.imwrite(str(tmp_path / "x.jpg"), np.full((200, 304, 3), (10, 20, 30), np.uint8))
     got = read_image(tmp_path / "x.jpg", shortest)

@@ -13,7 +13,7 @@ import torch
 from insightr_nb.data.loading import (
     Epoch,
     InOrder,
-    Part,
+    Subset,
     _read_ahead,
     augment,
     augment_batch,
@@ -27,12 +27,12 @@ PLAIN = TrainingSettings(rotation=0, scale_min=1, scale_max=1)
 
 
 @pytest.fixture
-def part() -> Part:
+def subset() -> Subset:
     """Seven of nine images, image i of grey 10 i with a white corner; grades 0 0 0 0 1 1 2."""
     images = np.repeat(np.arange(0, 90, 10, dtype=np.uint8), 8 * 8 * 3).reshape(9, 8, 8, 3).copy()
     images[:, :2, :2] = 255
     rows = np.array([8, 1, 2, 3, 5, 6, 7])
-    return Part(images, rows, np.array([1, 1, 1, 1, 2, 2, 3.5], np.float32), np.array([0, 0, 0, 0, 1, 1, 2]))
+    return Subset(images, rows, np.array([1, 1, 1, 1, 2, 2, 3.5], np.float32), np.array([0, 0, 0, 0, 1, 1, 2]))
 
 
 def content(dataset) -> list[tuple[bytes, float]]:
@@ -42,42 +42,46 @@ def content(dataset) -> list[tuple[bytes, float]]:
 # -- an epoch ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_epoch_is_balanced_and_keeps_images_and_targets_together(part):
-    seen = [(int(image[4, 4, 0]), float(target)) for image, target in (Epoch(part, PLAIN, 0, 0)[i] for i in range(12))]
-    assert len(Epoch(part, PLAIN, 0, 0)) == 12
+def test_an_epoch_is_balanced_and_keeps_images_and_targets_together(subset):
+    seen = [
+        (int(image[4, 4, 0]), float(target)) for image, target in (Epoch(subset, PLAIN, 0, 0)[i] for i in range(12))
+    ]
+    assert len(Epoch(subset, PLAIN, 0, 0)) == 12
     assert sorted(seen) == [(10, 1), (20, 1), (30, 1)] + [(50, 2)] * 2 + [(60, 2)] * 2 + [(70, 3.5)] * 4 + [(80, 1)]
 
 
-def test_order_and_augmentation_depend_on_seed_and_epoch_only(part):
-    first = content(Epoch(part, TrainingSettings(), seed=3, epoch=5))
+def test_order_and_augmentation_depend_on_seed_and_epoch_only(subset):
+    first = content(Epoch(subset, TrainingSettings(), seed=3, epoch=5))
     np.random.seed(1)  # noqa: NPY002  (neither global state matters)
     torch.manual_seed(1)
     random.seed(1)
-    content(Epoch(part, TrainingSettings(), seed=3, epoch=4))
-    again = Epoch(part, TrainingSettings(batch_size=2), seed=3, epoch=5)
+    content(Epoch(subset, TrainingSettings(), seed=3, epoch=4))
+    again = Epoch(subset, TrainingSettings(batch_size=2), seed=3, epoch=5)
     assert content(again)[::-1] == [(again[i][0].tobytes(), float(again[i][1])) for i in reversed(range(12))]
     assert content(again) == first
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(3, 6), (4, 5), (5, 3)])
-def test_another_seed_or_epoch_is_another_order_and_augmentation(part, seed, epoch):
-    one, other = Epoch(part, TrainingSettings(), 3, 5), Epoch(part, TrainingSettings(), seed, epoch)
+def test_another_seed_or_epoch_is_another_order_and_augmentation(subset, seed, epoch):
+    one, other = Epoch(subset, TrainingSettings(), 3, 5), Epoch(subset, TrainingSettings(), seed, epoch)
     assert one.order.tolist() != other.order.tolist()
     assert not set(one.angles) & set(other.angles)
     assert not set(one.scales) & set(other.scales)
 
 
 def test_angles_and_scales_fill_their_ranges():
-    many = Part(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(2000, int), np.zeros(2000, np.float32), np.zeros(2000, int))
+    many = Subset(
+        np.zeros((1, 8, 8, 3), np.uint8), np.zeros(2000, int), np.zeros(2000, np.float32), np.zeros(2000, int)
+    )
     epoch = Epoch(many, TrainingSettings(), 0, 0)
     assert np.histogram(epoch.angles, 4, (0, 360))[0].tolist() == pytest.approx([500] * 4, abs=80)
     assert np.histogram(epoch.scales, 4, (0.9, 1.1))[0].tolist() == pytest.approx([500] * 4, abs=80)
     assert len(set(epoch.angles)) == 2000
 
 
-def test_the_batch_size_does_not_change_what_is_seen(part):
+def test_the_batch_size_does_not_change_what_is_seen(subset):
     one, other = (
-        torch.cat([images for images, _ in batches(Epoch(part, TrainingSettings(), 0, 1), size, CPU)])
+        torch.cat([images for images, _ in batches(Epoch(subset, TrainingSettings(), 0, 1), size, CPU)])
         for size in (5, 12)
     )
     assert torch.equal(one, other)
@@ -86,22 +90,22 @@ def test_the_batch_size_does_not_change_what_is_seen(part):
 # -- in order ---------------------------------------------------------------------------------------------------------
 
 
-def test_in_order_every_image_comes_once_as_it_is(part):
-    got = [(images, targets) for images, targets in batches(InOrder(part), 3, CPU)]
+def test_in_order_every_image_comes_once_as_it_is(subset):
+    got = [(images, targets) for images, targets in batches(InOrder(subset), 3, CPU)]
     assert [len(images) for images, _ in got] == [3, 4]
     images, targets = torch.cat([i for i, _ in got]), torch.cat([t for _, t in got])
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (7, 8, 8, 3))
     assert (targets.dtype, targets.tolist()) == (torch.float32, [1, 1, 1, 1, 2, 2, 3.5])
-    assert np.array_equal(images.numpy(), part.images[part.rows])
+    assert np.array_equal(images.numpy(), subset.images[subset.rows])
 
 
-def test_a_read_only_store_is_read_and_left_as_it_is(part, tmp_path):
-    np.save(tmp_path / "images.npy", part.images)
-    mapped = dataclasses.replace(part, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
+def test_a_read_only_store_is_read_and_left_as_it_is(subset, tmp_path):
+    np.save(tmp_path / "images.npy", subset.images)
+    mapped = dataclasses.replace(subset, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
     for images, _ in batches(InOrder(mapped), 4, CPU):
         images.zero_()
-    assert np.array_equal(mapped.images, part.images)
-    assert content(Epoch(mapped, TrainingSettings(), 0, 0)) == content(Epoch(part, TrainingSettings(), 0, 0))
+    assert np.array_equal(mapped.images, subset.images)
+    assert content(Epoch(mapped, TrainingSettings(), 0, 0)) == content(Epoch(subset, TrainingSettings(), 0, 0))
 
 
 # -- augmentation -----------------------------------------------------------------------------------------------------
@@ -135,10 +139,10 @@ def test_what_comes_into_view_is_filled_with_grey(fill, angle, scale, cells):
     assert got[32, 32].tolist() == [200, 200, 200]
 
 
-def test_the_fill_of_an_epoch_is_that_of_the_settings(part):
+def test_the_fill_of_an_epoch_is_that_of_the_settings(subset):
     for fill in (128, 7):
         settings = TrainingSettings(rotation=0, scale_min=0.5, scale_max=0.5, fill=fill)
-        image, _ = Epoch(part, settings, 0, 0)[0]
+        image, _ = Epoch(subset, settings, 0, 0)[0]
         assert image[0, 4].tolist() == [fill] * 3
 
 
@@ -169,22 +173,29 @@ def test_a_batch_on_the_device_is_augmented_like_its_images(angle, scale):
     assert (got[0][filled] == 128).sum() >= 0.95 * got[0][filled].size
 
 
-def test_an_epoch_for_a_card_hands_over_the_bytes_and_batches_augments_them(part):
+def test_an_epoch_for_a_card_hands_over_the_bytes_and_batches_augments_them(subset):
     settings = TrainingSettings()
-    plain, device = Epoch(part, settings, 3, 5), Epoch(part, settings, 3, 5, on_device=True)
+    plain, device = Epoch(subset, settings, 3, 5), Epoch(subset, settings, 3, 5, on_device=True)
     raw, target = device[4]
-    assert np.array_equal(raw, part.images[part.rows[device.order[4]]])
+    assert np.array_equal(raw, subset.images[subset.rows[device.order[4]]])
     assert target == plain[4][1]
     got = torch.cat([images for images, _ in batches(device, 5, CPU)])
-    assert torch.equal(got, augment_batch(torch.from_numpy(np.stack([device[i][0] for i in range(len(device))])),
-                                          plain.angles, plain.scales, settings.fill))  # fmt: skip
+    assert torch.equal(
+        got,
+        augment_batch(
+            torch.from_numpy(np.stack([device[i][0] for i in range(len(device))])),
+            plain.angles,
+            plain.scales,
+            settings.fill,
+        ),
+    )
 
 
-def test_a_card_is_fed_from_pinned_memory_by_threads(part, monkeypatch):
+def test_a_card_is_fed_from_pinned_memory_by_threads(subset, monkeypatch):
     """In the same order, without a child process, and nothing goes on where the loop ends early."""
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
-    epoch = Epoch(part, TrainingSettings(), 3, 5)
+    epoch = Epoch(subset, TrainingSettings(), 3, 5)
     for size in (1, 2, 5):
         parts = rows_of_batches(len(epoch), size)
         read = [list(_read_ahead(epoch, parts, cuda)) for cuda in (True, False)]
@@ -199,9 +210,9 @@ def test_a_card_is_fed_from_pinned_memory_by_threads(part, monkeypatch):
     assert threading.active_count() == before
 
 
-def test_an_error_of_a_reading_thread_is_raised(part, monkeypatch):
+def test_an_error_of_a_reading_thread_is_raised(subset, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    broken = dataclasses.replace(part, rows=np.array([8, 1, 2, 3, 5, 6, 99]))
+    broken = dataclasses.replace(subset, rows=np.array([8, 1, 2, 3, 5, 6, 99]))
     with pytest.raises(IndexError):
         list(_read_ahead(InOrder(broken), rows_of_batches(7, 2), True))
 

@@ -41,8 +41,16 @@ def folders(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("preparation", "centre"), [("graham", "disc"), ("graham", "image"), ("resize", "disc")])
 def test_a_mask_lies_where_the_lesion_is_in_the_prepared_image(folders, preparation, centre):
-    store = prepare(DataSettings(dataset="csv", name="spots", folder=str(folders / "images"), size=128,
-                                 preparation=preparation, centre=centre))  # fmt: skip
+    store = prepare(
+        DataSettings(
+            dataset="csv",
+            name="spots",
+            folder=str(folders / "images"),
+            size=128,
+            preparation=preparation,
+            centre=centre,
+        )
+    )
     for n in (0, 7, 13):
         masks = lesion_masks(store, f"e{n}", folders / "masks")
         assert list(masks) == ["haemorrhage"]

@@ -52,8 +52,13 @@ def colours_table(labels=(0, 1)) -> str:
 
 def test_files_of_a_store(store):
     assert sorted(files(store.path)) == [
-        "doubtful.csv", "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "table.csv"
-    ]  # fmt: skip
+        "doubtful.csv",
+        "duplicates.csv",
+        "images.npy",
+        "meta.json",
+        "rejected.csv",
+        "table.csv",
+    ]
     assert not len(store.doubtful)
     assert store.path.name == "synthetic-32"
     assert (store.images.dtype, store.images.shape) == (np.uint8, (24, 32, 32, 3))

@@ -39,8 +39,9 @@ def test_a_killed_preparation_makes_the_same_store(tmp_path):
 
     def start(outputs: Path) -> subprocess.Popen:
         environment = os.environ | {"INSIGHTR_OUTPUTS": str(outputs), "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.Popen([sys.executable, script], env=environment, start_new_session=True,
-                                stderr=subprocess.DEVNULL)  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, script], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        )
 
     def lines() -> int:  # the folder gets its final name at the end, also between two of these steps
         try:
@@ -156,8 +157,14 @@ def test_a_kill_at_the_end_loses_and_damages_nothing(csv_settings, own_outputs, 
     store = prepare.prepare(settings)
     assert store.images[:, 16, 16, 1].tolist() == [10 * i for i in range(10)]
     assert sorted(f.name for f in store.path.iterdir()) == [
-        "doubtful.csv", "duplicates.csv", "images.npy", "meta.json", "rejected.csv", "sources.csv", "table.csv"
-    ]  # fmt: skip
+        "doubtful.csv",
+        "duplicates.csv",
+        "images.npy",
+        "meta.json",
+        "rejected.csv",
+        "sources.csv",
+        "table.csv",
+    ]
     assert [p.name for p in store.path.parent.iterdir() if not p.name.startswith(".")] == ["mine-32"]
 
 

@@ -132,8 +132,9 @@ def test_another_table_beside_it_that_came_later(settings):
 
 
 def test_a_table_in_a_subfolder(csv_settings, own_outputs, in_process):
-    made = csv_settings(TABLE, colours() | {"tables/labels.csv": TABLE.encode()}, preparation="resize",
-                        table="tables/labels.csv")  # fmt: skip
+    made = csv_settings(
+        TABLE, colours() | {"tables/labels.csv": TABLE.encode()}, preparation="resize", table="tables/labels.csv"
+    )
     prepare.prepare(made)
     assert len(prepare.prepare(made).images) == 12
     assert len(prepare.prepare(replace(made, table=None)).images) == 12

@@ -87,10 +87,10 @@ def test_other_rows_of_the_split_file_make_another_store(given, own_outputs, in_
 
 
 def test_projection_sees_a_repeated_image_once():
-    from insightr_nb.data.loading import Part
+    from insightr_nb.data.loading import Subset
 
     images = np.arange(5 * 3, dtype=np.uint8).reshape(5, 1, 1, 3)
-    repeated = Part(images, np.array([3, 1, 3, 4]), np.array([2, 1, 2.2, 5], np.float32), np.array([1, 0, 1, 4]))
+    repeated = Subset(images, np.array([3, 1, 3, 4]), np.array([2, 1, 2.2, 5], np.float32), np.array([1, 0, 1, 4]))
     once = repeated.once()
     assert (once.rows.tolist(), once.targets.tolist(), once.strata.tolist()) == ([1, 3, 4], [1, 2, 5], [0, 1, 4])
 

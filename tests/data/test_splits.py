@@ -12,8 +12,14 @@ from insightr_nb.settings import DataSettings
 def table(labels, patients=None, split="train") -> pd.DataFrame:
     labels = list(labels)
     patients = [f"p{i:03d}" for i in range(len(labels))] if patients is None else list(patients)
-    return pd.DataFrame({"image_id": [f"i{i:03d}" for i in range(len(labels))], "patient_id": patients,
-                         "label": np.array(labels, float), "split": split})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "image_id": [f"i{i:03d}" for i in range(len(labels))],
+            "patient_id": patients,
+            "label": np.array(labels, float),
+            "split": split,
+        }
+    )
 
 
 @pytest.fixture
@@ -97,10 +103,14 @@ def test_the_fingerprint_tells_the_parts_apart():
         ([0] * 9 + [3] * 4, None, True, "grade 3 has 4 training images, too few for 5 folds"),
         ([0, 0.1, 0.2, 7] * 4, None, False, r"label quintile \d has \d training images, too few for 5 folds"),
         ([0, 1] * 10, ["a"] * 10 + ["b"] * 10, True, "2 training patients are too few for 5 folds"),
-        ([0] * 20 + [1] * 5, [*"abcdefghijklmnopqrst", *"vvvvv"], True,
-         r"fold \d: no validation image of grade 1; fewer folds, or more images, are needed"),
+        (
+            [0] * 20 + [1] * 5,
+            [*"abcdefghijklmnopqrst", *"vvvvv"],
+            True,
+            r"fold \d: no validation image of grade 1; fewer folds, or more images, are needed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_grade_that_a_fold_would_lack_is_named(labels, patients, grades, message):
     with pytest.raises(DataError, match=message):
         splits.folds(table(labels, patients), grades, DataSettings())

@@ -48,8 +48,11 @@ def test_switching_off_and_moving_labels_by_hand(explored):
 
 def test_all_off_is_undefined(explored):
     off = np.zeros(len(explored.labels), bool)
-    for act in (lambda: explored.predict(off, explored.labels), lambda: explored.summary(off, explored.labels),
-                lambda: check_any(off)):  # fmt: skip
+    for act in (
+        lambda: explored.predict(off, explored.labels),
+        lambda: explored.summary(off, explored.labels),
+        lambda: check_any(off),
+    ):
         with pytest.raises(DataError, match="every prototype is switched off"):
             act()
 

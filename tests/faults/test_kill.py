@@ -16,8 +16,11 @@ from places import ROOT
 from insightr_nb.runs import Run
 
 CHILD = Path(__file__).with_name("child.py")
-SHORT = ("between the last state and its history", "between the projection and its saving",
-         "between two files of the evaluation")  # fmt: skip
+SHORT = (
+    "between the last state and its history",
+    "between the projection and its saving",
+    "between two files of the evaluation",
+)
 MOMENTS = 20
 
 
@@ -31,8 +34,14 @@ def own_outputs(smoke_run, tmp_path) -> Path:
 
 def child(outputs: Path, *point: str) -> subprocess.Popen:
     environment = os.environ | {"INSIGHTR_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, CHILD, *point], env=environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, cwd=ROOT)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, CHILD, *point],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
 
 
 def assert_goes_on_to_the_same(outputs: Path, whole: Run) -> int:
@@ -96,8 +105,17 @@ def test_killed_at_a_random_moment(own_outputs, smoke_run, duration, moment):
 
 def test_a_kernel_that_dies_under_papermill_fails_and_the_same_command_goes_on(own_outputs, smoke_run, tmp_path):
     environment = os.environ | {"INSIGHTR_OUTPUTS": str(own_outputs), "PYTHONPATH": str(ROOT)}
-    papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "notebooks/03_train.ipynb",
-                 str(tmp_path / "out.ipynb"), "-p", "preset", "smoke"]  # fmt: skip
+    papermill = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        "notebooks/03_train.ipynb",
+        str(tmp_path / "out.ipynb"),
+        "-p",
+        "preset",
+        "smoke",
+    ]
     process = subprocess.Popen(papermill, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     run = Run(own_outputs / smoke_run.path.relative_to(smoke_run.root))
     until = time.monotonic() + 300

@@ -20,9 +20,12 @@ from insightr_nb.training import checkpoint
 from insightr_nb.training.trainer import train
 
 SHORT = {  # two epochs and one projection, so that every write can be tried
-    "training.pretrain_epochs": 0, "training.cycles": 1, "training.joint_epochs": 1, "training.warm_up_epochs": 0,
+    "training.pretrain_epochs": 0,
+    "training.cycles": 1,
+    "training.joint_epochs": 1,
+    "training.warm_up_epochs": 0,
     "training.last_layer_epochs": 1,
-}  # fmt: skip
+}
 SETTINGS = RunSettings.from_parameters(preset="smoke", overrides=SHORT, tag="short")
 KINDS = ("no space", "permission", "interrupted rename")
 

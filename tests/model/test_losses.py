@@ -74,9 +74,13 @@ def test_a_distance_that_is_no_number_is_not_hidden():
 
 
 @given(
-    st.integers(1, 8), st.integers(2, 12), st.integers(1, 5), st.floats(0.05, 3), st.integers(0, 10_000),
+    st.integers(1, 8),
+    st.integers(2, 12),
+    st.integers(1, 5),
+    st.floats(0.05, 3),
+    st.integers(0, 10_000),
     st.sampled_from([0.0, 1e-6, 1.0, 128.0]),
-)  # fmt: skip
+)
 def test_losses_are_finite_and_never_negative(batch, m, k, delta, seed, scale):
     generator = torch.Generator().manual_seed(seed)
     d = torch.rand(batch, m, generator=generator) * scale

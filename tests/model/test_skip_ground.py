@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from insightr_nb.data import graham
-from insightr_nb.data.loading import Part
+from insightr_nb.data.loading import Subset
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import RunSettings
 from insightr_nb.training.projection import project
@@ -46,7 +46,7 @@ def test_cells_that_show_mostly_ground_are_outside(preset):
 def test_no_prototype_is_placed_or_matched_there():
     net, _ = network("smoke", **{"model.prototypes": 10})
     images = np.stack([photograph(64, seed) for seed in range(6)])
-    part = Part(images, np.arange(6), np.ones(6, np.float32), np.zeros(6, int))
+    part = Subset(images, np.arange(6), np.ones(6, np.float32), np.zeros(6, int))
     result = project(net, part, batch_size=4)
     outside = net.outside(net.inputs(torch.from_numpy(images[:1])), 3)[0]
     assert outside.any()

@@ -103,8 +103,16 @@ def test_08_puts_the_run_to_the_test(fresh):
     assert Run(written.parent).damage() == []
 
 
-@pytest.mark.parametrize(("name", "extra"), [("04_projection", {}), ("05_tables", {"folds": 1}), ("06_ablations",
-    {"folds": 1, "shown": "insightr"}), ("07_explore", {}), ("08_trust", {})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("04_projection", {}),
+        ("05_tables", {"folds": 1}),
+        ("06_ablations", {"folds": 1, "shown": "insightr"}),
+        ("07_explore", {}),
+        ("08_trust", {}),
+    ],
+)
 def test_a_damaged_run_is_refused_with_the_reason(fresh, tmp_path, name, extra):
     folder, _ = fresh
     for part in ("data/synthetic-64", "runs/synthetic/smoke/categorical/insightr/fold2"):

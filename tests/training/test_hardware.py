@@ -36,10 +36,16 @@ def test_bfloat16_is_used_where_the_processor_has_units_for_it(monkeypatch, unit
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:"
-     "117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-     RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")],
-)  # fmt: skip
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried"),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:"
+            "117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+    ],
+)
 def test_out_of_memory_says_what_helps(error):
     settings = RunSettings.from_parameters(preset="paper")
     message = "out of memory with batches of 30 images of 512 px .*-p batch_size 15 -p tag smaller_batch"
@@ -54,9 +60,18 @@ def test_other_errors_pass_unchanged():
 
 @pytest.mark.parametrize(
     ("busy", "trainings", "cores", "threads"),
-    [(0, 1, None, 4), (20, 1, None, 3), (50, 1, None, 2), (100, 1, None, 1), (0, 2, 4, 2), (50, 2, 4, 1), (50, 1, 2, 2),
-     (0, 2, 16, 2), (0, 2, 1, 1)],
-)  # fmt: skip
+    [
+        (0, 1, None, 4),
+        (20, 1, None, 3),
+        (50, 1, None, 2),
+        (100, 1, None, 1),
+        (0, 2, 4, 2),
+        (50, 2, 4, 1),
+        (50, 1, 2, 2),
+        (0, 2, 16, 2),
+        (0, 2, 1, 1),
+    ],
+)
 def test_trainings_share_the_cores_that_others_leave_them(monkeypatch, busy, trainings, cores, threads):
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from insightr_nb.data.loading import Part
+from insightr_nb.data.loading import Subset
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import RunSettings
 from insightr_nb.training.projection import project
@@ -17,23 +17,23 @@ def network():
 
 
 @pytest.fixture
-def part():
+def subset():
     """23 images, the last three equal to the first three."""
     images = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
     images = np.concatenate([images, images[:3]])
-    return Part(images, np.arange(23), np.zeros(23, np.float32), np.zeros(23, int))
+    return Subset(images, np.arange(23), np.zeros(23, np.float32), np.zeros(23, int))
 
 
 @torch.no_grad()
-def every_patch(network, part):
-    latent = network.latent(network.inputs(torch.from_numpy(part.images[part.rows])))
+def every_patch(network, subset):
+    latent = network.latent(network.inputs(torch.from_numpy(subset.images[subset.rows])))
     return latent.permute(0, 2, 3, 1)  # (N, H, W, C)
 
 
-def test_every_prototype_becomes_the_nearest_patch_of_all(network, part):
+def test_every_prototype_becomes_the_nearest_patch_of_all(network, subset):
     before = network.prototype_layer.vectors.detach().clone()
-    patches = every_patch(network, part)
-    result = project(network, part, batch_size=8)
+    patches = every_patch(network, subset)
+    result = project(network, subset, batch_size=8)
     distances = (patches[None].double() - before[:, None, None, None].double()).square().sum(-1)  # (m, N, H, W)
     for j, distance in enumerate(distances):
         place = result.positions[j], result.rows[j], result.columns[j]
@@ -46,27 +46,27 @@ def test_every_prototype_becomes_the_nearest_patch_of_all(network, part):
     np.testing.assert_array_equal(result.before, before.numpy())
 
 
-def test_the_result_does_not_depend_on_the_batch_size(network, part):
+def test_the_result_does_not_depend_on_the_batch_size(network, subset):
     start = network.prototype_layer.vectors.detach().clone()
     results = []
     for batch_size in (1, 5, 23, 64):
         with torch.no_grad():
             network.prototype_layer.vectors.copy_(start)
-        result = project(network, part, batch_size)
+        result = project(network, subset, batch_size)
         results.append((result.positions.tolist(), result.rows.tolist(), result.columns.tolist()))
     assert all(r == results[0] for r in results)
 
 
-def test_ties_go_to_the_first_image_row_and_column(network, part, monkeypatch):
+def test_ties_go_to_the_first_image_row_and_column(network, subset, monkeypatch):
     """All patches are equal: the first cell of the first image wins, wherever the batches are cut."""
     monkeypatch.setattr(network, "latent", lambda x: torch.full((len(x), 16, 3, 3), 0.5))
-    result = project(network, part, batch_size=4)
+    result = project(network, subset, batch_size=4)
     assert set(result.positions) == set(result.rows) == set(result.columns) == {0}
 
 
-def test_only_the_images_of_the_part_are_used(network, part):
+def test_only_the_images_of_the_part_are_used(network, subset):
     rows = np.array([7, 4, 11])
-    few = Part(part.images, rows, np.zeros(3, np.float32), np.zeros(3, int))
+    few = Subset(subset.images, rows, np.zeros(3, np.float32), np.zeros(3, int))
     result = project(network, few)
     assert set(result.positions) <= {0, 1, 2}
     latent = every_patch(network, few)
@@ -77,8 +77,8 @@ def test_only_the_images_of_the_part_are_used(network, part):
         assert d.sum() <= 1e-6
 
 
-def test_nothing_but_the_prototypes_moves(network, part):
+def test_nothing_but_the_prototypes_moves(network, subset):
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    project(network, part)
+    project(network, subset)
     moved = [k for k, v in network.state_dict().items() if not torch.equal(v, before[k])]
     assert moved == ["prototype_layer.vectors"]

@@ -28,8 +28,12 @@ def test_the_protocol_of_the_paper():
 def test_the_released_code_has_one_joint_epoch_more_and_halves_the_rates():
     stages = protocol(RunSettings.from_parameters(preset="released"))
     assert [(s.name, s.epochs) for s in stages] == [
-        ("warm-up", 5), ("joint", 16), ("last layer", 9), ("joint", 21), ("last layer", 9)
-    ]  # fmt: skip
+        ("warm-up", 5),
+        ("joint", 16),
+        ("last layer", 9),
+        ("joint", 21),
+        ("last layer", 9),
+    ]
     assert stages[3].epochs_before == 16
     network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
     optimizer, schedule = stages[3].optimizer(network)

@@ -14,7 +14,7 @@ from insightr_nb import runs
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain, load_run
 from insightr_nb.data.folds import fold_data
-from insightr_nb.data.loading import Part
+from insightr_nb.data.loading import Subset
 from insightr_nb.data.prepare import prepare
 from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import ModelError, RunError, SettingsError
@@ -34,9 +34,19 @@ def settings(tag: str, **parameters) -> RunSettings:
 
 
 def test_a_finished_run_has_its_files(smoke_run):
-    expect = {"manifest.json", "history.csv", "model.safetensors", "prototypes.csv", "prototype_maps.npy",
-              "prototypes_before_projection.npy", "predictions.csv", "weights.npy", "distances.npy",
-              "nearest_latents.npy", "metrics.json"}  # fmt: skip
+    expect = {
+        "manifest.json",
+        "history.csv",
+        "model.safetensors",
+        "prototypes.csv",
+        "prototype_maps.npy",
+        "prototypes_before_projection.npy",
+        "predictions.csv",
+        "weights.npy",
+        "distances.npy",
+        "nearest_latents.npy",
+        "metrics.json",
+    }
     assert {f.name for f in smoke_run.path.iterdir() if f.is_file()} == expect
     assert smoke_run.state == "finished"
     test = smoke_run.metrics["n_test"]
@@ -138,8 +148,10 @@ def test_an_interrupted_run_goes_on_to_the_same_result(smoke_run, monkeypatch, e
     shutil.rmtree(run.path)
 
 
-@pytest.mark.parametrize(("call", "message"), [(9, "the loss is not finite in epoch 2 .*total = nan"),
-                                               (11, "the validation loss is not finite in epoch 2")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [(9, "the loss is not finite in epoch 2 .*total = nan"), (11, "the validation loss is not finite in epoch 2")],
+)
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(smoke_run, monkeypatch, call, message):
     wild = settings("wild")
     original = losses.total_loss
@@ -257,7 +269,7 @@ def test_continuous_labels_are_for_training_and_validation_only():
     continuous = fold_data(RunSettings.from_parameters(preset="smoke", labels="continuous"))
     for name in ("training", "validation"):
         before, after = getattr(categorical, name), getattr(continuous, name)
-        assert isinstance(after, Part)
+        assert isinstance(after, Subset)
         difference = after.targets - before.targets
         assert np.abs(difference).max() <= 0.5
         assert np.unique(difference).size > 0.9 * len(difference)
