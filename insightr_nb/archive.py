@@ -14,7 +14,7 @@ from insightr_nb.data.display import write_pictures
 from insightr_nb.data.folds import fold_split
 from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import InsightrError, RunError
-from insightr_nb.files import outputs_root, read_json, shown, write_json
+from insightr_nb.files import display_path, outputs_root, read_json, write_json
 from insightr_nb.runs import Run, differences, settings_today
 from insightr_nb.settings import RunSettings
 
@@ -73,7 +73,9 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     ).data
     store = open_store(store_path(dataclasses.replace(data, size=settings["data"]["size"]), run.root))
     if changed := differences(run, {}, {"store": store.fingerprint}):
-        raise RunError(f"run {shown(run.path)} was trained on other data than {shown(store.path)} holds: {changed[0]}")
+        raise RunError(
+            f"run {display_path(run.path)} was trained on other data than {display_path(store.path)} holds: {changed[0]}"
+        )
     shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
     chosen = set(shown_images[np.linspace(0, len(shown_images) - 1, min(test_images, len(shown_images))).astype(int)])
     if (run / "prototypes.csv").exists():
@@ -118,7 +120,9 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
             if (folder / _CONTENTS).exists() and read_json(folder / _CONTENTS) == about:
                 return Run(folder / about["run"])
             if folder.exists() and any(folder.iterdir()):
-                raise RunError(f"{shown(folder)} holds something else; give another place: load(..., folder=...)")
+                raise RunError(
+                    f"{display_path(folder)} holds something else; give another place: load(..., folder=...)"
+                )
             with files.whole_folder(folder) as temporary:
                 for name, recorded in about["files"].items():
                     target = temporary / name
@@ -126,14 +130,16 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
                     with bundle.open(name) as source, open(target, "wb") as file:
                         shutil.copyfileobj(source, file)
                     if files.digest(target) != recorded:
-                        raise RunError(f"{shown(archive)} is damaged: {name} has other content than was exported")
+                        raise RunError(
+                            f"{display_path(archive)} is damaged: {name} has other content than was exported"
+                        )
                 write_json(temporary / _CONTENTS, about)
     except FileNotFoundError:
-        raise RunError(f"{shown(archive)} is missing") from None
+        raise RunError(f"{display_path(archive)} is missing") from None
     except OSError as error:
-        raise RunError(f"{shown(archive)} cannot be read or unpacked: {error.strerror or error}") from error
+        raise RunError(f"{display_path(archive)} cannot be read or unpacked: {error.strerror or error}") from error
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted
-        raise RunError(f"{shown(archive)} is no whole zip of a run: {error}") from error
+        raise RunError(f"{display_path(archive)} is no whole zip of a run: {error}") from error
     return Run(folder / about["run"])
 
 
@@ -146,11 +152,11 @@ def _check_names(archive: Path, about: Any, bundle: zipfile.ZipFile) -> None:
         if len(names[-1].split("/")) != 7:
             raise ValueError(about["run"])
     except (TypeError, KeyError, AttributeError, ValueError):
-        raise RunError(f"{shown(archive)} was not written by archive.export") from None
+        raise RunError(f"{display_path(archive)} was not written by archive.export") from None
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if parts[0] not in ("runs", "data") or "\\" in name or ":" in name or {"", ".", ".."} & set(parts):
-            raise RunError(f"{shown(archive)}: the name {name!r} would leave its folder; refused")
+            raise RunError(f"{display_path(archive)}: the name {name!r} would leave its folder; refused")
     if listed != sizes or names[-1] not in listed:
         other = sorted(listed.items() ^ sizes.items())[:3]
-        raise RunError(f"{shown(archive)} does not hold what it lists: {other}")
+        raise RunError(f"{display_path(archive)} does not hold what it lists: {other}")
