@@ -16,7 +16,8 @@ import torch
 
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import explain, load_run
+from insightr_nb.analysis.explanation import explain
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run

@@ -9,7 +9,7 @@ _PUBLIC = {
     "INSightRNet": "model.network",
     "train": "training.trainer",
     "evaluate": "analysis.evaluation",
-    "load_run": "analysis.explanation",
+    "load_run": "analysis.loaded_run",
     "explain": "analysis.explanation",
 }
 __all__ = sorted(_PUBLIC)

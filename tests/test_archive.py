@@ -12,7 +12,8 @@ import pytest
 
 from insightr_nb import archive, files
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import explain, load_run
+from insightr_nb.analysis.explanation import explain
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.data import display
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.explorer.app import finished_runs

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from insightr_nb import files
-from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, LoadedRun
+from insightr_nb.analysis.explanation import DISCLAIMER, Explanation, FoldsExplanation
 from insightr_nb.analysis.figures import LABEL_COLOURS, picture, save
 from insightr_nb.analysis.latent import LatentMap
+from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.data.graham import GROUND
-from insightr_nb.data.label_table import image_id
+from insightr_nb.files import given_path
+from insightr_nb.runs import Run
 
 HEAT = "inferno"
 _HEAT_COLOURS = (colormaps[HEAT](np.arange(256))[:, :3] * 255).astype(np.uint8)  # (256, 3)
@@ -146,29 +148,33 @@ def explanation(
 
 
 def write_explanation(
-    run: LoadedRun, e: Explanation, folder: Path, name: str, count: int = 5, folds: FoldsExplanation | None = None
+    run: LoadedRun | Run | str | Path,
+    e: Explanation,
+    folder: str | Path,
+    count: int = 5,
+    folds: FoldsExplanation | None = None,
 ) -> tuple[Path, Path]:
     """Write an explanation to `explanation_<name>.png` and `.json`; numbers are in the labels' units and in pixels.
 
+    The name is that of the explained image. Characters not allowed in file names are percent-encoded: "left/020"
+    becomes left%2F020.
+
     Args:
-        run: the run that made the explanation.
+        run: the run that made the explanation: result of `load_run`, a `Run`, or the path of its folder.
         e: the explanation.
-        folder: target folder.
-        name: an image_id, the path of an image, or any other name. Characters not allowed in file names are
-            percent-encoded: "left/020" becomes left%2F020.
+        folder: target folder; made if it is missing.
         count: number of top prototypes in the JSON file.
         folds: explanations of the same image by several runs; adds mean and spread of their predictions.
 
     Returns:
         Paths of the PNG and the JSON file.
     """
-    if not (run.store.table["image_id"] == name).any():
-        name = image_id(Path(name).name)
+    run = run if isinstance(run, LoadedRun) else load_run(run)
     sources = e.prototype_sources.set_index("prototype")
     content = {
-        "note": "Research software, no medical device: nothing here may be used for a diagnosis.",
+        "note": DISCLAIMER,
         "run": files.display_path(run.path),
-        "image": name,
+        "image": e.name,
         "prediction": e.prediction,
         "uncertainty": e.uncertainty,
         "target": e.target,
@@ -190,9 +196,9 @@ def write_explanation(
     if folds is not None:
         predictions = [other.prediction for other in folds.explanations]
         content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
-    path = folder / f"explanation_{_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=''), name)}.png"
+    path = given_path(folder) / f"explanation_{_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=''), e.name)}.png"
     files.write_json(path.with_suffix(".json"), content)
-    title = f"Why {e.prediction:.2f}? {name}"
+    title = f"Why {e.prediction:.2f}? {e.name}"
     return save(explanation(run, e, title=title, folds=folds), path), path.with_suffix(".json")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
-from insightr_nb.analysis.explanation import LoadedRun
+from insightr_nb.analysis.loaded_run import LoadedRun
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class LatentMap:
     @classmethod
     def of(cls, loaded: LoadedRun) -> "LatentMap":
         """Fit the PCA to the stored patches and the prototypes of a run."""
-        run = loaded.run
-        patches = run.array("nearest_latents.npy")  # (N, 5, C)
-        targets = np.repeat(run.table("predictions.csv")["target"].to_numpy(), patches.shape[1])
-        vectors = loaded.network.prototype_layer.vectors.detach().numpy()
+        patches = loaded.run.array("nearest_latents.npy")  # (N, 5, C)
+        targets = np.repeat(loaded.predictions["target"].to_numpy(), patches.shape[1])
+        vectors = loaded.network.prototype_layer.vectors.detach().cpu().numpy()
         flat = patches.reshape(-1, patches.shape[2])
         pca = PCA(2).fit(np.concatenate([flat, vectors]))
-        before = pca.transform(run.array("prototypes_before_projection.npy"))
+        before = pca.transform(loaded.run.array("prototypes_before_projection.npy"))
         return cls(pca.transform(flat), targets, pca.transform(vectors), before, pca.explained_variance_ratio_)

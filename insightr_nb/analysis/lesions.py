@@ -9,8 +9,8 @@ import torch
 from captum.attr import LayerGradCam
 
 from insightr_nb.analysis import tracing
-from insightr_nb.analysis.explanation import LoadedRun
 from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.masks import lesion_masks, masked
@@ -110,13 +110,14 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
 
         def grad_cam(n: int) -> np.ndarray:
             inputs = baseline.inputs(torch.from_numpy(image(n))[None])
-            return layer.attribute(inputs, relu_attributions=True).detach().numpy()[0]  # (1, h, w)
+            return layer.attribute(inputs, relu_attributions=True).detach().cpu().numpy()[0]  # (1, h, w)
 
         def traced(n: int) -> np.ndarray:
             return tracing.trace(baseline, image(n), torch.sum)[None]
 
         with torch.no_grad():
-            cells = baseline.backbone(torch.zeros(1, 3, size, size)).shape[-1]
+            blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+            cells = baseline.backbone(baseline.inputs(blank)).shape[-1]
         found[3:3] = [
             Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)),
             Method("baseline, traced", traced, pixels),

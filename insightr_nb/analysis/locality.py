@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from insightr_nb import runs
 from insightr_nb.analysis import lesions
-from insightr_nb.analysis.explanation import load_run
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.analysis.sweeps import finished_sweeps
 from insightr_nb.data.masks import has_masks
 from insightr_nb.parameters import TableSettings

@@ -8,7 +8,7 @@ import pandas as pd
 
 from insightr_nb import files, runs
 from insightr_nb.analysis import metrics
-from insightr_nb.analysis.explanation import load_run
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.data.store import open_store
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run

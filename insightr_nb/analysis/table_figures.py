@@ -9,9 +9,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from insightr_nb.analysis.explanation import load_run
 from insightr_nb.analysis.figures import LABEL_COLOURS
 from insightr_nb.analysis.latent import LatentMap
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.analysis.metrics import rounded_grades, top_prototypes
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from insightr_nb.analysis.explanation import LoadedRun
+from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.data.graham import GROUND
 from insightr_nb.model.network import Regressor
 
@@ -34,7 +34,7 @@ def trace(network: Regressor, image: np.ndarray, target: Callable[..., torch.Ten
     ground = network.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))
     (gradient,) = torch.autograd.grad(target(network(pixels)), pixels)
     made = ((pixels - ground) * gradient).abs().sum(1)[0]
-    return smoothed(made.detach().numpy())
+    return smoothed(made.detach().cpu().numpy())
 
 
 def match(run: LoadedRun, image: np.ndarray, prototype: int) -> np.ndarray:

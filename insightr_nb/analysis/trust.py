@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from insightr_nb.analysis.explanation import LoadedRun
+from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.photograph import photograph, prepared
@@ -63,7 +63,7 @@ def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
         run.network(run.network.inputs(torch.from_numpy(images[i : i + batch]))).prediction
         for i in range(0, len(images), batch)
     ]
-    return run.store.scale.to_user(torch.cat(parts).double()).numpy()
+    return run.store.scale.to_user(torch.cat(parts).cpu().double()).numpy()
 
 
 def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) -> pd.DataFrame:
@@ -162,8 +162,8 @@ def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
             changed |= {n: prepared(change(raw), run.store.settings) for n, change in _OF_THE_PHOTOGRAPH.items()}
         batch = np.stack([image, *changed.values()])
         output = run.network(run.network.inputs(torch.from_numpy(batch)))
-        predictions = run.store.scale.to_user(output.prediction.double()).numpy()
-        top = top_prototypes(output.weights.numpy())
+        predictions = run.store.scale.to_user(output.prediction.cpu().double()).numpy()
+        top = top_prototypes(output.weights.cpu().numpy())
         for i, name in enumerate(changed, start=1):
             found.append(
                 {
@@ -187,7 +187,7 @@ def audit(run: LoadedRun, near: float = 0.01) -> pd.DataFrame:
     used is the share of the test images with the prototype in the top 5.
     """
     table = run.prototypes
-    vectors = run.network.prototype_layer.vectors.detach().double()
+    vectors = run.network.prototype_layer.vectors.detach().cpu().double()
     between = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     limit = near * np.median(between[np.triu_indices(len(between), 1)])
     same = (between <= limit).sum(1) - 1

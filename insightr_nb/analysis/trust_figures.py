@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from insightr_nb.analysis import tracing
-from insightr_nb.analysis.explanation import Explanation, LoadedRun
+from insightr_nb.analysis.explanation import Explanation
+from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.data import display
 
 _KNOW_NOTHING = ("chance", "random map", "contrast of the image")

@@ -14,17 +14,17 @@ from pathlib import Path
 import ipywidgets as w
 
 from insightr_nb import files
-from insightr_nb.analysis.explanation import load_run
+from insightr_nb.analysis.explanation import DISCLAIMER
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.data import display
 from insightr_nb.errors import InsightrError, RunError
 from insightr_nb.explorer import exploration, widgets
 from insightr_nb.explorer.explain_tab import ExplainTab
-from insightr_nb.explorer.exploration import Exploration
+from insightr_nb.explorer.exploration import Exploration, Selection
 from insightr_nb.explorer.tabs import BrowseTab, MapTab, WhatIfTab
 from insightr_nb.runs import Run
 
 _AHEAD = 1000  # pictures rendered in advance, 50 kB each
-NOTE = "Research software, no medical device: nothing here may be used for a diagnosis."
 MAKE = "papermill notebooks/03_train.ipynb out.ipynb"
 _NEEDED = (
     "model.safetensors",
@@ -66,7 +66,7 @@ class Explorer(w.VBox):
         self.chooser = w.Dropdown(description="run", layout=w.Layout(width="620px"))
         self.again = w.Button(description="look again", tooltip="list the finished runs again", icon="refresh")
         self.tabs = w.Tab()
-        note = widgets.small(f"{NOTE}")
+        note = widgets.small(DISCLAIMER)
         super().__init__([note, w.HBox([self.chooser, self.again]), self.message, self.tabs])
         self.add_class("insightr-explorer")
         self.chooser.observe(lambda change: self._open(change["new"]), "value")
@@ -106,7 +106,8 @@ class Explorer(w.VBox):
         self.tabs.children = ()
         try:
             run.require_finished()
-            why = f"{files.display_path(run.path)} has no prototypes, or is not under {files.display_path(files.outputs_root())}"
+            root = files.display_path(files.outputs_root())
+            why = f"{files.display_path(run.path)} has no prototypes, or is not under {root}"
         except RunError as error:
             why = str(error)
         self._say(". ".join([why, *(p for p in problems if p != why)]), widgets.ERROR)
@@ -124,11 +125,12 @@ class Explorer(w.VBox):
             if missing:
                 raise RunError(f"{', '.join(missing)} missing. Make it again with: {run.command()} -p overwrite True")
             self.exploration = Exploration(load_run(run), exploration.baseline_predictions(run))
+            self.selection, self.browse_tab = Selection(), BrowseTab(self.exploration)
             tabs = [
-                ExplainTab(self.exploration),
-                BrowseTab(self.exploration),
-                WhatIfTab(self.exploration, self),
-                MapTab(self.exploration, self),
+                ExplainTab(self.exploration, self.selection),
+                self.browse_tab,
+                WhatIfTab(self.exploration, self.selection),
+                MapTab(self.exploration, self.browse),
             ]
         except (InsightrError, OSError, ValueError, KeyError) as error:
             self.tabs.children = ()
@@ -158,5 +160,5 @@ class Explorer(w.VBox):
 
     def browse(self, prototype: int) -> None:
         """Open tab 2 on a prototype."""
-        self.tabs.children[1].choose(prototype)
-        self.tabs.selected_index = 1
+        self.browse_tab.choose(prototype)
+        self.tabs.selected_index = self.tabs.children.index(self.browse_tab)

@@ -1,6 +1,7 @@
 """Tab 1 of the explorer: explain the prediction for one image."""
 
 import tempfile
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import ipywidgets as w
 import numpy as np
 from matplotlib.colors import Normalize
 
-from insightr_nb.analysis.explanation import Explanation, explain
+from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.explanation_figures import heat, heat_scale, overlay
 from insightr_nb.data import display, graham
 from insightr_nb.data.disc import find_disc
@@ -16,7 +17,7 @@ from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import photograph
 from insightr_nb.errors import InsightrError
 from insightr_nb.explorer import pictures, widgets
-from insightr_nb.explorer.exploration import Exploration
+from insightr_nb.explorer.exploration import Exploration, Selection
 from insightr_nb.files import given_path
 
 _NO_DISC = (
@@ -30,9 +31,10 @@ _MOST = 10  # maximum number of prototypes shown
 class ExplainTab(w.VBox):
     """Tab 1: an image, pairs of its matches and their prototypes' sources, and all contributions."""
 
-    def __init__(self, e: Exploration):
-        self.e, self.run = e, e.loaded
-        self.own: Explanation | None = None  # of the user's image; own_name, own_warning and raw belong to it
+    def __init__(self, e: Exploration, selection: Selection):
+        self.e, self.run, self.selection = e, e.loaded, selection
+        self.own: np.ndarray | None = None  # photograph of the user; None for a test image
+        self.own_warning = ""
         self.order = e.order("table")  # indices of the test images on the slider
         self.by = w.Dropdown(
             options=[("in their order", "table"), ("largest error first", "error")], description="images"
@@ -93,6 +95,7 @@ class ExplainTab(w.VBox):
         self.explain_file.on_click(lambda _: self.explain_own(self.path.value))
         self.upload.observe(lambda change: self._uploaded(change["new"]), "value")
         self.back.on_click(lambda _: self._to_test_set())
+        selection.explanation = e.explanation(self.n)
 
     @property
     def n(self) -> int:
@@ -102,13 +105,13 @@ class ExplainTab(w.VBox):
     def _reorder(self) -> None:
         self.order = self.e.order(self.by.value, None if self.label.value == "all" else self.label.value)
         self.index.max = len(self.order) - 1
-        self.own = None
         if self.index.value == 0:
-            self.show()
+            self._to_test_set()
         self.index.value = 0
 
     def _to_test_set(self) -> None:
-        self.own = None
+        self.selection.explanation = self.e.explanation(self.n)
+        self.own, self.own_warning = None, ""
         self.show()
 
     def explain_own(self, path: str | Path, name: str = "") -> None:
@@ -116,16 +119,16 @@ class ExplainTab(w.VBox):
         path = given_path(str(path).strip().strip("'\""))
         try:
             raw = read_image(path)
-            own = explain(self.run, path)
+            explained = explain(self.run, path)
         except InsightrError as error:
             self.message.value = widgets.message(str(error).replace(str(path), name or str(path)), widgets.ERROR)
             return
-        self.raw, self.own, self.own_name = raw, own, name or path.name
+        self.selection.explanation = replace(explained, name=name or path.name)
         graham_used = self.run.store.settings.preparation != "resize"
-        self.own_warning = _NO_DISC if graham_used and find_disc(raw).doubtful else ""
+        self.own, self.own_warning = raw, _NO_DISC if graham_used and find_disc(raw).doubtful else ""
         self.show()
 
-    def _uploaded(self, files) -> None:
+    def _uploaded(self, files: tuple[dict, ...]) -> None:
         for file in files:
             name = Path(file["name"]).name
             with tempfile.TemporaryDirectory() as folder:
@@ -135,37 +138,22 @@ class ExplainTab(w.VBox):
         if files:
             self.upload.value = ()  # allows uploading the same file again
 
-    def shown(self) -> tuple[str, np.ndarray, float, float | None]:
-        """Name, contributions (m,), prediction and label (if known) of the displayed image."""
-        if self.own is not None:
-            return self.own_name, self.own.weights.astype(float), self.own.prediction, None
-        row = self.e.predictions.iloc[self.n]
-        return row["image_id"], self.e.weights[self.n], float(row["prediction"]), float(row["target"])
-
     def show(self) -> None:
-        """Update the tab for the selected test image or the user's own image."""
-        self.message.value = widgets.message(self.own_warning if self.own is not None else "")
+        """Update the tab for the selected image."""
+        self.message.value = widgets.message(self.own_warning)
         self.back.disabled = self.own is None
-        e, n = self.e, self.n
-        name, weights, prediction, target = self.shown()
-        if self.own is not None:
-            similarities, distances, baseline = self.own.similarities, self.own.min_distances, None
-            self.maps, cells, self.pixels = self.own.maps, self.own.cells, self.own.picture
-        else:
-            nearest, every = e.nearest
-            distances, cells = nearest[n], every[n]
-            similarities = self.run.similarity(distances)
-            self.maps = e.distances[n]
-            baseline = None if e.baseline is None else e.baseline.get(name)
-            self.pixels = self.run.display_image(name)
-        self.top = np.argsort(-weights, kind="stable")[: self.count.value]
-        shares = weights / weights.sum()
-        self.boxes = [self.run.display_box(self.run.grid.box(*cells[j])) for j in self.top]
-        known = [f"image <b>{escape(str(name))}</b>", f'prediction <b class="insightr-prediction">{prediction:.2f}</b>']
-        lines = {f"prediction {prediction:.2f}": (prediction, "black")}
-        if target is not None:
-            known.append(f"label <b>{target:g}</b>")
-            lines[f"label {target:g}"] = (target, "#2a7d2a")
+        e = self.selection.explanation
+        self.top = e.top(self.count.value)
+        self.boxes = [self.run.display_box(e.boxes[j]) for j in self.top]
+        known = [
+            f"image <b>{escape(e.name)}</b>",
+            f'prediction <b class="insightr-prediction">{e.prediction:.2f}</b>',
+        ]
+        lines = {f"prediction {e.prediction:.2f}": (e.prediction, "black")}
+        if e.target is not None:
+            known.append(f"label <b>{e.target:g}</b>")
+            lines[f"label {e.target:g}"] = (e.target, "#2a7d2a")
+        baseline = None if self.own is not None or self.e.baseline is None else self.e.baseline.get(e.name)
         if baseline is not None:
             known.append(f"baseline {baseline:.2f}")
             lines[f"baseline {baseline:.2f}"] = (float(baseline), "#8a5a00")
@@ -174,45 +162,46 @@ class ExplainTab(w.VBox):
             self.rows[place].layout.display = "flex" if place < len(self.top) else "none"
             if place < len(self.top):
                 j = self.top[place]
-                source = e.prototypes.loc[e.prototypes["prototype"] == j].iloc[0]
                 caption.value = (
-                    f"<div style='line-height:1.5'>prototype {j}, label <b>{e.labels[j]:.2f}</b><br>"
-                    f"contribution <b>{100 * shares[j]:.1f} %</b>"
-                    f"<br>similarity {similarities[j]:.0f}<br>squared distance {distances[j]:.3f}<br>"
-                    f"<small>from {escape(source['image_id'])}</small>"
+                    f"<div style='line-height:1.5'>prototype {j}, label <b>{e.prototype_labels[j]:.2f}</b><br>"
+                    f"contribution <b>{100 * e.shares[j]:.1f} %</b>"
+                    f"<br>similarity {e.similarities[j]:.0f}<br>squared distance {e.min_distances[j]:.3f}<br>"
+                    f"<small>from {escape(e.prototype_sources['image_id'][j])}</small>"
                 )
-        self.chart.value = pictures.contributions(e.labels, shares, set(self.top), lines)
+        self.chart.value = pictures.contributions(e.prototype_labels, e.shares, set(self.top), lines)
         self._show_pictures()
         self._show_photograph()
 
     def _show_photograph(self) -> None:
+        picture = self.selection.explanation.picture
         if self.view.value == "normalised":
-            self.picture.value = pictures.encode(pictures.boxed(self.pixels, self.boxes, 400))
+            self.picture.value = pictures.encode(pictures.boxed(picture, self.boxes, 400))
             return
-        raw = self.raw if self.own is not None else self._raw()
+        raw = self._raw() if self.own is None else self.own
         self.picture.value = pictures.encode(graham.resize(raw, 400))
 
     def _raw(self) -> np.ndarray:
-        name = self.e.predictions["image_id"].iloc[self.n]
-        store = self.run.store
+        e, store = self.selection.explanation, self.run.store
         try:
             size = display.display_settings(store.settings).size
-            return photograph(store.table["source"][store.row(name)], size)
+            return photograph(store.table["source"][store.row(e.name)], size)
         except InsightrError as error:
             self.message.value = widgets.message(f"the original photograph is not there any more: {error}")
-            return np.array(self.pixels)
+            return np.array(e.picture)
 
     def _show_pictures(self) -> None:
-        e = self.e
-        similar = self.run.similarity(np.asarray(self.maps)[self.top])  # (k, H, W)
+        e = self.selection.explanation
+        similar = self.run.similarity(e.maps[self.top])  # (k, H, W)
         sources = self.run.similarity(self.run.prototype_maps[self.top])
         scale: Normalize = heat_scale(np.concatenate([similar, sources]))
-        table = e.prototypes.set_index("prototype")
         for (pair, _), j, box, here, there in zip(self.pairs, self.top, self.boxes, similar, sources, strict=False):
-            source = self.run.display_image(table.loc[j, "image_id"])
-            own = self.run.display_box(table.loc[j, ["x0", "y0", "x1", "y1"]])
-            left = overlay(self.pixels, heat(self.run, here, scale), self.opacity.value)
+            p = e.prototype_sources.iloc[j]
+            source, source_box = (
+                self.run.display_image(p["image_id"]),
+                self.run.display_box(p[["x0", "y0", "x1", "y1"]]),
+            )
+            left = overlay(e.picture, heat(self.run, here, scale), self.opacity.value)
             right = overlay(source, heat(self.run, there, scale), self.opacity.value)
             pair.value = pictures.encode(
-                pictures.row([pictures.boxed(left, [box], 197), pictures.boxed(right, [own], 197)])
+                pictures.row([pictures.boxed(left, [box], 197), pictures.boxed(right, [source_box], 197)])
             )

@@ -7,10 +7,18 @@ import numpy as np
 import pandas as pd
 
 from insightr_nb.analysis import metrics
-from insightr_nb.analysis.explanation import LoadedRun
+from insightr_nb.analysis.explanation import Explanation
+from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.errors import DataError
 from insightr_nb.model.prototypes import importance
 from insightr_nb.runs import Run
+
+
+@dataclass
+class Selection:
+    """Selection shared by the tabs of the explorer: the image explained in tab 1."""
+
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,20 @@ class Exploration:
     def importance(self) -> np.ndarray:
         """Importance scores r = theta^2 / label: (m,)."""
         last = self.loaded.network.last_layer
-        return importance(last.theta, last.labels).detach().numpy().astype(float)
+        return importance(last.theta, last.labels).detach().cpu().numpy().astype(float)
 
     @cached_property
     def top5(self) -> np.ndarray:
         """Prototypes with the largest contributions: (N, 5)."""
         return metrics.top_prototypes(self.weights)
+
+    def explanation(self, n: int) -> Explanation:
+        """Explanation of an available test image by its index in `predictions`."""
+        row = self.predictions.iloc[n]
+        name = str(row["image_id"])
+        image, picture = self.loaded.store.image(self.loaded.store.row(name)), self.loaded.display_image(name)
+        about = {"image": image, "picture": picture, "target": float(row["target"]), "name": name}
+        return Explanation.of(self.loaded, float(row["prediction"]), self.weights[n], self.distances[n], **about)
 
     def predict(self, active: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Predictions (N,) with some prototypes switched off or relabelled; importance r and weights are unchanged.

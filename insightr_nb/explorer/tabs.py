@@ -1,23 +1,16 @@
 """Tabs 2 to 4 of the explorer: browse prototypes, switch off or relabel them, and view the latent space."""
 
+from collections.abc import Callable
 from html import escape
-from typing import Protocol
 
 import ipywidgets as w
 import numpy as np
 
 from insightr_nb.analysis.latent import LatentMap
+from insightr_nb.analysis.metrics import top_prototypes
 from insightr_nb.errors import InsightrError
 from insightr_nb.explorer import pictures, widgets
-from insightr_nb.explorer.exploration import Exploration
-
-
-class App(Protocol):
-    """Interface of the application that the tabs use."""
-
-    tabs: w.Tab
-
-    def browse(self, prototype: int) -> None: ...
+from insightr_nb.explorer.exploration import Exploration, Selection
 
 
 class BrowseTab(w.VBox):
@@ -88,8 +81,8 @@ class BrowseTab(w.VBox):
 class WhatIfTab(w.VBox):
     """Tab 3: switch off or relabel prototypes; predictions and metrics are computed from the stored contributions."""
 
-    def __init__(self, e: Exploration, app: App):
-        self.e, self.app = e, app
+    def __init__(self, e: Exploration, selection: Selection):
+        self.e, self.selection = e, selection
         options = [(f"{p.prototype}: label {p.label:.2f}", int(p.prototype)) for p in e.prototypes.itertuples()]
         self.off = w.SelectMultiple(options=options, rows=14, layout=w.Layout(width="200px"))
         self.prototype = w.Dropdown(options=options, description="prototype")
@@ -147,8 +140,7 @@ class WhatIfTab(w.VBox):
         self.show()
 
     def show(self) -> None:
-        e = self.e
-        name, weights, trained, target = self.app.tabs.children[0].shown()
+        e, image = self.e, self.selection.explanation
         active = np.ones(len(self.labels), bool)
         active[list(self.off.value)] = False
         moved = np.flatnonzero(self.labels != e.labels)
@@ -161,11 +153,11 @@ class WhatIfTab(w.VBox):
             self.message.value, self.table.value, self.chart.value = widgets.message(str(error), widgets.ERROR), "", ""
             return
         self.message.value = ""
-        weights = weights * active
+        weights = image.weights.astype(float) * active
         shares = weights / weights.sum()
         prediction = float(shares @ self.labels)
-        label = "" if target is None else f" (label {target:g})"
-        lines = [(f"image {escape(str(name))}{label}", trained, prediction, 2)]
+        label = "" if image.target is None else f" (label {image.target:g})"
+        lines = [(f"image {escape(image.name)}{label}", image.prediction, prediction, 2)]
         names = {
             "mae": ("MAE", 3),
             "accuracy": ("accuracy", 3),
@@ -181,15 +173,20 @@ class WhatIfTab(w.VBox):
             for text, a, b, d in lines
         )
         self.table.value = f"<table cellpadding=6><tr><th></th><th>as trained</th><th>what if</th></tr>{cells}</table>"
-        shown = {f"what if {prediction:.2f}": (prediction, "#b00020"), f"as trained {trained:.2f}": (trained, "black")}
-        self.chart.value = pictures.contributions(self.labels, shares, set(np.argsort(-shares)[:3]), shown)
+        marks = {
+            f"what if {prediction:.2f}": (prediction, "#b00020"),
+            f"as trained {image.prediction:.2f}": (image.prediction, "black"),
+        }
+        top = set(top_prototypes(weights[None], 3)[0])
+        self.chart.value = pictures.contributions(self.labels, shares, top, marks)
 
 
 class MapTab(w.VBox):
     """Tab 4: the latent space in two dimensions, with a link to tab 2."""
 
-    def __init__(self, e: Exploration, app: App):
-        self.e, self.app, self.map = e, app, None
+    def __init__(self, e: Exploration, browse: Callable[[int], None]):
+        """Build the tab; `browse` opens a prototype in tab 2."""
+        self.e, self.map = e, None
         self.slider = w.IntSlider(
             min=0,
             max=len(e.labels) - 1,
@@ -207,7 +204,7 @@ class MapTab(w.VBox):
         )
         super().__init__([w.HBox([self.slider, self.look]), self.headline, self.picture, legend])
         self.slider.observe(lambda _: self.show(), "value")
-        self.look.on_click(lambda _: app.browse(self.chosen))
+        self.look.on_click(lambda _: browse(self.chosen))
 
     @property
     def chosen(self) -> int:

@@ -45,8 +45,11 @@ class Regressor(nn.Module):
         self.bgr = settings.channels == "bgr"
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise images (B, S, S, 3) uint8 RGB for `forward`: (B, 3, S, S) float32, channels_last."""
-        x = images.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), a view in channels_last order
+        """Normalise images (B, S, S, 3) uint8 RGB for `forward`: (B, 3, S, S) float32, channels_last.
+
+        The images are moved to the device of the network.
+        """
+        x = images.to(self.mean.device).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), a view in channels_last order
         x = (x - self.mean) / self.deviation
         return (x.flip(1) if self.bgr else x).contiguous(memory_format=torch.channels_last)
 

@@ -5,7 +5,8 @@ import pytest
 
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.evaluation import validation_metrics
-from insightr_nb.analysis.explanation import explain, load_run
+from insightr_nb.analysis.explanation import explain
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.graham import GROUND
 

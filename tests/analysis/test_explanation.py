@@ -1,9 +1,15 @@
 """Explanations, beside what the smoke run shows of them in tests/training."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from insightr_nb.analysis.explanation import typical
+from insightr_nb.analysis.explanation import Explanation, explain, typical
+from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.loaded_run import load_run
 
 
 @pytest.mark.parametrize(
@@ -18,3 +24,35 @@ def test_typical_images_are_of_median_error_in_each_third_of_the_labels(targets,
     names = [str(n) for n in range(len(targets))]
     table = pd.DataFrame({"image_id": names, "target": targets, "prediction": predictions})
     assert typical(table) == expect
+
+
+def test_an_explanation_is_made_of_contributions_and_distances():
+    run = SimpleNamespace(
+        similarity=lambda distances: 1 / (distances + 0.5),
+        grid=Grid(8, 2, 4, 1.5, 8),  # two by two cells of 4 px
+        labels=np.array([0.0, 2.0, 4.0]),
+        prototypes=pd.DataFrame({"prototype": [0, 1, 2]}),
+    )
+    maps = np.array([[[3.0, 1.0], [2.0, 2.0]], [[0.5, 0.5], [0.5, 9.0]], [[4.0, 4.0], [4.0, 0.0]]])
+    blank = np.zeros((8, 8, 3), np.uint8)
+    got = Explanation.of(run, 2.4, np.array([2.0, 4.0, 4.0]), maps, image=blank, picture=blank, target=2.0, name="eye")
+    assert got.min_distances.tolist() == [1, 0.5, 0]
+    assert got.similarities.tolist() == [1 / 1.5, 1, 2]
+    assert got.cells.tolist() == [[0, 1], [0, 0], [1, 1]]  # the first of equal patches
+    assert got.boxes.tolist() == [[4, 0, 8, 4], [0, 0, 4, 4], [4, 4, 8, 8]]
+    assert got.shares.tolist() == [0.2, 0.4, 0.4]
+    assert got.top(2).tolist() == [1, 2]
+    assert str(got) == (
+        "Explanation(eye: prediction 2.40, label 2, uncertainty 1.50; largest contributions of 3 prototypes: "
+        "#1 (label 2.00) 40%, #2 (label 4.00) 40%, #0 (label 0.00) 20%)"
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_and_cpu_explain_alike(smoke_run):
+    on_cpu, on_cuda = load_run(smoke_run, "cpu"), load_run(smoke_run, "auto")
+    assert on_cuda.device.type == "cuda"
+    name = on_cpu.predictions["image_id"][0]
+    got, expect = explain(on_cuda, name), explain(on_cpu, name)
+    assert got.prediction == pytest.approx(expect.prediction, abs=1e-3)
+    assert got.maps == pytest.approx(expect.maps, abs=1e-3)

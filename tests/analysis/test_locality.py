@@ -7,8 +7,8 @@ import torch
 from insightr_nb import runs
 from insightr_nb.analysis import lesions, locality, sweeps, table_figures
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import load_run
 from insightr_nb.analysis.geometry import grid
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.errors import SettingsError
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.parameters import TableSettings

@@ -33,7 +33,7 @@ class Plain(nn.Identity):
 
     def __init__(self, mean: float = 0.0, deviation: float = 1.0):
         super().__init__()
-        self.mean, self.deviation = mean, deviation
+        self.mean, self.deviation = torch.tensor(mean), torch.tensor(deviation)
 
 
 class Displaced(Plain):

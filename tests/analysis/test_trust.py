@@ -4,14 +4,17 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from insightr_nb.analysis import explanation_figures, lesions, metrics, trust
-from insightr_nb.analysis.explanation import explain, explain_folds, load_run
+from insightr_nb.analysis.explanation import explain, explain_folds
 from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.loaded_run import load_run
+from insightr_nb.data import synthetic
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import LabelScale
@@ -384,14 +387,14 @@ def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
     e = explain(loaded, name)
     squares = (e.prototype_labels - e.prediction) ** 2
     assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))
-    picture, text = explanation_figures.write_explanation(loaded, e, tmp_path, name)
+    picture, text = explanation_figures.write_explanation(loaded.path, e, str(tmp_path))
     assert picture.stat().st_size > 10_000
     content = json.loads(text.read_text())
     assert content["prediction"] == pytest.approx(e.prediction)
     assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
     assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
     folds = explain_folds([loaded, loaded], name)
-    explanation_figures.write_explanation(loaded, e, tmp_path, name, folds=folds)
+    explanation_figures.write_explanation(loaded, e, tmp_path, folds=folds)
     assert json.loads(text.read_text())["folds"]["predictions"] == [e.prediction] * 2
     assert folds.prediction == pytest.approx(e.prediction)
     assert folds.spread == pytest.approx(0)
@@ -406,16 +409,15 @@ def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
 def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
     row = 3
     table = loaded.store.table.copy()
-    e = explain(loaded, table["image_id"][row])
     table.loc[row, "image_id"] = given
     renamed = replace(loaded, store=replace(loaded.store, table=table))
-    picture, text = explanation_figures.write_explanation(renamed, e, tmp_path, given, count=1)
+    picture, text = explanation_figures.write_explanation(renamed, explain(renamed, given), tmp_path, count=1)
     assert (picture.name, text.name) == (f"explanation_{file}.png", f"explanation_{file}.json")
     assert json.loads(text.read_text())["image"] == given
 
 
 def test_a_photograph_of_ones_own_is_called_by_its_file(loaded, tmp_path):
-    e = explain(loaded, loaded.store.table["image_id"][3])
-    own = str(tmp_path / "eyes" / "IMG.001.jpg")
-    picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path, own, count=1)
+    cv2.imwrite(str(tmp_path / "IMG.001.jpg"), synthetic.photograph(3, 5, 200).image[..., ::-1])
+    e = explain(loaded, str(tmp_path / "IMG.001.jpg"))
+    picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path / "new", count=1)
     assert picture.name == "explanation_IMG.001.png"

@@ -127,8 +127,12 @@ def test_boxes_and_maps_are_those_of_explain(copied):
     e = explain(copied, app.exploration.predictions["image_id"][5])
     assert tab.top.tolist() == e.top(3).tolist()
     assert tab.boxes == [app.exploration.loaded.display_box(box) for box in e.boxes[e.top(3)]]
-    assert np.array_equal(tab.pixels, e.picture)
-    assert np.asarray(tab.maps) == pytest.approx(e.maps, abs=1e-4)
+    read = app.selection.explanation
+    assert (read.name, read.target, read.prediction) == (e.name, e.target, pytest.approx(e.prediction, abs=1e-5))
+    assert np.array_equal(read.picture, e.picture)
+    assert np.array_equal(read.image, e.image)
+    assert np.asarray(read.maps) == pytest.approx(e.maps, abs=1e-4)
+    assert read.similarities == pytest.approx(e.similarities, rel=1e-3)
 
 
 # -- own images -------------------------------------------------------------------------------------------------------
@@ -179,9 +183,9 @@ def test_the_slider_leaves_an_own_image_and_what_if_is_about_the_image_shown(own
     app.tabs.selected_index = 2
     what_if = app.tabs.children[2]
     assert "image eye.png" in what_if.table.value
-    assert f"{tab.own.prediction:.2f}" in what_if.table.value
+    assert f"{app.selection.explanation.prediction:.2f}" in what_if.table.value
     what_if.off.value = tuple(range(5))
-    weights = tab.own.weights.astype(float)
+    weights = app.selection.explanation.weights.astype(float)
     weights[:5] = 0
     assert f"what if {weights @ what_if.e.labels / weights.sum():.2f}" in what_if.chart.value
     app.tabs.selected_index = 0
@@ -264,5 +268,5 @@ def test_drawing_ahead_ends_when_another_run_is_opened(undrawn):
     before, app.exploration = app.exploration, None
     app._draw_ahead(before)
     first = app.tabs.children[0]
-    shown = {first.shown()[0], *before.prototypes.set_index("prototype")["image_id"][first.top]}
+    shown = {app.selection.explanation.name, *before.prototypes.set_index("prototype")["image_id"][first.top]}
     assert len(list((before.loaded.store.path / "display").glob("*.jpg"))) == len(shown)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from insightr_nb.analysis import metrics
-from insightr_nb.analysis.explanation import load_run
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.errors import DataError
 from insightr_nb.explorer.exploration import Exploration, baseline_predictions, check_any
 

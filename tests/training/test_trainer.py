@@ -12,7 +12,8 @@ import torch
 
 from insightr_nb import runs
 from insightr_nb.analysis.evaluation import evaluate
-from insightr_nb.analysis.explanation import explain, load_run
+from insightr_nb.analysis.explanation import explain
+from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.loading import Subset
 from insightr_nb.data.prepare import prepare

@@ -1,0 +1,135 @@
+"""A finished run opened for analysis: its settings, store, network, latent grid and result files."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from insightr_nb.analysis.geometry import Grid, grid, scaled_box
+from insightr_nb.data import display
+from insightr_nb.data.store import Store, open_store, store_path
+from insightr_nb.errors import RunError
+from insightr_nb.files import given_path
+from insightr_nb.model.network import INSightRNet
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+from insightr_nb.training import hardware
+from insightr_nb.training.checkpoint import load_model, settings_of
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run with everything needed to explain images: settings, store, network and latent grid."""
+
+    run: Run
+    settings: RunSettings
+    store: Store
+    network: INSightRNet
+    grid: Grid
+
+    @property
+    def path(self) -> Path:
+        return self.run.path
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return next(self.network.parameters()).device
+
+    def __truediv__(self, name: str) -> Path:
+        return self.run / name
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Content of metrics.json."""
+        return self.run.metrics
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """predictions.csv: one row per test image with image_id, target, prediction, ..."""
+        return self.run.table("predictions.csv")
+
+    @cached_property
+    def prototypes(self) -> pd.DataFrame:
+        """prototypes.csv: one row per prototype with prototype, label, image_id, row, col, x0, y0, x1, y1, ..."""
+        return self.run.table("prototypes.csv")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Prototype labels: (m,) float64."""
+        return self.prototypes["label"].to_numpy(float)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Contributions to the predictions of the test images: (N, m) float32, memory-mapped."""
+        return self.run.array("weights.npy")
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Squared distances of the test images' patches: (N, m, H, W) float32, memory-mapped."""
+        return self.run.array("distances.npy")
+
+    @cached_property
+    def prototype_maps(self) -> np.ndarray:
+        """Squared distances of the patches of each prototype's source image: (m, H, W) float32, memory-mapped."""
+        return self.run.array("prototype_maps.npy")
+
+    @property
+    def display_grid(self) -> Grid:
+        """Latent grid of the images at display size."""
+        return self.grid.scaled(max(self.grid.size, display.SIZE))
+
+    def display_image(self, image_id: str) -> np.ndarray:
+        """Image of the data set at display size: (S, S, 3) uint8 RGB."""
+        return display.display_image(self.store, self.store.row(image_id))
+
+    def display_images(self, image_ids: Iterable[str]) -> list[np.ndarray]:
+        """`display_image` of several images; images not yet in the cache are rendered in parallel."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.display_image, image_ids))
+
+    def display_box(self, box) -> tuple[int, int, int, int]:
+        """Convert a box x0, y0, x1, y1 from network pixels to display pixels."""
+        return scaled_box(box, self.grid.size, self.display_grid.size)
+
+    def similarity(self, distances: np.ndarray) -> np.ndarray:
+        """Similarities of squared distances of any shape, with the network's similarity function."""
+        return self.network.prototype_layer.similarity(torch.from_numpy(np.array(distances, np.float32))).numpy()
+
+
+def load_run(run: Run | str | Path, device: str = "auto") -> LoadedRun:
+    """Open a finished run with prototypes.
+
+    Args:
+        run: the run, or its folder.
+        device: device of the network: "auto" (CUDA if present, else the CPU), "cpu", "cuda", "cuda:1" or "mps". TF32 is
+            disabled, so that a prototype equals its patch on every device.
+
+    Raises:
+        RunError: If the run is not finished, damaged or without prototypes; states how to make it.
+        SettingsError: If the machine has no such device.
+    """
+    run = run if isinstance(run, Run) else Run(given_path(run))
+    run.require_finished()
+    model = run / "model.safetensors"
+    return _load(run, model.stat().st_mtime_ns if model.exists() else 0, hardware.choose_device(device))
+
+
+@lru_cache(maxsize=8)  # the folds of a variant, explained one after the other
+def _load(run: Run, _modified: int, device: torch.device) -> LoadedRun:
+    run.require_whole()
+    settings = settings_of(run.manifest["settings"])
+    hardware.make_deterministic(device)
+    network = load_model(run / "model.safetensors", device)
+    if not network.explains:
+        raise RunError(f"{run.path} is a run of variant {settings.variant!r}, which has no prototypes to explain with")
+    store = open_store(store_path(settings.data, run.root))
+    if store.fingerprint != run.manifest["data"]["store"]:
+        raise RunError(f"{run.path} was trained on other data than {store.path} now holds; prepare or train again")
+    return LoadedRun(run, settings, store, network, grid(network, store.images.shape[1]))
