@@ -28,7 +28,7 @@ _NOT_BLACK = 10  # grey levels above which a pixel of a photograph belongs to th
 def attribution(dataset: str) -> str:
     """Title, licence and citation of a data set, one per line; a note for a data set without them."""
     if dataset not in CATALOG:
-        return f"{dataset}: no licence and no citation to respect"
+        return f"{dataset}: no licence or citation on record"
     about = CATALOG[dataset]
     lines = (about.title, about.licence and f"Licence: {about.licence}", about.citation and f"Cite: {about.citation}")
     return "\n".join(line for line in lines if line)
@@ -139,8 +139,8 @@ def describe_brightness(raw: list[np.ndarray] | None, prepared: list[np.ndarray]
         return "Some of these photographs are no longer at their source. The prepared images are intact."
     spans = [np.ptp([image[image.max(axis=2) > _NOT_BLACK].mean() for image in images]) for images in (raw, prepared)]
     return (
-        f"The mean brightness of these images differs by up to {spans[0]:.0f} of 255 grey levels before the "
-        f"preparation, and by up to {spans[1]:.0f} after it."
+        f"The mean brightness of these images differs by up to {spans[0]:.1f} of 255 grey levels before the "
+        f"preparation, and by up to {spans[1]:.1f} after it."
     )
 
 
@@ -166,7 +166,9 @@ def fold_figure(table: pd.DataFrame) -> Figure:
     """Plot the result of `fold_counts` as a table shaded by number."""
     size = (1.1 * table.shape[1] + 2, 0.45 * table.shape[0] + 1.4)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
-    sns.heatmap(table, annot=True, fmt="d", cmap="Blues", vmin=0, cbar=False, ax=axes)
+    sns.heatmap(
+        table, annot=True, fmt="d", cmap="Blues", vmin=0, vmax=1.6 * table.to_numpy().max(), cbar=False, ax=axes
+    )
     axes.set_title("Images in the validation part of each fold, and in the test part")
     axes.tick_params(axis="y", rotation=0)
     return figure

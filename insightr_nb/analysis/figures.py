@@ -212,10 +212,11 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
 def describe_training(history: pd.DataFrame, selected_epoch: int) -> str:
     """Compare training and validation loss in the selected epoch. history: content of history.csv."""
     epoch = history.set_index("epoch").loc[selected_epoch]
-    gap = epoch["validation_mse"] - epoch["train_mse"]
+    stage, loss = epoch["stage"].replace(" ", "-"), epoch["validation_mse"]
+    gap = loss - epoch["train_mse"]
     return (
-        f"Among the {epoch['stage']} epochs, epoch {selected_epoch} of {len(history)} has the lowest validation loss "
-        f"({epoch['validation_mse']:.3f}); it lies {abs(gap):.3f} {'above' if gap > 0 else 'below'} the training loss."
+        f"Among the {stage} epochs, epoch {selected_epoch} of {len(history)} has the lowest validation loss "
+        f"({loss:.3f}). It lies {abs(gap):.3f} {'above' if gap > 0 else 'below'} the training loss."
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from insightr_nb.analysis import data_report
 from insightr_nb.analysis.figures import plt
-from insightr_nb.analysis.wording import counted
+from insightr_nb.analysis.wording import counted, say
 from insightr_nb.data.prepare import prepare
 from insightr_nb.settings import DataSettings
 
@@ -25,9 +25,15 @@ def test_a_noun_agrees_with_its_number():
     assert counted(np.int64(1), "run") == "1 run"
 
 
+def test_long_sentences_are_wrapped_between_words(capsys):
+    say("word " * 30, "b\nc")
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(line) for line in lines] == [99, 49, 1, 1]
+
+
 def test_licence_and_citation():
     assert data_report.attribution("idrid").splitlines()[1].startswith("Licence: ")
-    assert data_report.attribution("synthetic") == "synthetic: no licence and no citation to respect"
+    assert data_report.attribution("synthetic") == "synthetic: no licence or citation on record"
 
 
 def test_outlines_are_drawn_in_the_colour_of_the_lesion():
@@ -72,8 +78,8 @@ def test_brightness_before_and_after():
     raw = [grey(100), grey(160)]
     raw[0][0] = 0  # the black surroundings do not count
     text = data_report.describe_brightness(raw, [grey(128), grey(130)])
-    assert "by up to 60 of 255 grey levels before" in text
-    assert "by up to 2 after" in text
+    assert "by up to 60.0 of 255 grey levels before" in text
+    assert "by up to 2.0 after" in text
     assert "no longer at their source" in data_report.describe_brightness(None, raw)
 
 

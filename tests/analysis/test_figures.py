@@ -22,8 +22,8 @@ HISTORY = pd.DataFrame(
 @pytest.mark.parametrize(
     ("selected", "expect"),
     [
-        (2, "Among the last layer epochs, epoch 2 of 3 has the lowest validation loss (0.300); it lies 0.200 below"),
-        (3, "Among the last layer epochs, epoch 3 of 3 has the lowest validation loss (0.600); it lies 0.200 above"),
+        (2, "Among the last-layer epochs, epoch 2 of 3 has the lowest validation loss (0.300). It lies 0.200 below"),
+        (3, "Among the last-layer epochs, epoch 3 of 3 has the lowest validation loss (0.600). It lies 0.200 above"),
     ],
 )
 def test_the_selected_epoch_in_words(selected, expect):

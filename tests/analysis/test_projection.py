@@ -36,9 +36,8 @@ def test_different_patches_are_counted_and_a_collapse_is_a_warning():
 
 def test_exactness():
     text = projection.describe_exactness([0.0, 2e-7], [9999.5, 10000.0], 10000.0)
-    assert (
-        text
-        == "Largest squared distance of a prototype to its patch: 2.0e-07. Smallest similarity: 9999.5 of at most 10000.0."
+    assert text == (
+        "Largest squared distance of a prototype to its patch: 2.0e-07. Smallest similarity: 9999.5 of at most 10000.0."
     )
 
 
@@ -59,8 +58,8 @@ def test_an_explanation_with_and_without_folds():
     one = SimpleNamespace(explanations=[e], prediction=1.25, spread=0.0)
     text = projection.describe_explanation("x", e, one)
     assert text == (
-        "x: prediction 1.25, label 1. The 2 largest contributions make 80% of it and carry the labels 1.0, 2.0; the spread "
-        "of all labels is 0.50."
+        "x: prediction 1.25, label 1. The 2 largest contributions make 80% of it and carry the labels 1.0, 2.0; the "
+        "spread of all labels is 0.50."
     )
     two = SimpleNamespace(explanations=[e, e], prediction=1.5, spread=0.1)
     assert projection.describe_explanation("x", e, two).endswith("Mean of 2 folds: 1.50, spread 0.10.")

@@ -50,6 +50,6 @@ def test_how_often_prototypes_are_used_in_words(tmp_path):
 def test_a_sweep_in_words():
     part = pd.DataFrame({"value": [10, 10, 50], "mae": [0.2, 0.4, 0.25], "sparsity": [3, 5, 15], "fold": [0, 1, 0]})
     assert table_figures.describe_sweep(part, "prototypes") == (
-        "From 10 to 50 prototypes, the MAE goes from 0.300 to 0.250 and the sparsity from 4.0 to 15.0; the lowest MAE is "
-        "at 50 (0.250)."
+        "From 10 to 50 prototypes, the MAE goes from 0.300 to 0.250 and the sparsity from 4.0 to 15.0; the lowest MAE "
+        "is at 50 (0.250)."
     )

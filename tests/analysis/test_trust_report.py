@@ -78,7 +78,8 @@ def test_prototypes_on_lesions_in_words():
     [((0.5, 0.1), ": faithful."), ((0.1, 0.5), ": not faithful."), ((0.3, 0.3), "not told apart from a random order.")],
 )
 def test_the_verdict_on_deletion(changes, verdict):
-    rows = [(image, order, 1, change) for image in "ab" for order, change in zip(("contribution", "random"), changes)]
+    pairs = list(zip(("contribution", "random"), changes, strict=True))
+    rows = [(image, order, 1, change) for image in "ab" for order, change in pairs]
     curves = pd.DataFrame(rows, columns=["image_id", "order", "removed", "change"]).assign(removable=0.9)
     text = trust_report.describe_deletion(curves)
     assert text.startswith("2 images: ")
