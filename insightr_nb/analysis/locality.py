@@ -114,7 +114,9 @@ def describe(frame: pd.DataFrame) -> str:
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over folds of `locality`, by receptive field, with spelt-out headings."""
-    means = frame.groupby(["backbone_until", "receptive_field", "share_of_side"]).mean(numeric_only=True)
+    ends = frame["backbone_until"].fillna("its last layer")
+    keys = ["backbone_until", "receptive_field", "share_of_side"]
+    means = frame.assign(backbone_until=ends).groupby(keys).mean(numeric_only=True)
     shown = {
         "mae": "MAE",
         "sparsity": "Sparsity",
