@@ -46,6 +46,24 @@ def display_path(path: Path) -> str:
     return str(path)
 
 
+def listing(folder: Path, most: int = 20) -> str:
+    """List the files under a folder with their sizes, one per line.
+
+    A subfolder with more than `most` files is one line. Hidden files are left out.
+    """
+    lines = []
+    for path in sorted(folder.iterdir()):
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        if path.name.startswith("."):
+            continue
+        if len(inside) > most:
+            size = sum(p.stat().st_size for p in inside)
+            lines.append(f"{size / 1e6:9.3f} MB  {display_path(path)}/ ({len(inside)} files)")
+        else:
+            lines += [f"{p.stat().st_size / 1e6:9.3f} MB  {display_path(p)}" for p in inside]
+    return "\n".join(lines)
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success, it is flushed to disk and replaces `path`.

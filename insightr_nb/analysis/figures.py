@@ -1,5 +1,6 @@
 """Figures of the notebooks, as matplotlib figures; `save` writes them to figures/. Labels are in the user's units."""
 
+from collections.abc import Mapping
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from insightr_nb import files
 from insightr_nb.data.photograph import DISC, thumbnail
+from insightr_nb.model.network import Output
 from insightr_nb.model.prototypes import similarity
 from insightr_nb.settings import LabelScale, ModelSettings
 
@@ -26,6 +28,11 @@ def save(figure: Figure, path: Path) -> Path:
     with files.atomic(path) as temporary:
         figure.savefig(temporary, dpi=130, bbox_inches="tight", format="png", pil_kwargs={"compress_level": 2})
     return path
+
+
+def save_all(drawn: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Save figures as `<name>.png` in a folder. Returns the paths."""
+    return [save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
 def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[str], title: str = "") -> Figure:
@@ -99,6 +106,46 @@ def similarity_curves(settings: ModelSettings) -> Figure:
     return figure
 
 
+def describe_similarity(settings: ModelSettings, share: float = 0.001) -> str:
+    """Compare what is left of both similarities at a distance of `share` of d_max."""
+    distance = torch.tensor([0.0, share * settings.latent_channels])
+    left = {}
+    for kind in ("inverse", "log"):
+        best, weaker = similarity(distance, settings.latent_channels, kind, settings.epsilon).tolist()
+        left[kind] = weaker / best
+    return (
+        f"At a distance of {distance[1]:.3g} ({share:.1%} of d_max), Eq. 1 keeps {left['inverse']:.0%} of its largest "
+        f"value, and the logarithm {left['log']:.0%}."
+    )
+
+
+def network_steps(
+    settings: ModelSettings, images: torch.Tensor, features: torch.Tensor, output: Output
+) -> list[tuple[str, str, str]]:
+    """Steps of the network for `architecture`: name, equation or layers, shape for one image.
+
+    Args:
+        settings: settings of the network.
+        images: (B, 3, size, size) input.
+        features: output of the backbone.
+        output: output of the network.
+    """
+
+    def shape(tensor: torch.Tensor) -> str:
+        return "x".join(map(str, tensor.shape[1:])) or "1"
+
+    return [
+        ("image", "X", shape(images)),
+        ("backbone", settings.backbone, shape(features)),
+        ("block", "Conv ReLU Conv\nSigmoid:  Z", shape(output.latent)),
+        ("prototype layer", f"squared distances\nto {settings.prototypes} prototypes", shape(output.distances)),
+        ("minimum", "over patches: d", shape(output.min_distances)),
+        ("similarity", "Eq. 1:  s = φ(d)", shape(output.similarities)),
+        ("contribution", "w = s r", shape(output.weights)),
+        ("weighted mean", "Eq. 2:  ŷ", shape(output.prediction)),
+    ]
+
+
 def architecture(shapes: list[tuple[str, str, str]], title: str) -> Figure:
     """Boxes from left to right. shapes: (name, equation or layers, shape of the result) of each step."""
     columns = 4
@@ -146,7 +193,7 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
     changes = (history["stage"] != history["stage"].shift()) | (history["cycle"] != history["cycle"].shift())
     starts = [*np.flatnonzero(changes), len(history)]
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(framealpha=0.9, edgecolor="none", fontsize=9)
         marks = {}
         for begin, end in pairwise(starts):
             stage = history["stage"][begin]
@@ -162,6 +209,17 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
     return figure
 
 
+def describe_training(history: pd.DataFrame, selected_epoch: int) -> str:
+    """Compare training and validation loss in the selected epoch. history: content of history.csv."""
+    epoch = history.set_index("epoch").loc[selected_epoch]
+    stage, loss = epoch["stage"].replace(" ", "-"), epoch["validation_mse"]
+    gap = loss - epoch["train_mse"]
+    return (
+        f"Among the {stage} epochs, epoch {selected_epoch} of {len(history)} has the lowest validation loss "
+        f"({loss:.3f}). It lies {abs(gap):.3f} {'above' if gap > 0 else 'below'} the training loss."
+    )
+
+
 def predictions_by_label(predictions: pd.DataFrame, scale: LabelScale, title: str = "") -> Figure:
     """Plot prediction against label for every test image; the dashed line marks perfect predictions.
 
@@ -175,6 +233,17 @@ def predictions_by_label(predictions: pd.DataFrame, scale: LabelScale, title: st
     axes.scatter(predictions["target"] + spread, predictions["prediction"], s=9, alpha=0.5, edgecolors="none")
     ends = [scale.minimum, scale.maximum]
     axes.plot(ends, ends, color="black", linestyle="--", linewidth=1)
-    axes.set(xlabel="label (spread sideways a little)", ylabel="prediction", title=title)
+    axes.set(xlabel="label (jittered)", ylabel="prediction", title=title)
     axes.grid(alpha=0.3)
     return figure
+
+
+def describe_predictions(predictions: pd.DataFrame) -> str:
+    """State the bias of the predictions at low and at high labels. predictions: content of predictions.csv."""
+    test = predictions.sort_values("target", kind="stable")
+    error = (test["prediction"] - test["target"]).to_numpy()
+    low, _, high = (part.mean() if len(part) else 0.0 for part in np.array_split(error, 3))
+    return (
+        f"In the third of the images with the lowest labels the mean error (prediction - label) is {low:+.2f}, "
+        f"in the third with the highest {high:+.2f}."
+    )

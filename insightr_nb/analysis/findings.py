@@ -1,13 +1,17 @@
-"""Verdicts on the paper's findings for a data set, computed from the runs."""
+"""Verdicts on the paper's findings for a data set, computed from the runs; the files of notebooks 05 and 06."""
 
 from operator import attrgetter
+from pathlib import Path
 
 import pandas as pd
 
+from insightr_nb import files, runs
+from insightr_nb.analysis import records
 from insightr_nb.analysis.results import METRICS, Results, collect
 from insightr_nb.analysis.statistics import errors, paired_difference, sparsity_tests
 from insightr_nb.analysis.sweeps import SWEEPS, finished_sweeps
 from insightr_nb.parameters import TableSettings
+from insightr_nb.runs import Run
 
 HOLDS, NOT, OPEN = "holds", "does not hold", "open: runs are missing"
 
@@ -75,6 +79,12 @@ def as_text(found: pd.DataFrame, settings: TableSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def describe_findings(found: pd.DataFrame) -> str:
+    """Count the verdicts. found: result of `findings`."""
+    holds, fails, unknown = ((found["verdict"] == verdict).sum() for verdict in (HOLDS, NOT, OPEN))
+    return f"Of the {len(found)} findings, {holds} hold, {fails} do not, and {unknown} are open."
+
+
 def sweeps(settings: TableSettings) -> pd.DataFrame:
     """Results of the finished sweep runs: parameter, value, fold, tag and the metrics."""
     columns = ["parameter", "value", "fold", "tag", *METRICS]
@@ -95,3 +105,68 @@ def statistics(wilcoxon: pd.DataFrame | None, differences: pd.DataFrame) -> dict
         return [] if frame is None else frame.astype(object).where(frame.notna(), None).to_dict("records")
 
     return {"sparsity_wilcoxon": plain(wilcoxon), "mae_minus_baseline": plain(differences)}
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def write_statistics(
+    settings: TableSettings, results: Results, wilcoxon: pd.DataFrame | None, differences: pd.DataFrame
+) -> list[Path]:
+    """Write statistics.json and, if no run is missing, the record results/table1.json.
+
+    Args:
+        settings: settings of the table.
+        results: the runs.
+        wilcoxon: result of `sparsity_tests`, or None.
+        differences: result of `against_baseline`.
+
+    Returns:
+        Paths of the files.
+    """
+    written = [settings.folder / "statistics.json"]
+    files.write_json(written[0], statistics(wilcoxon, differences))
+    if not len(results.missing):
+        content = records.record(
+            "table1",
+            settings.run("insightr", 0),
+            results.runs.values(),
+            rows=results.frame[["variant", "labels", "fold", *METRICS, "n_test"]],
+            sparsity_wilcoxon=wilcoxon,
+            mae_minus_baseline=differences,
+        )
+        written.append(records.write(settings.folder / "results" / "table1.json", content))
+    return written
+
+
+def write_ablations(
+    settings: TableSettings, results: Results, found: pd.DataFrame, swept: pd.DataFrame, local: pd.DataFrame
+) -> list[Path]:
+    """Write findings.md, the tables as CSV, and their records in results/. Empty tables are not written.
+
+    Args:
+        settings: settings of the tables.
+        results: the runs of the findings.
+        found: result of `findings`. It has a record only if no run is missing.
+        swept: result of `sweeps`.
+        local: result of `locality.locality`.
+
+    Returns:
+        Paths of the files.
+    """
+    frames = {"findings": found, "sweeps": swept, "locality": local}
+    frames = {name: frame for name, frame in frames.items() if len(frame)}
+    written = [settings.folder / f"{name}.csv" for name in frames]
+    for path, frame in zip(written, frames.values(), strict=True):
+        files.write_csv(path, frame.to_dict("records"))
+    with files.atomic(settings.folder / "findings.md") as temporary:
+        temporary.write_text(as_text(found, settings), encoding="utf-8")
+    written.append(settings.folder / "findings.md")
+    for name, frame in frames.items():
+        if name == "findings" and len(results.missing):
+            continue
+        swept_runs = [Run(runs.run_directory(run)) for of, run in finished_sweeps(settings) if name in ("sweeps", of)]
+        made_from = results.runs.values() if name == "findings" else swept_runs
+        content = records.record(name, settings.run("insightr", 0), made_from, rows=frame)
+        written.append(records.write(settings.folder / "results" / f"{name}.json", content))
+    return written

@@ -94,3 +94,40 @@ def figure(frame: pd.DataFrame) -> Figure:
     sns.despine(drawn)
     drawn.suptitle(f"The price of locality: mean and standard deviation over {frame['fold'].nunique()} folds")
     return drawn
+
+
+def describe(frame: pd.DataFrame) -> str:
+    """Compare the smallest and the largest receptive field of `locality`."""
+    means = frame.groupby("receptive_field").mean(numeric_only=True)
+    small, large = means.iloc[0], means.iloc[-1]
+    text = (
+        f"From a receptive field of {means.index[0]} px to one of {means.index[-1]} px, the MAE goes from "
+        f"{small['mae']:.3f} to {large['mae']:.3f}"
+    )
+    if TRACED in frame:
+        text += (
+            f", the share of images with the peak over cells on a lesion from {small[CELLS]:.0%} to {large[CELLS]:.0%}"
+            f" (chance: {means[CHANCE].mean():.0%})"
+        )
+    return text + "."
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means over folds of `locality`, by receptive field, with spelt-out headings."""
+    ends = frame["backbone_until"].fillna("its last layer")
+    keys = ["backbone_until", "receptive_field", "share_of_side"]
+    means = frame.assign(backbone_until=ends).groupby(keys).mean(numeric_only=True)
+    shown = {
+        "mae": "MAE",
+        "sparsity": "Sparsity",
+        "diversity": "Diversity",
+        "top_label_gap": "Gap of the top label",
+        "label_spread": "Spread of the labels",
+        CELLS: "Peak on a lesion, over cells",
+        TRACED: "traced",
+        CHANCE: "chance",
+        "mass_ratio_cells": "Mass ratio over cells",
+    }
+    table = means[[name for name in shown if name in means]].rename(columns=shown).round(3)
+    names = ["backbone ends at", "receptive field (px)", "share of the image's side"]
+    return table.rename_axis(names).sort_index(level=1)

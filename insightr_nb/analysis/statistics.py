@@ -104,3 +104,26 @@ def against_baseline(results: Results, variants: Iterable[str], labels: str = "c
         values = (np.nan,) * 3 if base is None or own is None else paired_difference(own, base)
         rows.append({"variant": variant, **dict(zip(("difference", "low", "high"), values, strict=True))})
     return pd.DataFrame(rows, columns=["variant", "difference", "low", "high"])
+
+
+def describe_sparsity(tests: pd.DataFrame, level: float = 0.001) -> str:
+    """Count the folds with p < `level`, for both ways of counting. tests: result of `sparsity_tests`."""
+    if tests.empty or tests["p"].isna().any():
+        return "Runs of INSightR-Net or of the logarithm are missing."
+    parts = [
+        f"{counted} in {(tests[p] < level).sum()} of {len(tests)} folds (largest p {tests[p].max():.1g})"
+        for p, counted in (("p", "by contributions"), ("p_paper", "as the paper counts"))
+    ]
+    return f"INSightR-Net is sparser with p < {level:g} {' and '.join(parts)}."
+
+
+def describe_differences(differences: pd.DataFrame) -> str:
+    """Count the variants that are more or less accurate than the baseline. differences: of `against_baseline`."""
+    known = differences.dropna()
+    if known.empty:
+        return "No variant can be compared with the baseline yet: runs are missing."
+    below, above = int((known["high"] < 0).sum()), int((known["low"] > 0).sum())
+    return (
+        f"Of {len(known)} variants, {below} have a lower MAE than the baseline, {above} a higher one, and "
+        f"{len(known) - below - above} cannot be told apart from it."
+    )

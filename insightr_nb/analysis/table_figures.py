@@ -16,20 +16,45 @@ from insightr_nb.analysis.metrics import rounded_grades, top_prototypes
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale
 
+_AXES = {
+    "mae": "MAE (units of the labels)",
+    "sparsity": "sparsity (prototypes)",
+    "diversity": "diversity (prototypes)",
+}
 
-def confusion(fold_runs: list[Run], scale: LabelScale, title: str) -> Figure:
-    """Plot the confusion matrix of grade and rounded prediction, pooled over folds and normalised by grade.
+
+def confusion_shares(fold_runs: list[Run], scale: LabelScale) -> pd.DataFrame:
+    """Share of the images of each grade (rows) by rounded prediction (columns), pooled over folds.
 
     Args:
         fold_runs: runs of the folds.
         scale: label range.
-        title: title of the figure.
     """
     tables = [run.table("predictions.csv") for run in fold_runs]
     grades = np.concatenate([t["target"] for t in tables]).round().astype(int)
     predicted = np.concatenate([rounded_grades(t["prediction"].to_numpy(), scale) for t in tables])
     labels = np.arange(int(scale.minimum), int(scale.maximum) + 1)
-    shares = confusion_matrix(grades, predicted, labels=labels, normalize="true")
+    return pd.DataFrame(confusion_matrix(grades, predicted, labels=labels, normalize="true"), labels, labels)
+
+
+def describe_confusion(shares: pd.DataFrame) -> str:
+    """Name the grade that is recognised least often, and what it is mistaken for. shares: of `confusion_shares`."""
+    right = pd.Series(np.diag(shares), shares.index)
+    grade = right.idxmin()
+    wrong = shares.loc[grade].drop(grade)
+    return (
+        f"Grade {grade} is recognised least often, in {right[grade]:.0%} of its images; {wrong.max():.0%} of them are "
+        f"taken for grade {wrong.idxmax()}."
+    )
+
+
+def confusion(shares: pd.DataFrame, title: str) -> Figure:
+    """Plot the confusion matrix of grade and rounded prediction, normalised by grade.
+
+    Args:
+        shares: result of `confusion_shares`.
+        title: title of the figure.
+    """
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     sns.heatmap(
         shares,
@@ -39,10 +64,9 @@ def confusion(fold_runs: list[Run], scale: LabelScale, title: str) -> Figure:
         vmin=0,
         vmax=1,
         ax=axes,
-        xticklabels=labels,
-        yticklabels=labels,
         cbar_kws={"label": "share of the images of a grade"},
     )
+    axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel="prediction, rounded", ylabel="grade", title=title)
     return figure
 
@@ -67,6 +91,20 @@ def calibration(by_name: Mapping[str, list[Run]]) -> Figure:
     return grid.figure
 
 
+def describe_calibration(by_name: Mapping[str, list[Run]]) -> str:
+    """State for each variant where the mean prediction of a label is farthest from it.
+
+    Labels that are no grades are rounded first.
+    """
+    parts = []
+    for name, fold_runs in by_name.items():
+        data = pd.concat([run.table("predictions.csv") for run in fold_runs])
+        bias = (data["prediction"] - data["target"]).groupby(data["target"].round()).mean()
+        worst = bias.abs().idxmax()
+        parts.append(f"{name}: {bias[worst]:+.2f} at label {worst:g}")
+    return f"The mean prediction is farthest from the label here: {'; '.join(parts)}."
+
+
 def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
     """Plot Fig. 3 of the paper, one column per run.
 
@@ -75,18 +113,17 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
     contributions.
     """
     figure, panels = plt.subplots(
-        2, len(by_name), figsize=(4.6 * len(by_name), 7.6), squeeze=False, layout="constrained", sharey="row"
+        2, len(by_name), figsize=(max(6.4, 4.6 * len(by_name)), 7.6), squeeze=False, layout="constrained", sharey="row"
     )
     highest = 0.0
     for (name, run), (above, below) in zip(by_name.items(), panels.T, strict=True):
         space = LatentMap.of(load_run(run))
         labels = run.table("prototypes.csv")["label"].to_numpy()
         colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
-        above.scatter(*space.patches.T, c=space.targets, marker="*", s=22, alpha=0.5, linewidths=0, **colours)
+        above.scatter(*space.patches.T, c=space.targets, marker="*", s=30, edgecolors="0.5", linewidths=0.2, **colours)
         shown = above.scatter(*space.prototypes.T, c=labels, s=60, edgecolors="black", linewidths=0.8, **colours)
         above.set(title=name, xlabel=f"PC 1 ({space.variance[0]:.0%})", ylabel=f"PC 2 ({space.variance[1]:.0%})")
-        weights = run.array("weights.npy")
-        count = np.bincount(top_prototypes(weights).ravel(), minlength=weights.shape[1]) / len(weights)
+        count = usage(run)
         below.bar(
             labels,
             count,
@@ -99,8 +136,24 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
         highest = max(highest, count.max())
     panels[1, 0].set(ylim=(0, 1.05 * highest), ylabel="share of images with it in the top 5")
     figure.colorbar(shown, ax=panels[0], label="grade (star), label of the prototype (circle)")
-    figure.suptitle("Latent space (top) and how often a prototype is among the five largest contributions (bottom)")
+    figure.suptitle("Latent space (top); how often a prototype is in the top 5 (bottom)")
     return figure
+
+
+def usage(run: Run) -> np.ndarray:
+    """Share of the test images in which each prototype is among the five largest contributions: (m,)."""
+    weights = run.array("weights.npy")
+    return np.bincount(top_prototypes(weights).ravel(), minlength=weights.shape[1]) / len(weights)
+
+
+def describe_usage(by_name: Mapping[str, Run]) -> str:
+    """State for each variant how many prototypes are hardly used, and how often the most used one is."""
+    parts = [
+        f"{name}: {(used < 0.01).sum()} of {len(used)} prototypes are in the top 5 of less than 1 % of the images, the "
+        f"most used one in that of {used.max():.0%}"
+        for name, used in ((name, usage(run)) for name, run in by_name.items())
+    ]
+    return "\n".join(parts)
 
 
 def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
@@ -111,8 +164,22 @@ def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     for axes, metric in zip(panels, ("mae", "sparsity", "diversity"), strict=True):
         sns.lineplot(data=part, x="value", y=metric, errorbar="sd", err_style="bars", marker="o", ax=axes)
-        axes.set(xlabel=parameter, ylabel=metric if metric != "mae" else "MAE")
+        axes.set(xlabel=parameter, ylabel=_AXES[metric])
         if part["value"].max() > 20 * part["value"].min() > 0:
             axes.set_xscale("log")
     figure.suptitle(f"Sweep over {parameter}: mean and standard deviation over {part['fold'].nunique()} folds")
     return figure
+
+
+def describe_sweep(part: pd.DataFrame, parameter: str) -> str:
+    """State how the mean MAE and sparsity change from the smallest to the largest value of a sweep.
+
+    part: one row per run, with columns value, mae and sparsity.
+    """
+    means = part.groupby("value")[["mae", "sparsity"]].mean()
+    first, last = means.iloc[0], means.iloc[-1]
+    return (
+        f"From {means.index[0]:g} to {means.index[-1]:g} {parameter}, the MAE goes from {first['mae']:.3f} to "
+        f"{last['mae']:.3f} and the sparsity from {first['sparsity']:.1f} to {last['sparsity']:.1f}; the lowest MAE is "
+        f"at {means['mae'].idxmin():g} ({means['mae'].min():.3f})."
+    )

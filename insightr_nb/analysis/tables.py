@@ -1,13 +1,16 @@
-"""Table 1 of the paper, as formatted text and as files. Missing runs are marked, never dropped."""
+"""Table 1 of the paper, as formatted text, in words and as files. Missing runs are marked, never dropped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from insightr_nb import files
 from insightr_nb.analysis.results import METRICS, Results
+from insightr_nb.analysis.wording import counted
+from insightr_nb.parameters import TableSettings
 
 DIGITS = {"sparsity": 1, "sparsity_paper": 1, "diversity": 1, "top_label_gap": 2, "label_spread": 2}  # default 3
 
@@ -35,6 +38,86 @@ PAPER = pd.DataFrame(
     },
     index=["mae", "accuracy", "sparsity_paper", "diversity"],
 ).T
+
+
+# Headings of other columns
+HEADINGS = NAMES | {
+    "p": "p, by contributions",
+    "p_paper": "p, as the paper counts",
+    "difference": "MAE - baseline's MAE",
+    "low": "95 % interval, from",
+    "high": "to",
+}
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Copy of a table of statistics with spelt-out headings and variants; its first column becomes the index.
+
+    Numbers become text: p values with one significant digit, sparsities (columns named as variants) with one decimal,
+    others with three.
+    """
+    texts = frame.astype(object)
+    for name in frame.columns[1:]:
+        style = ".1g" if name.startswith("p") else ".1f" if name in NAMES else "+.3f"
+        texts[name] = ["-" if np.isnan(value) else format(value, style) for value in frame[name]]
+    return texts.replace({"variant": NAMES}).set_index(frame.columns[0]).rename(columns=HEADINGS)
+
+
+def of_run(metrics: Mapping[str, Any], name: str) -> pd.DataFrame:
+    """Metrics of one run with their titles: one row per metric, one column `name`."""
+    values = {
+        f"{title} {arrow}": "-" if metrics.get(key) is None else f"{metrics[key]:.{DIGITS.get(key, 3)}f}"
+        for key, (title, arrow) in METRICS.items()
+        if key in metrics
+    }
+    return pd.DataFrame({name: values | {"Test images": f"{metrics['n_test']}"}})
+
+
+def describe_missing(results: Results) -> str:
+    """List the unfinished runs: their number and state, and the commands that finish them, one line per variant."""
+    if not len(results.missing):
+        return f"All {len(results.frame)} runs are finished."
+    lines = [f"{len(results.runs)} of {len(results.frame)} runs are finished. These commands finish the others:"]
+    for (state, _, _), part in results.missing.groupby(["state", "labels", "variant"], sort=False):
+        command, folds = part["command"].iloc[0], part["fold"].tolist()
+        if len(folds) > 1 and part["tag"].isna().all():
+            command = command.replace(f"-p fold {folds[0]}", "-p fold $fold")
+            command = f"for fold in {' '.join(map(str, folds))}; do {command}; done"
+        lines.append(f"{counted(len(part), 'run')} {state}: {command}")
+    return "\n".join(lines)
+
+
+def describe_table1(results: Results, variants: Iterable[str], labels: str = "categorical") -> str:
+    """Name the variants with the lowest MAE and the smallest sparsity, beside INSightR-Net and the baseline.
+
+    Args:
+        results: the runs.
+        variants: rows of the table.
+        labels: kind of labels, "categorical" or "continuous".
+    """
+    means = summary(results, variants, labels).xs("mean", axis=1, level=1)
+    mae, sparsity = means["mae"].dropna(), means["sparsity"].dropna()
+    if mae.empty:
+        return "No variant has all its folds yet."
+    others = [f"{NAMES[v]}: {mae[v]:.3f}" for v in ("insightr", "baseline") if v in mae and v != mae.idxmin()]
+    text = f"{NAMES[mae.idxmin()]} has the lowest MAE, {mae.min():.3f}" + "".join(f"; {other}" for other in others)
+    if len(sparsity):
+        text += (
+            f". {NAMES[sparsity.idxmin()]} has the shortest explanations: {sparsity.min():.1f} prototypes make 80 % of "
+            "a prediction"
+        )
+    return text + "."
+
+
+def caption(settings: TableSettings, labels: str = "categorical") -> str:
+    """Caption of a table of `table1`: data set, preset, folds, and what the paper's columns count."""
+    if labels == "continuous":
+        return f"{settings.title}, continuous labels: mean ± standard deviation over {settings.folds} folds."
+    return (
+        f"{settings.title}: mean ± standard deviation over {settings.folds} folds. 'paper (EyePACS)' is Table 1 of "
+        "Hesse and Namburete, MICCAI 2022, whose sparsity was counted from 0 and on similarities, as is our column "
+        "'as the paper counts'; 'Sparsity' counts contributions, from 1."
+    )
 
 
 def summary(results: Results, variants: Iterable[str], labels: str = "categorical") -> pd.DataFrame:
@@ -90,6 +173,9 @@ def table1(results: Results, variants: Iterable[str], labels: str = "categorical
                 digits = DIGITS.get(name, 3)
                 text = f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
             row[f"{title} {arrow}"] = text
+            if text.startswith("missing"):  # stated once, in the first column
+                row |= dict.fromkeys((f"{title} {arrow}" for title, arrow in list(METRICS.values())[1:]), "")
+                break
         for name in PAPER.columns if paper else ():
             value = PAPER.loc[variant, name] if variant in PAPER.index else None
             title = METRICS[name.removesuffix("_paper")][0]

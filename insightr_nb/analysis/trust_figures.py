@@ -12,7 +12,7 @@ from insightr_nb.analysis.explanation import Explanation
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.data import display
 
-_KNOW_NOTHING = ("chance", "random map", "contrast of the image")
+_CONTROLS = ("chance", "random map", "contrast of the image")
 
 
 def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
@@ -39,12 +39,15 @@ def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
 def lesion_bars(table: pd.DataFrame, measure: str = "pointing") -> Figure:
     """Plot a `lesion_table` as bars with 95 % intervals."""
     groups = list(dict.fromkeys(key[0] for key in table.index))
-    titles = {"pointing": "Peak on a lesion", "mass_ratio": "Activation on lesions / their share of area"}
+    titles = {
+        "pointing": "share of the images with the peak on a lesion",
+        "mass_ratio": "mass ratio: share of the activation / share of the area",
+    }
     figure, every = plt.subplots(1, len(groups), figsize=(5.5 * len(groups), 3.2), layout="constrained", sharex=True)
     for axes, group in zip(np.atleast_1d(every), groups, strict=True):
         part = table.loc[group]
         spread = [part[measure] - part[f"{measure} low"], part[f"{measure} high"] - part[measure]]
-        colours = ["#b8b8b8" if name in _KNOW_NOTHING else "#2a6f97" for name in part.index]
+        colours = ["#b8b8b8" if name in _CONTROLS else "#2a6f97" for name in part.index]
         axes.barh(part.index, part[measure], xerr=spread, color=colours, capsize=3)
         axes.invert_yaxis()
         axes.set(title=f"{group}: {part['images'].iloc[0]} images with lesions", xlabel=titles[measure])
@@ -61,7 +64,7 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
         lesions: (size, size) bool mask per image; outlines are drawn.
     """
     figure, every = plt.subplots(
-        2, len(explanations), figsize=(2.9 * len(explanations), 6.2), squeeze=False, layout="constrained"
+        2, len(explanations), figsize=(2.4 * len(explanations), 5.4), squeeze=False, layout="constrained"
     )
     highest = max(e.similarities[e.top(1)[0]] for e in explanations)
     for (top, bottom), e, lesion in zip(every.T, explanations, lesions, strict=True):
@@ -80,9 +83,11 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
         top.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
         top.set(xlim=(-0.5, cells.size - 0.5), ylim=(cells.size - 0.5, -0.5))  # a box can extend beyond the edge
         top.set_title(f"label {e.target:g}, prototype {e.prototype_labels[j]:.1f}", fontsize=9)
-    every[0, 0].set_ylabel("similarity over cells, one scale")
-    every[1, 0].set_ylabel("the same match, traced to pixels")
-    figure.suptitle("Green: outlines of the lesions")
+    every[0, 0].set_ylabel("similarity over cells")
+    every[1, 0].set_ylabel("traced to pixels")
+    figure.suptitle(
+        "The largest contribution of each image, over cells (cyan: its box) and traced. Green: outlines of lesions"
+    )
     return figure
 
 
@@ -90,7 +95,11 @@ def deletion_curves(curves: pd.DataFrame) -> Figure:
     """Plot the result of `trust.deletion`."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     sns.lineplot(curves, x="removed", y="change", hue="order", errorbar=("ci", 95), n_boot=500, seed=0, ax=axes)
-    axes.set(xlabel="patches replaced by grey ground", ylabel="change of the prediction", title="Deletion")
+    axes.set(
+        xlabel="patches replaced by grey background",
+        ylabel="|change of the prediction|\n(units of the labels)",
+        title="Deletion",
+    )
     sns.despine(figure)
     return figure
 
@@ -99,9 +108,9 @@ def stability_boxes(table: pd.DataFrame) -> Figure:
     """Plot the result of `trust.stability`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharey=True)
     sns.barplot(table, x="overlap", y="change", ax=left, errorbar=("ci", 95), n_boot=500, seed=0, color="#2a6f97")
-    left.set(xlim=(0, 1), xlabel="share of the top 5 that stays", ylabel="")
+    left.set(xlim=(0, 1), xlabel="share of the top 5 that stays (mean, 95 % interval)", ylabel="")
     sns.boxplot(table, x="moved", y="change", ax=right, color="#a9d6e5", fliersize=2)
-    right.set(xlabel="move of the prediction", ylabel="")
+    right.set(xlabel="|change of the prediction| (units of the labels)", ylabel="")
     sns.despine(figure)
     return figure
 
@@ -117,9 +126,7 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
     doubt = audit.assign(score=audit["background"] + (audit["twins"] > 0) + audit["gap"] / max(audit["gap"].max(), 1))
     chosen = doubt.sort_values("score", ascending=False, kind="stable").head(count)
     boxes = run.prototypes.set_index("prototype")
-    figure, every = plt.subplots(
-        2, -(-len(chosen) // 2), figsize=(1.9 * -(-len(chosen) // 2), 4.6), layout="constrained"
-    )
+    figure, every = plt.subplots(2, -(-len(chosen) // 2), figsize=(1.9 * -(-len(chosen) // 2), 5), layout="constrained")
     for axes in every.flat:
         axes.axis("off")
     for axes, p in zip(every.flat, chosen.itertuples(), strict=False):
@@ -129,7 +136,7 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
         axes.set_title(
             f"#{p.prototype} label {p.label:.1f}\nimage of {p.source_label:g}, twins {p.twins}\n"
             f"background {p.background:.0%}",
-            fontsize=8,
+            fontsize=9,
         )
     figure.suptitle("The prototypes to doubt first")
     return figure
@@ -140,7 +147,8 @@ def referral_curve(curve: pd.DataFrame, title: str = "") -> Figure:
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     for name, style in (("by uncertainty", "-"), ("chance", ":"), ("best possible", "--")):
         axes.plot(curve["referred"], curve[name], style, label=name)
-    axes.set(xlabel="share referred to a human", ylabel="MAE of the rest", title=title, xlim=(0, 1), ylim=(0, None))
+    axes.set(xlabel="share referred to a human", ylabel="MAE of the rest (units of the labels)", title=title)
+    axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(frameon=False)
     sns.despine(figure)
     return figure

@@ -1,9 +1,10 @@
 """The three-stage protocol as data (paper, section 2, "Training Algorithm", and section 3, "Implementation")."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -128,3 +129,21 @@ def training_only(network: nn.Module, parts: tuple[str, ...], batchnorm_frozen: 
     finally:
         network.eval()
         network.requires_grad_(True)
+
+
+def as_table(steps: Iterable[RunSettings]) -> pd.DataFrame:
+    """Stages of several runs as a table: one row per stage, with the learning rate of each part or "frozen"."""
+    rows = [
+        {
+            "run": step.variant,
+            "stage": stage.name,
+            "cycle": stage.cycle,
+            "epochs": stage.epochs,
+            "projection first": "yes" if stage.projects else "no",
+            "selectable": "yes" if stage.selectable else "no",
+            **{f"rate of {part.replace('_', ' ')}": f"{rate:g}" for part, rate in stage.learning_rates.items()},
+        }
+        for step in steps
+        for stage in protocol(step)
+    ]
+    return pd.DataFrame(rows).fillna("frozen").set_index(["run", "cycle", "stage"])

@@ -88,6 +88,21 @@ def test_it_is_drawn_with_the_receptive_field_along_the_axis(swept):
     table_figures.plt.close(figure)
 
 
+def test_small_and_large_receptive_fields_in_words(swept):
+    frame = locality.locality(swept)
+    small, large = frame["mae"]
+    fields = frame["receptive_field"].tolist()
+    text = locality.describe(frame)
+    assert text.startswith(
+        f"From a receptive field of {fields[0]} px to one of {fields[1]} px, the MAE goes from {small:.3f}"
+    )
+    assert "on a lesion" in text
+    assert "on a lesion" not in locality.describe(frame.drop(columns="pointing_traced"))
+    table = locality.readable(frame)
+    assert table["MAE"].tolist() == [round(small, 3), round(large, 3)]
+    assert table.index.get_level_values("receptive field (px)").tolist() == fields
+
+
 def test_without_such_runs_there_is_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     assert locality.locality(TableSettings()).empty

@@ -78,6 +78,7 @@ def test_a_missing_run_is_shown_with_its_command_and_never_left_out_of_a_mean():
     assert results.missing["command"].iloc[0].endswith("-p preset smoke -p fold 1")
     table = tables.table1(results, ["baseline", "insightr"])
     assert table.loc["(1) INSightR-Net", "MAE ↓"] == "missing (1 of 3 folds)"
+    assert (table.loc["(1) INSightR-Net"] == "").sum() == 9  # stated once
     assert table.loc["ResNet-18 baseline", "MAE ↓"] == "0.210 ± 0.010"
     assert results.finished("insightr") is None
     assert statistics.sparsity_tests(results)["p"].isna().tolist() == [False, True, False]
@@ -285,3 +286,116 @@ def test_statistics_are_plain_json():
     differences = statistics.against_baseline(results, ["insightr"])
     text = json.dumps(findings.statistics(statistics.sparsity_tests(results), differences), allow_nan=False)
     assert json.loads(text)["sparsity_wilcoxon"][1]["p"] is None
+
+
+# -- in words ---------------------------------------------------------------------------------------------------------
+
+
+def test_missing_runs_in_words():
+    results = collect(SETTINGS.grid(["baseline", "insightr"]))
+    lines = tables.describe_missing(results).splitlines()
+    assert lines[0] == "0 of 6 runs are finished. These commands finish the others:"
+    assert lines[1] == (
+        "3 runs missing: for fold in 0 1 2; do papermill notebooks/03_train.ipynb out.ipynb -p preset smoke "
+        "-p variant baseline -p fold $fold; done"
+    )
+    assert len(lines) == 3
+    all_runs()
+    assert tables.describe_missing(collect(SETTINGS.grid(["baseline"]))) == "All 3 runs are finished."
+    Run(runs.run_directory(SETTINGS.run("baseline", 1))).update(state="failed", error="x")
+    text = tables.describe_missing(collect(SETTINGS.grid(["baseline"])))
+    assert text.splitlines()[1].endswith("-p variant baseline -p fold 1")
+    assert "1 run failed: papermill" in text
+
+
+def test_table_1_in_words():
+    results = all_runs()
+    text = tables.describe_table1(results, ["baseline", "log_similarity", "insightr"])
+    assert text == (
+        "ResNet-18 baseline has the lowest MAE, 0.210; (1) INSightR-Net: 0.230. (1) INSightR-Net has the shortest "
+        "explanations: 3.0 prototypes make 80 % of a prediction."
+    )
+    text = tables.describe_table1(results, ["log_similarity"])
+    assert text.startswith("(1a) with log similarity has the lowest MAE, 0.310. ")
+    assert tables.describe_table1(results, ["no_psd"]) == "No variant has all its folds yet."
+    assert "MICCAI" in tables.caption(SETTINGS)
+    assert "continuous labels" in tables.caption(SETTINGS, "continuous")
+
+
+def test_the_metrics_of_one_run():
+    run = make(SETTINGS.run("baseline", 0))
+    table = tables.of_run(run.metrics, "baseline")
+    assert table.loc["MAE ↓", "baseline"] == "0.250"
+    assert table.loc["Sparsity ↓", "baseline"] == "-"
+    assert table.loc["Test images", "baseline"] == "40"
+
+
+def test_statistics_in_words_and_as_readable_tables():
+    results = all_runs()
+    tests = statistics.sparsity_tests(results)
+    text = statistics.describe_sparsity(tests)
+    assert "by contributions in 3 of 3 folds" in text
+    assert "in 0 of 3 folds" in statistics.describe_sparsity(tests.assign(p=0.5))
+    assert "missing" in statistics.describe_sparsity(tests.assign(p=np.nan))
+    shown = tables.readable(tests)
+    assert list(shown.columns) == [
+        "(1) INSightR-Net",
+        "(1a) with log similarity",
+        "p, by contributions",
+        "p, as the paper counts",
+    ]
+    assert shown["(1) INSightR-Net"].tolist() == ["3.0"] * 3
+    differences = statistics.against_baseline(results, ["insightr", "log_similarity", "no_psd"])
+    text = statistics.describe_differences(differences)
+    assert text.startswith("Of 2 variants, 0 have a lower MAE than the baseline, 2 a higher one, and 0 cannot")
+    assert "missing" in statistics.describe_differences(differences[2:])
+    shown = tables.readable(differences)
+    assert shown.loc["(1) INSightR-Net", "MAE - baseline's MAE"] == "+0.020"
+    assert shown.loc["(1b) w/o PSD loss"].tolist() == ["-"] * 3
+
+
+def test_the_verdicts_are_counted():
+    found = findings.findings(all_runs())
+    assert findings.describe_findings(found) == "Of the 8 findings, 3 hold, 0 do not, and 5 are open."
+
+
+# -- files of notebooks 05 and 06 -------------------------------------------------------------------------------------
+
+
+def recorded(monkeypatch) -> list:
+    """Replaces `records.record`, which needs whole manifests; the records asked for."""
+    asked = []
+
+    def record(what, settings, made_from, **content):
+        asked.append((what, len(list(made_from))))
+        return {"what": what}
+
+    monkeypatch.setattr(findings.records, "record", record)
+    return asked
+
+
+def test_the_files_of_notebook_05(monkeypatch):
+    asked, results = recorded(monkeypatch), all_runs()
+    differences = statistics.against_baseline(results, ["insightr"])
+    written = findings.write_statistics(SETTINGS, results, None, differences)
+    assert [path.relative_to(SETTINGS.folder).as_posix() for path in written] == [
+        "statistics.json",
+        "results/table1.json",
+    ]
+    assert files.read_json(written[0])["sparsity_wilcoxon"] == []
+    assert asked == [("table1", 9)]
+    Run(runs.run_directory(SETTINGS.run("insightr", 1))).update(state="failed", error="x")
+    results = collect(SETTINGS.grid(SETTINGS.listed("variants")))
+    assert len(findings.write_statistics(SETTINGS, results, None, differences)) == 1  # no record without all runs
+
+
+def test_the_files_of_notebook_06(monkeypatch):
+    asked, results = recorded(monkeypatch), all_runs()
+    make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2}, tag="k-2"), split="fold 0")
+    found, swept = findings.findings(results), findings.sweeps(SETTINGS)
+    written = findings.write_ablations(SETTINGS, results, found, swept, pd.DataFrame())
+    names = [path.relative_to(SETTINGS.folder).as_posix() for path in written]
+    assert names == ["findings.csv", "sweeps.csv", "findings.md", "results/findings.json", "results/sweeps.json"]
+    assert asked == [("findings", 9), ("sweeps", 2)]  # k = 2, and the preset's own k
+    assert len(pd.read_csv(written[0])) == 8
+    assert "**holds**" in written[2].read_text()

@@ -23,6 +23,9 @@ def test_it_is_clean_and_has_a_typed_parameters_cell(path):
     assert notebook.cells[0].cell_type == "markdown"
     assert "| **Output** |" in notebook.cells[0].source
     assert "| **Time** |" in notebook.cells[0].source
+    assert "| **Next** |" in notebook.cells[0].source
+    links = "".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert ".ipynb)" not in links, "a link between notebooks is broken in the executed copies"
     assert code[0].metadata.get("tags") == ["parameters"]
     parameters = papermill.inspect_notebook(str(path))
     assert parameters
@@ -44,8 +47,8 @@ def test_05_and_06_show_what_is_missing_and_what_is_there(fresh):
     folder, _ = fresh
     text = succeed("05_tables", folder, preset="smoke", folds=3, variants="baseline,insightr", continuous="none")
     assert "1 of 6 runs are finished" in text
-    command = "papermill notebooks/03_train.ipynb out.ipynb -p preset smoke -p variant baseline -p fold 0"
-    assert f"missing      {command}\n" in text
+    command = "papermill notebooks/03_train.ipynb out.ipynb -p preset smoke -p variant baseline -p fold $fold"
+    assert f"3 runs missing: for fold in 0 1 2; do {command}; done\n" in text
     written = folder / "tables/synthetic/smoke"
     assert "missing (2 of 3 folds)" in (written / "table1.md").read_text()
     text = succeed("06_ablations", folder, preset="smoke", folds=3, variants="insightr", shown="insightr", fold=2)
@@ -89,7 +92,7 @@ def test_08_puts_the_run_to_the_test(fresh):
     folder, _ = fresh
     text = succeed("08_trust", folder, preset="smoke", fold=2, images=6)
     assert "no Grad-CAM: there is no finished baseline" in text
-    assert "completeness: the largest difference is" in text
+    assert "Completeness: the largest difference is" in text
     succeed("03_train", folder, preset="smoke", fold=2, variant="baseline")
     text = succeed("08_trust", folder, preset="smoke", fold=2, images=6, image="p00000_left")
     assert "no Grad-CAM" not in text

@@ -45,7 +45,7 @@ def test_odd_photographs_are_shown_and_may_be_gone_once_they_are_prepared(tmp_pa
     assert "21 images of 64 x 64 px, 1 rejected" in text
     assert "1 images cannot be used:" in text
     assert "2 images were prepared, but may be wrong or damaged" in text
-    assert "Some of these photographs are not where they were any more. The prepared images are whole." in text
+    assert "Some of these photographs are no longer at their source. The prepared images are intact." in text
     pictures = [path.stem for path in sorted((tmp_path / "data/odd-64/figures").iterdir())]
     assert pictures == ["before_and_after", "doubtful", "five_grades", "folds"]  # nobody can decode the rejected one
 

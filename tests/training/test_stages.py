@@ -3,7 +3,7 @@ import torch
 
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import RunSettings
-from insightr_nb.training.stages import protocol, training_only
+from insightr_nb.training.stages import as_table, protocol, training_only
 
 
 def described(**parameters):
@@ -104,3 +104,13 @@ def test_everything_is_put_back_also_after_an_error():
         fail()
     assert not network.training
     assert all(p.requires_grad for p in network.parameters())
+
+
+def test_the_protocol_as_a_table():
+    steps = RunSettings.from_parameters(preset="smoke").steps()
+    table = as_table(steps)
+    assert len(table) == sum(len(protocol(step)) for step in steps)
+    assert table.index[0] == ("backbone", 1, "regression")
+    last = table.loc[("insightr", 1, "last layer")]
+    assert (last["projection first"], last["selectable"], last["rate of backbone"]) == ("yes", "yes", "frozen")
+    assert float(last["rate of last layer"]) == protocol(steps[-1])[-1].learning_rates["last_layer"]

@@ -1,0 +1,210 @@
+"""Sentences of notebook 08 about the results of `trust` and `lesions`, and the files it writes."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from insightr_nb import files
+from insightr_nb.analysis import records, trust
+from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.loaded_run import LoadedRun
+from insightr_nb.analysis.wording import counted
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+
+_INDEXED = {"lesions": ["group", "method"]}  # names of the index levels of a table in its file
+
+
+def describe_grid(grid: Grid) -> str:
+    """Compare the box of a cell, its receptive field and the image."""
+    return (
+        f"A box of {grid.stride} px stands for a receptive field of {grid.receptive_field} px, which is "
+        f"{grid.receptive_field / grid.size:.0%} of the image's side ({grid.size} px)."
+    )
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """Return at most `most` row numbers below `count`, evenly spaced and without repetition."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+# -- lesions ----------------------------------------------------------------------------------------------------------
+
+
+def describe_lesions(table: pd.DataFrame) -> str:
+    """Compare the pointing game of the largest contribution over cells, traced and by chance. table: `lesion_table`."""
+    hits = table.loc["all", "pointing"]
+    text = (
+        f"In {table.loc[('all', 'chance'), 'images']:.0f} images with lesions, the peak over cells is on a lesion in "
+        f"{hits['INSightR-Net, top 1']:.1%} (chance: {hits['chance']:.1%})"
+    )
+    if "INSightR-Net, top 1, traced" in hits:
+        text += f"; traced to pixels in {hits['INSightR-Net, top 1, traced']:.1%}"
+    if "baseline, traced" in hits:
+        text += f", as is the baseline's trace in {hits['baseline, traced']:.1%}"
+    return text + "."
+
+
+def readable_kinds(kinds: pd.DataFrame) -> pd.DataFrame:
+    """Pointing game by kind of lesion, over cells and traced, with its intervals. kinds: result of `by_kind`."""
+    rows = {}
+    for lesion, part in kinds.groupby(level="lesion", sort=False):
+        part = part.droplevel("lesion")
+        rows[lesion.replace("_", " ")] = {"images": f"{part['images'].iloc[0]:.0f}"} | {
+            title: f"{part.loc[name, 'pointing']:.0%} ({part.loc[name, 'pointing low']:.0%} to "
+            f"{part.loc[name, 'pointing high']:.0%})"
+            for name, title in (("INSightR-Net, top 1", "over cells"), ("INSightR-Net, top 1, traced", "traced"))
+            if name in part.index
+        }
+        rows[lesion.replace("_", " ")]["chance"] = f"{part['chance'].iloc[0]:.0%}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("lesion")
+
+
+def describe_sources(sources: pd.DataFrame) -> str:
+    """State how often prototypes lie on lesions of their source images. sources: result of `source_report`."""
+    known = sources.dropna(subset="pointing")
+    if known.empty:
+        return "No prototype comes from an image with a lesion."
+    means = known.drop(columns="pointing").mean(numeric_only=True)
+    return (
+        f"{int(known['pointing'].sum())} of {len(known)} prototypes from images with lesions have one under their "
+        f"centre (chance {means['chance']:.1%}). Lesions cover {means['lesions in its box']:.1%} of their boxes and "
+        f"{means['lesions in the disc']:.1%} of the discs; the mass ratio of their maps is {means['mass_ratio']:.2f}."
+    )
+
+
+def examples_with_lesions(report: pd.DataFrame, count: int = 5) -> pd.Series:
+    """Choose images with lesions, evenly spaced over the sorted labels. report: result of `lesion_report`."""
+    images = report[report["lesion"] == "any"].drop_duplicates("image_id").sort_values("target", kind="stable")
+    return images["image_id"].iloc[evenly_spaced(len(images), count)]
+
+
+def describe_traced(report: pd.DataFrame, shown: Iterable[str]) -> str:
+    """Count the hits of the pointing game on some images, over cells and traced. report: of `lesion_report`."""
+    part = report[(report["lesion"] == "any") & report["image_id"].isin(list(shown))]
+    hits = part.groupby("method")["pointing"].sum()
+    return (
+        f"Of these {part['image_id'].nunique()} images, the peak is on a lesion in "
+        f"{hits['INSightR-Net, top 1']:g} over cells, and in {hits['INSightR-Net, top 1, traced']:g} traced to pixels."
+    )
+
+
+# -- faithfulness and stability ---------------------------------------------------------------------------------------
+
+
+def describe_deletion(curves: pd.DataFrame) -> str:
+    """State the area between the deletion curves with its interval, and what cannot be removed. curves: `deletion`."""
+    gap, low, high = trust.area_between(curves)
+    verdict = "faithful" if low > 0 else "not faithful" if high < 0 else "not told apart from a random order"
+    return (
+        f"{counted(curves['image_id'].nunique(), 'image')}: the prediction changes by {gap:+.3f} more per step than in "
+        f"random order (95 % interval {low:+.3f} to {high:+.3f}): {verdict}. The patches that can be removed carry "
+        f"{curves['removable'].mean():.0%} of the contributions."
+    )
+
+
+def describe_stability(moved: pd.DataFrame, images: int) -> str:
+    """Name the change with the largest effect. moved: result of `stability` for `images` images."""
+    means = moved.groupby("change", sort=False)[["overlap", "moved"]].mean()
+    worst = means["moved"].idxmax()
+    text = (
+        f"The prediction moves most under the change '{worst}': by {means.loc[worst, 'moved']:.2f} on average, and "
+        f"{means.loc[worst, 'overlap']:.0%} of the five largest contributions stay."
+    )
+    if gone := images - (moved["change"] == "15 % brighter").sum():
+        text += (
+            f"\n{gone} of these {images} photographs are no longer at their source; their brightness is not changed."
+        )
+    return text
+
+
+# -- prototypes and certainty -----------------------------------------------------------------------------------------
+
+
+def describe_audit(audit: pd.DataFrame, unit: float = 1.0) -> str:
+    """List the warnings about the prototypes. audit: result of `trust.audit`; unit: size of one grade."""
+    found = trust.warnings(audit, unit)
+    return "\n".join(f"Warning: {text}" for text in found) or f"None of the {len(audit)} prototypes is in doubt."
+
+
+def describe_certainty(sure: Mapping[str, float]) -> str:
+    """State how uncertainty and error agree, and what a referral gains. sure: result of `trust.certainty`."""
+    return (
+        f"Uncertainty and error have a rank correlation of {sure['correlation']:.2f} (Spearman, p = {sure['p']:.1g}). "
+        f"Referring the least certain fifth changes the MAE of the rest from {sure['MAE of all']:.3f} to "
+        f"{sure['MAE without the least certain fifth']:.3f}."
+    )
+
+
+def describe_drift(moving: list[float], frozen: list[float]) -> str:
+    """Compare the drift of the prototypes with moving and with frozen BatchNorm statistics, after the last epoch."""
+    return (
+        f"After {len(moving) - 1} epochs the prototypes are at a mean squared distance of {moving[-1]:.4f} from their "
+        f"patches if the statistics move, and of {frozen[-1]:.1e} if they are frozen."
+    )
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def numbers(run: LoadedRun, curves: pd.DataFrame, audit: pd.DataFrame) -> dict[str, Any]:
+    """Single results for trust.json.
+
+    Args:
+        run: the run.
+        curves: result of `trust.deletion`.
+        audit: result of `trust.audit`.
+    """
+    gap, low, high = trust.area_between(curves)
+    return {
+        "completeness": trust.completeness(run),
+        "deletion area": gap,
+        "deletion area low": low,
+        "deletion area high": high,
+        "deletion images": curves["image_id"].nunique(),
+        "prototypes on the ground": int((audit["background"] > 0.5).sum()),
+        **trust.certainty(run),
+    }
+
+
+def write(
+    run: LoadedRun,
+    settings: RunSettings,
+    tables: Mapping[str, pd.DataFrame],
+    single: Mapping[str, Any],
+    baseline: Run | None = None,
+) -> list[Path]:
+    """Write the tables as CSV and the results as trust.json to the folder `trust` of a run.
+
+    Args:
+        run: the run.
+        settings: settings of the run.
+        tables: tables by name; `lesions`, `deletion` and `stability` are also part of trust.json.
+        single: result of `numbers`.
+        baseline: run of the baseline, if its maps were compared.
+
+    Returns:
+        Paths of the files.
+    """
+    folder = run / "trust"
+    named = {name: frame.rename_axis(_INDEXED[name]) if name in _INDEXED else frame for name, frame in tables.items()}
+    written = []
+    for name, frame in named.items():
+        rows = frame.reset_index() if frame.index.names[0] else frame
+        files.write_csv(folder / f"{name}.csv", rows.to_dict("records"))
+        written.append(folder / f"{name}.csv")
+    of = {"variant": settings.variant, "labels": settings.labels, "fold": settings.fold, "tag": settings.tag}
+    content = records.record(
+        "trust",
+        settings,
+        [run.run] if baseline is None else [run.run, baseline],
+        run=of,
+        metrics=run.metrics,
+        figures=dict(single),
+        **{name: named.get(name) for name in ("lesions", "deletion", "stability")},
+    )
+    written.append(records.write(folder / "trust.json", content))
+    return written

@@ -1,0 +1,127 @@
+"""Sentences and files of notebook 08, by tables made by hand, and on the smoke run."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from insightr_nb.analysis import trust, trust_report
+from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.loaded_run import load_run
+from insightr_nb.runs import Run
+
+CELLS, TRACED = "INSightR-Net, top 1", "INSightR-Net, top 1, traced"
+
+
+def test_evenly_spaced_rows():
+    assert trust_report.evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert trust_report.evenly_spaced(2, 4).tolist() == [0, 1]
+
+
+def test_a_box_and_its_receptive_field():
+    text = trust_report.describe_grid(Grid(size=100, cells=9, stride=10, offset=0, receptive_field=75))
+    assert text == "A box of 10 px stands for a receptive field of 75 px, which is 75% of the image's side (100 px)."
+
+
+def test_the_pointing_game_in_words():
+    index = pd.MultiIndex.from_tuples([("all", CELLS), ("all", TRACED), ("all", "baseline, traced"), ("all", "chance")])
+    table = pd.DataFrame({"pointing": [0.1, 0.8, 0.9, 0.05], "images": 20}, index=index)
+    assert trust_report.describe_lesions(table) == (
+        "In 20 images with lesions, the peak over cells is on a lesion in 10.0% (chance: 5.0%); traced to pixels in "
+        "80.0%, as is the baseline's trace in 90.0%."
+    )
+    text = trust_report.describe_lesions(table.drop(("all", "baseline, traced")))
+    assert "baseline" not in text
+
+
+def report() -> pd.DataFrame:
+    rows = [
+        (method, name, target, lesion, hit)
+        for name, target in (("c", 4), ("a", 1), ("b", 2))
+        for method, hit in ((CELLS, float(name == "a")), (TRACED, float(name != "b")))
+        for lesion in ("any", "new_vessel")
+    ]
+    return pd.DataFrame(rows, columns=["method", "image_id", "target", "lesion", "pointing"])
+
+
+def test_examples_with_lesions_are_ordered_and_their_hits_counted():
+    shown = trust_report.examples_with_lesions(report(), 2)
+    assert shown.tolist() == ["a", "c"]
+    text = trust_report.describe_traced(report(), shown)
+    assert text == "Of these 2 images, the peak is on a lesion in 1 over cells, and in 2 traced to pixels."
+
+
+def test_kinds_of_lesions_as_a_table():
+    index = pd.MultiIndex.from_tuples([("new_vessel", CELLS), ("new_vessel", TRACED)], names=["lesion", "method"])
+    row = {"images": 7, "chance": 0.04, "pointing low": 0.0, "pointing high": 0.5}
+    table = pd.DataFrame([row | {"pointing": 0.1}, row | {"pointing": 0.3}], index=index)
+    assert trust_report.readable_kinds(table).loc["new vessel"].tolist() == [
+        "7",
+        "10% (0% to 50%)",
+        "30% (0% to 50%)",
+        "4%",
+    ]
+
+
+def test_prototypes_on_lesions_in_words():
+    table = {"pointing": [1, 0, np.nan], "chance": [0.1, 0.3, np.nan], "mass_ratio": [2, 1, np.nan]}
+    sources = pd.DataFrame(table | {"lesions in its box": [0.5, 0.1, 0], "lesions in the disc": [0.2, 0.2, 0]})
+    text = trust_report.describe_sources(sources)
+    assert text.startswith("1 of 2 prototypes from images with lesions have one under their centre (chance 20.0%). ")
+    assert "Lesions cover 30.0% of their boxes and 20.0% of the discs; the mass ratio of their maps is 1.50." in text
+    assert trust_report.describe_sources(sources[2:]) == "No prototype comes from an image with a lesion."
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [((0.5, 0.1), ": faithful."), ((0.1, 0.5), ": not faithful."), ((0.3, 0.3), "not told apart from a random order.")],
+)
+def test_the_verdict_on_deletion(changes, verdict):
+    pairs = list(zip(("contribution", "random"), changes, strict=True))
+    rows = [(image, order, 1, change) for image in "ab" for order, change in pairs]
+    curves = pd.DataFrame(rows, columns=["image_id", "order", "removed", "change"]).assign(removable=0.9)
+    text = trust_report.describe_deletion(curves)
+    assert text.startswith("2 images: ")
+    assert verdict in text
+    assert "carry 90% of the contributions" in text
+
+
+def test_the_least_stable_change_is_named():
+    moved = pd.DataFrame({"change": ["shift", "15 % brighter"] * 2, "overlap": [1, 0.4] * 2, "moved": [0.1, 0.2] * 2})
+    text = trust_report.describe_stability(moved, 2)
+    assert text == (
+        "The prediction moves most under the change '15 % brighter': by 0.20 on average, and 40% of the five largest "
+        "contributions stay."
+    )
+    assert "1 of these 3 photographs are no longer at their source" in trust_report.describe_stability(moved, 3)
+
+
+def test_certainty_drift_and_audit_in_words():
+    sure = {"correlation": 0.5, "p": 0.001, "MAE of all": 0.3, "MAE without the least certain fifth": 0.2}
+    assert "correlation of 0.50" in trust_report.describe_certainty(sure)
+    assert "from 0.300 to 0.200" in trust_report.describe_certainty(sure)
+    assert "After 2 epochs" in trust_report.describe_drift([0, 0.1, 0.25], [0, 0, 1e-9])
+    assert "0.2500 from their patches if the statistics move, and of 1.0e-09" in trust_report.describe_drift(
+        [0, 0.1, 0.25], [0, 0, 1e-9]
+    )
+    audit = pd.DataFrame({"prototype": [0], "gap": [0], "twins": [0], "background": [0.9], "used": [0.1]})
+    assert trust_report.describe_audit(audit).startswith("Warning: 1 of 1 prototypes lie mostly outside the disc")
+    assert trust_report.describe_audit(audit.assign(background=0)) == "None of the 1 prototypes is in doubt."
+
+
+def test_the_files_of_the_notebook(smoke_run, smoke_settings):
+    run = load_run(smoke_run)
+    curves, audit = trust.deletion(run, np.array([0, 5]), steps=2), trust.audit(run)
+    single = trust_report.numbers(run, curves, audit)
+    assert single["deletion images"] == 2
+    index = pd.MultiIndex.from_tuples([("all", CELLS)])
+    tables = {"lesions": pd.DataFrame({"pointing": [0.5]}, index=index), "audit": audit}
+    written = trust_report.write(run, smoke_settings, tables, single)
+    assert [path.name for path in written] == ["lesions.csv", "audit.csv", "trust.json"]
+    assert written[0].read_text().splitlines() == ["group,method,pointing", f'all,"{CELLS}",0.5']
+    content = json.loads(written[2].read_text())
+    assert content["lesions"] == [{"group": "all", "method": CELLS, "pointing": 0.5}]
+    assert content["run"] == {"variant": "insightr", "labels": "categorical", "fold": 0, "tag": None}
+    assert (content["stability"], content["runs"]) == (None, 1)
+    assert Run(smoke_run.path).damage() == []
