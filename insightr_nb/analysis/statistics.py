@@ -117,7 +117,8 @@ def describe_sparsity(tests: pd.DataFrame, level: float = 0.001) -> str:
         for p, how in (("p", "by contributions"), ("p_paper", "as the paper counts"))
     ]
     text = f"INSightR-Net is sparser with p < {level:g} {' and '.join(parts)}."
-    return text + (f" Runs of {len(tests) - len(known)} other folds are missing." if len(known) < len(tests) else "")
+    missing = len(tests) - len(known)
+    return text + (f" Runs of {counted(missing, 'other fold')} are missing." if missing else "")
 
 
 def describe_differences(differences: pd.DataFrame) -> str:
@@ -126,12 +127,9 @@ def describe_differences(differences: pd.DataFrame) -> str:
     if known.empty:
         return "No variant can be compared with the baseline yet: runs are missing."
     below, above = int((known["high"] < 0).sum()), int((known["low"] > 0).sum())
-    return (
+    text = (
         f"Of {len(known)} variants, {below} have a lower MAE than the baseline, {above} a higher one, and "
         f"{len(known) - below - above} cannot be told apart from it."
-        + (
-            f" Runs of {len(differences) - len(known)} other variants are missing."
-            if len(known) < len(differences)
-            else ""
-        )
     )
+    missing = len(differences) - len(known)
+    return text + (f" Runs of {counted(missing, 'other variant')} are missing." if missing else "")

@@ -340,7 +340,7 @@ def test_statistics_in_words_and_as_readable_tables():
     assert "No fold" in statistics.describe_sparsity(tests.assign(p=np.nan))
     text = statistics.describe_sparsity(tests.assign(p=[0, 0, np.nan]))
     assert "in 2 of 2 folds" in text
-    assert text.endswith("Runs of 1 other folds are missing.")
+    assert text.endswith("Runs of 1 other fold are missing.")
     shown = tables.readable(tests)
     assert list(shown.columns) == [
         "(1) INSightR-Net",
@@ -352,7 +352,7 @@ def test_statistics_in_words_and_as_readable_tables():
     differences = statistics.against_baseline(results, ["insightr", "log_similarity", "no_psd"])
     text = statistics.describe_differences(differences)
     assert text.startswith("Of 2 variants, 0 have a lower MAE than the baseline, 2 a higher one, and 0 cannot")
-    assert text.endswith("Runs of 1 other variants are missing.")
+    assert text.endswith("Runs of 1 other variant are missing.")
     assert "missing" in statistics.describe_differences(differences[2:])
     shown = tables.readable(differences)
     assert shown.loc["(1) INSightR-Net", "MAE - baseline's MAE"] == "+0.020"
