@@ -72,7 +72,7 @@ def figure(frame: pd.DataFrame) -> Figure:
                 {TRACED: "traced to pixels", CELLS: "over cells", CHANCE: "chance"},
             )
         )
-    drawn, axes = plt.subplots(1, len(panels), figsize=(3.9 * len(panels), 3.7), layout="constrained")
+    drawn, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 3.6), layout="constrained")
     for place, (title, unit, lines) in zip(axes, panels, strict=True):
         for column, name in lines.items():
             sns.lineplot(
@@ -116,7 +116,11 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over folds of `locality`, by receptive field, with spelt-out headings."""
     ends = frame["backbone_until"].fillna("its last layer")
     keys = ["backbone_until", "receptive_field", "share_of_side"]
-    means = frame.assign(backbone_until=ends).groupby(keys).mean(numeric_only=True)
+    means = (
+        frame.assign(backbone_until=ends, share_of_side=frame["share_of_side"].map("{:.0%}".format))
+        .groupby(keys)
+        .mean(numeric_only=True)
+    )
     shown = {
         "mae": "MAE",
         "sparsity": "Sparsity",

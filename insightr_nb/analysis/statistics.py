@@ -8,6 +8,7 @@ from scipy.stats import wilcoxon
 
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.results import Results, paper_sparsity
+from insightr_nb.analysis.wording import counted
 
 
 def sparsity_tests(results: Results, first: str = "insightr", second: str = "log_similarity") -> pd.DataFrame:
@@ -108,13 +109,16 @@ def against_baseline(results: Results, variants: Iterable[str], labels: str = "c
 
 def describe_sparsity(tests: pd.DataFrame, level: float = 0.001) -> str:
     """Count the folds with p < `level`, for both ways of counting. tests: result of `sparsity_tests`."""
-    if tests.empty or tests["p"].isna().any():
-        return "Runs of INSightR-Net or of the logarithm are missing."
+    known = tests.dropna()
+    if known.empty:
+        return "No fold has finished runs of both INSightR-Net and the logarithm."
     parts = [
-        f"{counted} in {(tests[p] < level).sum()} of {len(tests)} folds (largest p {tests[p].max():.1g})"
-        for p, counted in (("p", "by contributions"), ("p_paper", "as the paper counts"))
+        f"{how} in {(known[p] < level).sum()} of {len(known)} folds (largest p {known[p].max():.1g})"
+        for p, how in (("p", "by contributions"), ("p_paper", "as the paper counts"))
     ]
-    return f"INSightR-Net is sparser with p < {level:g} {' and '.join(parts)}."
+    text = f"INSightR-Net is sparser with p < {level:g} {' and '.join(parts)}."
+    missing = len(tests) - len(known)
+    return text + (f" Runs of {counted(missing, 'other fold')} are missing." if missing else "")
 
 
 def describe_differences(differences: pd.DataFrame) -> str:
@@ -123,7 +127,9 @@ def describe_differences(differences: pd.DataFrame) -> str:
     if known.empty:
         return "No variant can be compared with the baseline yet: runs are missing."
     below, above = int((known["high"] < 0).sum()), int((known["low"] > 0).sum())
-    return (
+    text = (
         f"Of {len(known)} variants, {below} have a lower MAE than the baseline, {above} a higher one, and "
         f"{len(known) - below - above} cannot be told apart from it."
     )
+    missing = len(differences) - len(known)
+    return text + (f" Runs of {counted(missing, 'other variant')} are missing." if missing else "")

@@ -54,12 +54,13 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """Copy of a table of statistics with spelt-out headings and variants; its first column becomes the index.
 
     Numbers become text: p values with one significant digit, sparsities (columns named as variants) with one decimal,
-    others with three.
+    others with three. Rows of missing runs are left out.
     """
-    texts = frame.astype(object)
+    known = frame.dropna()
+    texts = known.astype(object)
     for name in frame.columns[1:]:
         style = ".1g" if name.startswith("p") else ".1f" if name in NAMES else "+.3f"
-        texts[name] = ["-" if np.isnan(value) else format(value, style) for value in frame[name]]
+        texts[name] = [format(value, style) for value in known[name]]
     return texts.replace({"variant": NAMES}).set_index(frame.columns[0]).rename(columns=HEADINGS)
 
 
@@ -74,16 +75,18 @@ def of_run(metrics: Mapping[str, Any], name: str) -> pd.DataFrame:
 
 
 def describe_missing(results: Results) -> str:
-    """List the unfinished runs: their number and state, and the commands that finish them, one line per variant."""
+    """List the unfinished runs by state, with the commands that finish them: one line per variant."""
     if not len(results.missing):
         return f"All {len(results.frame)} runs are finished."
     lines = [f"{len(results.runs)} of {len(results.frame)} runs are finished. These commands finish the others:"]
-    for (state, _, _), part in results.missing.groupby(["state", "labels", "variant"], sort=False):
-        command, folds = part["command"].iloc[0], part["fold"].tolist()
-        if len(folds) > 1 and part["tag"].isna().all():
-            command = command.replace(f"-p fold {folds[0]}", "-p fold $fold")
-            command = f"for fold in {' '.join(map(str, folds))}; do {command}; done"
-        lines.append(f"{counted(len(part), 'run')} {state}: {command}")
+    for state, unfinished in results.missing.groupby("state", sort=False):
+        lines.append(f"{counted(len(unfinished), 'run')} {state}:")
+        for _, part in unfinished.groupby(["labels", "variant"], sort=False):
+            command, folds = part["command"].iloc[0], part["fold"].tolist()
+            if len(folds) > 1:
+                command = command.replace(f"-p fold {folds[0]}", "-p fold $fold")
+                command = f"for fold in {' '.join(map(str, folds))}; do {command}; done"
+            lines.append(command)
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ def describe_lesions(table: pd.DataFrame) -> str:
     if "INSightR-Net, top 1, traced" in hits:
         text += f"; traced to pixels in {hits['INSightR-Net, top 1, traced']:.1%}"
     if "baseline, traced" in hits:
-        text += f", as is the baseline's trace in {hits['baseline, traced']:.1%}"
+        text += f", the baseline's trace in {hits['baseline, traced']:.1%}"
     return text + "."
 
 

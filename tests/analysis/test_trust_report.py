@@ -29,7 +29,7 @@ def test_the_pointing_game_in_words():
     table = pd.DataFrame({"pointing": [0.1, 0.8, 0.9, 0.05], "images": 20}, index=index)
     assert trust_report.describe_lesions(table) == (
         "In 20 images with lesions, the peak over cells is on a lesion in 10.0% (chance: 5.0%); traced to pixels in "
-        "80.0%, as is the baseline's trace in 90.0%."
+        "80.0%, the baseline's trace in 90.0%."
     )
     text = trust_report.describe_lesions(table.drop(("all", "baseline, traced")))
     assert "baseline" not in text
