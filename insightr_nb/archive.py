@@ -74,7 +74,8 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     store = open_store(store_path(dataclasses.replace(data, size=settings["data"]["size"]), run.root))
     if changed := differences(run, {}, {"store": store.fingerprint}):
         raise RunError(
-            f"run {display_path(run.path)} was trained on other data than {display_path(store.path)} holds: {changed[0]}"
+            f"run {display_path(run.path)} was trained on different data than {display_path(store.path)} contains: "
+            f"{changed[0]}. Retrain it with: {run.command()} -p overwrite True"
         )
     shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
     chosen = set(shown_images[np.linspace(0, len(shown_images) - 1, min(test_images, len(shown_images))).astype(int)])
@@ -121,9 +122,9 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
                 return Run(folder / about["run"])
             if folder.exists() and any(folder.iterdir()):
                 raise RunError(
-                    f"{display_path(folder)} holds something else; give another place: load(..., folder=...)"
+                    f"{display_path(folder)} already contains other files; choose another: load(..., folder=...)"
                 )
-            with files.whole_folder(folder) as temporary:
+            with files.atomic_folder(folder) as temporary:
                 for name, recorded in about["files"].items():
                     target = temporary / name
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,15 +132,17 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
                         shutil.copyfileobj(source, file)
                     if files.digest(target) != recorded:
                         raise RunError(
-                            f"{display_path(archive)} is damaged: {name} has other content than was exported"
+                            f"{display_path(archive)} is damaged: {name} has changed since the export. Export the run again"
                         )
                 write_json(temporary / _CONTENTS, about)
+    except RunError:
+        raise
     except FileNotFoundError:
         raise RunError(f"{display_path(archive)} is missing") from None
     except OSError as error:
         raise RunError(f"{display_path(archive)} cannot be read or unpacked: {error.strerror or error}") from error
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted
-        raise RunError(f"{display_path(archive)} is no whole zip of a run: {error}") from error
+        raise RunError(f"{display_path(archive)} is not a complete zip of a run: {error}") from error
     return Run(folder / about["run"])
 
 
@@ -156,7 +159,7 @@ def _check_names(archive: Path, about: Any, bundle: zipfile.ZipFile) -> None:
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if parts[0] not in ("runs", "data") or "\\" in name or ":" in name or {"", ".", ".."} & set(parts):
-            raise RunError(f"{display_path(archive)}: the name {name!r} would leave its folder; refused")
+            raise RunError(f"{display_path(archive)}: entry {name!r} lies outside the folder; nothing was unpacked")
     if listed != sizes or names[-1] not in listed:
         other = sorted(listed.items() ^ sizes.items())[:3]
-        raise RunError(f"{display_path(archive)} does not hold what it lists: {other}")
+        raise RunError(f"{display_path(archive)} does not contain the files that it lists: {other}")

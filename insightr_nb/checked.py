@@ -49,7 +49,7 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         if kind in (float, float | None):
             return number
         if number != int(number):
-            raise SettingsError(f"{name} = {value!r}: must be a whole number")
+            raise SettingsError(f"{name} = {value!r}: must be an integer")
         return int(number)
     if kind in (bool, bool | None):
         if isinstance(value, str) and value.lower() in ("true", "false"):
@@ -61,11 +61,11 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         value = str(value)
     if name in ("tag", "name", "data.name") and isinstance(value, bool | int | float):
         raise SettingsError(
-            f"{name} = {value!r}: must be a text. papermill's -p turns what looks like a number into one (1e5, 1.10, "
-            f"2024_01_15); -r {name.removeprefix('data.')} hands it over as it is written"
+            f"{name} = {value!r}: must be a string. papermill's -p converts what looks like a number (1e5, 1.10, "
+            f"2024_01_15); use -r {name.removeprefix('data.')} to pass the value unchanged"
         )
     if not isinstance(value, str) or not value:
-        raise SettingsError(f"{name} = {value!r}: must be a text" + (", or left out" if optional else ""))
+        raise SettingsError(f"{name} = {value!r}: must be a non-empty string" + (", or omitted" if optional else ""))
     return value
 
 

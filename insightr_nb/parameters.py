@@ -170,7 +170,7 @@ class Trust(_Result):
         super().__post_init__()
         images = coerce(self.images, int, "images")
         if images < 2:
-            raise SettingsError(f"images = {images}: at least 2")
+            raise SettingsError(f"images = {images}: must be at least 2")
         object.__setattr__(self, "images", images)
 
 
@@ -190,8 +190,8 @@ class TableSettings(Parameters, Checked):
             names = self.listed(field)
             if len(set(names)) < len(names) or (field == "variants" and not names):
                 raise SettingsError(
-                    f"{field} = {getattr(self, field)!r}: names each once"
-                    + ", and at least one" * (field == "variants")
+                    f"{field} = {getattr(self, field)!r}: must name each variant at most once"
+                    + ", and at least one variant" * (field == "variants")
                 )
             for name in names:
                 if name not in TABLE_VARIANTS:

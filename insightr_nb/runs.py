@@ -37,6 +37,11 @@ def run_directory(settings: RunSettings) -> Path:
     )
 
 
+def current_column(name: str) -> str:
+    """Return the current name of a column of history.csv; older versions wrote `rate_<part>` for `lr_<part>`."""
+    return name.replace("rate_", "lr_", 1) if name.startswith("rate_") else name
+
+
 def _option(name: str, value: Any) -> str:
     """Return papermill's `-p`, or `-r` for a name or tag that `-p` would convert to a number, a bool or None."""
     if name not in ("name", "tag"):
@@ -83,7 +88,7 @@ class Run:
             return manifest["state"]
         except (KeyError, TypeError) as error:
             raise RunError(
-                f"{display_path(self / 'manifest.json')} is of another version: {error} is not there"
+                f"{display_path(self / 'manifest.json')} was written by another version: {error} is missing"
             ) from None
 
     @property
@@ -94,7 +99,8 @@ class Run:
         """Read predictions.csv, prototypes.csv or history.csv as a DataFrame, with image ids as strings."""
         import pandas
 
-        return pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
+        frame = pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
+        return frame.rename(columns=current_column)
 
     def array(self, name: str) -> np.ndarray:
         """Open weights.npy, distances.npy or another array of the run, memory-mapped."""
@@ -103,8 +109,8 @@ class Run:
     def require_finished(self) -> "Run":
         """Return this run. Raises RunError with its state and the command to run if it is not finished."""
         if self.state != "finished":
-            detail = f": {self.manifest['error']}" if self.state == "failed" else ""
-            raise RunError(f"run {display_path(self.path)} is {self.state}{detail}. Make it with: {self.command()}")
+            state = f"has failed: {self.manifest['error']}" if self.state == "failed" else f"is {self.state}"
+            raise RunError(f"run {display_path(self.path)} {state}. Create it with: {self.command()}")
         return self
 
     def require_whole(self, *names: str) -> "Run":
@@ -112,7 +118,7 @@ class Run:
         if problems := self.damage(names):
             raise RunError(
                 f"run {display_path(self.path)} is damaged: {'; '.join(problems)}. "
-                f"Make it again with: {self.command()} -p overwrite True"
+                f"Recreate it with: {self.command()} -p overwrite True"
             )
         return self
 
@@ -123,7 +129,7 @@ class Run:
         """
         recorded = self.manifest.get("files") or {}
         if not recorded:
-            return ["the manifest records no files: the run did not get that far, or an older version made it"]
+            return ["manifest.json lists no files: the run did not finish, or an older version created it"]
         problems = []
         for name in names or recorded:
             path = self / name
@@ -134,7 +140,7 @@ class Run:
             elif path.stat().st_size != recorded[name]["bytes"]:
                 problems.append(f"{name} has {path.stat().st_size} bytes instead of {recorded[name]['bytes']}")
             elif files.digest(path) != recorded[name]:
-                problems.append(f"{name} has other content than was written")
+                problems.append(f"{name} has changed since it was written")
         return problems
 
     def command(self) -> str:
@@ -161,8 +167,8 @@ class Run:
     def folds(self) -> "list[Run]":
         """Return the finished runs that differ from this one only in the fold, including this one, sorted by folder."""
         tag = self.path.name.partition("-")[2]
-        there = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
-        return [run for run in there if run.path.name.partition("-")[2] == tag and run.state == "finished"]
+        evaluated = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
+        return [run for run in evaluated if run.path.name.partition("-")[2] == tag and run.state == "finished"]
 
     def beside(self, variant: str) -> "Run":
         """Return the run of another variant with the same fold and tag; its folder may not exist."""
@@ -188,7 +194,7 @@ class Run:
             hardware: Description of the machine.
             resumed: Keep the start time and the elapsed seconds of the existing manifest.
         """
-        before = self.manifest if resumed and (self / "manifest.json").exists() else {}
+        previous = self.manifest if resumed and (self / "manifest.json").exists() else {}
         write_json(
             self / "manifest.json",
             {
@@ -200,8 +206,8 @@ class Run:
                 | {"python": platform.python_version()},
                 "hardware": hardware,
                 "git": _git(),
-                "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": before.get("seconds", 0.0),
+                "started": previous.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": previous.get("seconds", 0.0),
                 "error": None,
             }
             | _this_process(),
@@ -228,11 +234,11 @@ class Run:
             yield
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            took = round(seconds + time.monotonic() - begin, 1)
+            elapsed = round(seconds + time.monotonic() - begin, 1)
             try:
-                self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=took)
+                self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=elapsed)
             except RunError as second:  # e.g. the disk is full: still raise the first error
-                error.add_note(f"This could not be written down: {second}")
+                error.add_note(f"The failure could not be recorded in manifest.json: {second}")
             raise
         self.update(seconds=round(seconds + time.monotonic() - begin, 1))
 
@@ -281,12 +287,15 @@ def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> lis
         One message per difference; empty if there is none.
     """
     manifest = run.manifest
-    made = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
-    asked = flat(settings) | flat({"fingerprint": data})
-    idle = ["losses."] if made.get("variant") in REGRESSIONS else []
-    idle += ["training.baseline_"] if made.get("variant") != "baseline" else []
-    asked = {k: v for k, v in asked.items() if not k.startswith(tuple(idle))}
-    return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
+    recorded = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
+    requested = flat(settings) | flat({"fingerprint": data})
+    ignored = ["losses."] if recorded.get("variant") in REGRESSIONS else []
+    ignored += ["training.baseline_"] if recorded.get("variant") != "baseline" else []
+    return [
+        f"{name} was {recorded.get(name)!r}, is now {value!r}"
+        for name, value in requested.items()
+        if not name.startswith(tuple(ignored)) and recorded.get(name) != value
+    ]
 
 
 # Prefixes of the settings that do not affect a regression without prototypes.
@@ -310,31 +319,31 @@ _OF_PROTOTYPES = (
 
 def _comparable(run: Run, other: Run) -> bool:
     """Return whether two runs share their data and all settings that affect `other`, except those of the variants."""
-    ours, theirs = run.manifest, other.manifest
-    mine, its = flat(ours["settings"]), flat(theirs["settings"])
-    idle = {"variant", "tag", *VARIANTS[mine["variant"]], *VARIANTS[its["variant"]]}
-    prefixes = _OF_PROTOTYPES if its["variant"] in REGRESSIONS else ()
-    prefixes += ("training.baseline_",) if its["variant"] != "baseline" else ()
-    decides = [name for name in its if name not in idle and not name.startswith(prefixes)]
-    return ours["data"] == theirs["data"] and all(mine.get(name) == its[name] for name in decides)
+    settings, others = flat(run.manifest["settings"]), flat(other.manifest["settings"])
+    ignored = {"variant", "tag", *VARIANTS[settings["variant"]], *VARIANTS[others["variant"]]}
+    prefixes = _OF_PROTOTYPES if others["variant"] in REGRESSIONS else ()
+    prefixes += ("training.baseline_",) if others["variant"] != "baseline" else ()
+    relevant = [name for name in others if name not in ignored and not name.startswith(prefixes)]
+    same_data = run.manifest["data"] == other.manifest["data"]
+    return same_data and all(settings.get(name) == others[name] for name in relevant)
 
 
 def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:
     """Raise RunError that lists the first five `differences` of the run, if there are any."""
     if different := differences(run, settings, data):
         raise RunError(
-            f"run {display_path(run.path)} was made with other settings: {'; '.join(different[:5])}. "
-            "Give this run another tag, or use overwrite=True to make it again"
+            f"run {display_path(run.path)} was created with different settings: {'; '.join(different[:5])}. "
+            "Use another tag, or overwrite=True to replace the run"
         )
 
 
 def settings_today(manifest: dict[str, Any]) -> RunSettings:
     """Rebuild the settings from the preset, variant and overrides in a manifest, using the current presets."""
-    made = manifest["settings"]
+    recorded = manifest["settings"]
     return RunSettings.from_parameters(
-        **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
-        dataset=made["data"]["dataset"],
-        name=made["data"]["name"],
+        **{name: recorded[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
+        dataset=recorded["data"]["dataset"],
+        name=recorded["data"]["name"],
         overrides=manifest["overrides"],
     )
 

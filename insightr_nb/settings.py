@@ -72,7 +72,9 @@ class DataSettings(Checked):
     def __post_init__(self):
         super().__post_init__()
         if self.dataset == "csv" and not self.name:
-            raise SettingsError("name: a csv data set needs a name for its prepared store, e.g. -p name my_images")
+            raise SettingsError(
+                "name: required for dataset = 'csv', to name its prepared store; e.g. -p name my_images"
+            )
         of_csv = ["table", "label_min", "label_max", *(f.name for f in fields(self) if f.name.endswith("_column"))]
         of_files = ["name", "folder", "split_file", "test_split_file"]
         for names, kinds in ((of_csv, ("csv",)), (of_files, ("csv", *CATALOGUED))):
@@ -80,15 +82,17 @@ class DataSettings(Checked):
                 if getattr(self, name) is not None and self.dataset not in kinds:
                     given = "data_folder" if name == "folder" else name
                     raise SettingsError(
-                        f"{given} = {getattr(self, name)!r}: only for dataset = {' or '.join(map(repr, kinds))}, "
+                        f"{given} = {getattr(self, name)!r}: only valid for dataset = {' or '.join(map(repr, kinds))}, "
                         f"not {self.dataset!r}"
                     )
         if self.test_split_file and not self.split_file:
-            raise SettingsError(f"test_split_file = {self.test_split_file!r}: needs split_file as well")
+            raise SettingsError(f"test_split_file = {self.test_split_file!r}: requires split_file as well")
         if self.name and not all(c.isalnum() or c in "-_" for c in self.name):
-            raise SettingsError(f"name = {self.name!r}: only letters, digits, '-' and '_', since folders are called so")
+            raise SettingsError(
+                f"name = {self.name!r}: must consist of letters, digits, '-' and '_': it names a folder"
+            )
         if None not in (self.label_min, self.label_max) and not self.label_min < self.label_max:
-            raise SettingsError(f"label_min = {self.label_min} must lie below label_max = {self.label_max}")
+            raise SettingsError(f"label_min = {self.label_min}: must be less than label_max = {self.label_max}")
 
     @property
     def store_name(self) -> str:
@@ -120,7 +124,7 @@ class ModelSettings(Checked):
         super().__post_init__()
         if not self.prototype_label_min < self.prototype_label_max:
             raise SettingsError(
-                f"model.prototype_label_max = {self.prototype_label_max}: must lie above "
+                f"model.prototype_label_max = {self.prototype_label_max}: must be greater than "
                 f"model.prototype_label_min = {self.prototype_label_min}"
             )
 
@@ -172,11 +176,13 @@ class TrainingSettings(Checked):
         super().__post_init__()
         if self.warm_up_epochs > self.joint_epochs:
             raise SettingsError(
-                f"training.warm_up_epochs = {self.warm_up_epochs}: they are the first of the joint epochs, "
-                f"so at most training.joint_epochs = {self.joint_epochs}"
+                f"training.warm_up_epochs = {self.warm_up_epochs}: must be at most training.joint_epochs = "
+                f"{self.joint_epochs}, because they are the first joint epochs"
             )
         if self.scale_min > self.scale_max:
-            raise SettingsError(f"training.scale_min = {self.scale_min}: above scale_max = {self.scale_max}")
+            raise SettingsError(
+                f"training.scale_min = {self.scale_min}: must be at most training.scale_max = {self.scale_max}"
+            )
 
 
 GROUPS = {"data": DataSettings, "model": ModelSettings, "losses": LossSettings, "training": TrainingSettings}
@@ -269,16 +275,18 @@ class RunSettings(Checked):
         tag = coerce(tag, str | None, "tag")
         if (seed != 0 or changes) and not tag:
             what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
-            raise SettingsError(f"tag: needed because {what} departs from preset {preset!r}; e.g. -p tag my_trial")
+            raise SettingsError(f"tag: required because {what} differs from preset {preset!r}; e.g. -p tag my_trial")
         if tag is not None and not (tag.strip(".") and all(c.isalnum() or c in "-_." for c in tag)):
-            raise SettingsError(f"tag = {tag!r}: only letters, digits, '.', '-' and '_', since a folder is called so")
-        made = groups(preset, VARIANTS[variant] | changes)
-        made["data"] = dataclasses.replace(made["data"], dataset=dataset, folder=data_folder, name=name)
-        settings = cls(preset, variant, labels, fold, seed, tag, device, **made, overwrite=overwrite)
+            raise SettingsError(f"tag = {tag!r}: must consist of letters, digits, '.', '-' and '_': it names a folder")
+        given = groups(preset, VARIANTS[variant] | changes)
+        given["data"] = dataclasses.replace(given["data"], dataset=dataset, folder=data_folder, name=name)
+        settings = cls(preset, variant, labels, fold, seed, tag, device, **given, overwrite=overwrite)
         if variant == "backbone" and settings.training.pretrain_epochs == 0:
-            raise SettingsError("variant = 'backbone' with training.pretrain_epochs = 0: there is nothing to train")
+            raise SettingsError(
+                "variant = 'backbone': training.pretrain_epochs = 0 leaves nothing to train; use at least 1"
+            )
         if settings.fold >= settings.data.folds:
-            raise SettingsError(f"fold = {settings.fold}: folds count from 0 to {settings.data.folds - 1}")
+            raise SettingsError(f"fold = {settings.fold}: must be from 0 to {settings.data.folds - 1} (data.folds - 1)")
         return settings
 
     @property
@@ -293,14 +301,14 @@ class RunSettings(Checked):
         """
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
-        plain = groups(self.preset, {})
-        own = _differences(vars(self), plain, _BACKBONE_FIELDS)  # no variant changes any of these
-        same_data = dataclasses.replace(
-            plain["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
+        defaults = groups(self.preset, {})
+        overrides = _differences(vars(self), defaults, _BACKBONE_FIELDS)  # no variant changes any of these
+        default_data = dataclasses.replace(
+            defaults["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
         )
-        tag = self.tag if own or self.seed or self.data != same_data else None
-        made = groups(self.preset, own) | {"data": self.data}
-        return dataclasses.replace(self, variant="backbone", tag=tag, **made)
+        tag = self.tag if overrides or self.seed or self.data != default_data else None
+        given = groups(self.preset, overrides) | {"data": self.data}
+        return dataclasses.replace(self, variant="backbone", tag=tag, **given)
 
     def steps(self) -> "list[RunSettings]":
         """Return the runs to train, in order: the backbone's pre-training if needed, then this run."""
@@ -324,11 +332,11 @@ class RunSettings(Checked):
         return values
 
 
-def _differences(groups: dict[str, Any], plain: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """Return {dotted name: value in `groups`} for the names whose value differs from that in `plain`."""
+def _differences(groups: dict[str, Any], defaults: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return {dotted name: value in `groups`} for the names whose value differs from that in `defaults`."""
     pairs = {name: name.split(".") for name in sorted(names)}
-    values = {name: (getattr(groups[g], f), getattr(plain[g], f)) for name, (g, f) in pairs.items()}
-    return {name: value for name, (value, before) in values.items() if value != before}
+    values = {name: (getattr(groups[g], f), getattr(defaults[g], f)) for name, (g, f) in pairs.items()}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def check_known(name: str, value: Any, known: dict[str, Any]) -> None:
@@ -350,13 +358,13 @@ def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
             overrides = json.loads(overrides) if overrides.strip() else {}
         except json.JSONDecodeError as error:
             example = '{"losses.k": 1}'
-            raise SettingsError(f"overrides = {overrides!r}: not JSON ({error}); e.g. {example}") from None
+            raise SettingsError(f"overrides = {overrides!r}: not valid JSON ({error}); e.g. {example}") from None
     if overrides is not None and not isinstance(overrides, dict):
         raise SettingsError(f"overrides = {overrides!r}: must be a mapping such as {{'losses.k': 1}}")
     known = [f"{g}.{f.name}" for g, kind in GROUPS.items() for f in fields(kind)]
     for name in overrides or {}:
         if name in _DATA_PARAMETERS:
-            raise SettingsError(f"overrides: {name!r} is not an override; use the parameter {_DATA_PARAMETERS[name]}")
+            raise SettingsError(f"overrides: {name!r} cannot be overridden; use the parameter {_DATA_PARAMETERS[name]}")
         if name not in known:
             raise SettingsError(f"overrides: unknown setting {name!r}; {suggest(name, known)}")
     return dict(overrides or {})

@@ -31,19 +31,19 @@ def read(path: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
         text |= {"header": 0 if names is None else None}
         frame = pd.read_csv(path, sep=separator, skiprows=skipped, encoding=encoding, **text)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, csv.Error, UnicodeError) as error:
-        how = ". Save it as UTF-8 (Excel: CSV UTF-8)" if isinstance(error, UnicodeError) else ""
-        raise DataError(f"{path}: not a table (CSV in UTF-8, first line the columns' names): {error}{how}") from None
+        hint = ". Save it as UTF-8 (Excel: CSV UTF-8)" if isinstance(error, UnicodeError) else ""
+        raise DataError(f"{path}: not a table (CSV in UTF-8 with a header line): {error}{hint}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas used the first column as the index
-        raise DataError(f"{path}: its rows have more cells than the first line names; is a separator too many in them?")
+        raise DataError(f"{path}: the rows have more cells than the header line; remove the surplus separators")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
     if names is not None:  # further columns come only from separators at the ends of lines
         frame.columns = [*names, *(f"Unnamed: {i}" for i in range(len(names), frame.shape[1]))]
     frame.columns = [str(c).strip() for c in frame.columns]
     repeated = [c for c in frame.columns[frame.columns.duplicated()] if c]
     if repeated:
-        raise DataError(f"{path}: two columns are called {repeated[0]!r}; give each a name of its own")
+        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one of them")
     unnamed = [c.startswith("Unnamed: ") or not c for c in frame.columns]
     frame = frame.loc[:, ~(np.array(unnamed) & (frame == "").all().to_numpy())]
     frame.index = np.arange(len(frame)) + skipped + (2 if names is None else 1)
@@ -63,8 +63,8 @@ def read_nameless(path: Path) -> pd.DataFrame | None:
         return None
     if len(first) != 2:
         raise DataError(
-            f"{path}: its first line ({', '.join(first)}) is a row. Write a line with the names of the "
-            "columns before it, such as image,label,patient"
+            f"{path}: the first line ({', '.join(first)}) is data. Insert a header line with the column names before "
+            "it, such as image,label,patient"
         )
     return read(path, ["image", "label"] if is_image(first[0]) else ["label", "image"])
 
@@ -81,9 +81,9 @@ def _separator(path: Path, encoding: str) -> tuple[str, int]:
     if first.lower().startswith("sep=") and len(first) == 5:
         return first[4], 1
     counts = {mark: [len(next(csv.reader([line], delimiter=mark), [])) for line in (first, second)] for mark in ",;\t|"}
-    there = [mark for mark, (cells, _) in counts.items() if cells > 1] or [","]
-    there = [mark for mark in there if mark != "|"] or there
-    return next((mark for mark in there if counts[mark][0] == counts[mark][1]), there[0]), 0
+    present = [mark for mark, (cells, _) in counts.items() if cells > 1] or [","]
+    present = [mark for mark in present if mark != "|"] or present
+    return next((mark for mark in present if counts[mark][0] == counts[mark][1]), present[0]), 0
 
 
 def candidates(folder: Path) -> list[Path]:
@@ -91,9 +91,9 @@ def candidates(folder: Path) -> list[Path]:
 
     Temporary files of macOS (`._*`) and Office (`~$*`) are skipped.
     """
-    near = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith(("._", "~$")))
-    plain = [p for p in near if p.suffix == ".csv" and not p.name.startswith(".")]
-    return plain or near
+    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith(("._", "~$")))
+    usual = [p for p in tables if p.suffix == ".csv" and not p.name.startswith(".")]
+    return usual or tables
 
 
 def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], parameter: str, path: Path) -> str:
@@ -111,17 +111,17 @@ def column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], paramet
     """
     if given is not None:
         if given not in frame:
-            raise DataError(f"{parameter} = {given!r}: {path} has no such column; its columns: {', '.join(frame)}")
+            raise DataError(f"{parameter} = {given!r}: {path} has no such column; use one of: {', '.join(frame)}")
         return given
-    found = [name for name in usual if name in frame]
-    found = found or [c for name in usual for c in frame if c.lower() == name.lower()]
-    if not found:
-        hint = ". Is the first line a row already, and the line with the names of the columns missing?"
+    names = [name for name in usual if name in frame]
+    names = names or [c for name in usual for c in frame if c.lower() == name.lower()]
+    if not names:
+        hint = ". The first line looks like data: is the header line missing?"
         raise DataError(
-            f"{path}: which column? None is called {' or '.join(usual)}; give {parameter}, "
+            f"{path}: no column is named {' or '.join(usual)}; set {parameter} to "
             f"one of: {', '.join(frame)}{hint if any(map(_is_number, frame)) else ''}"
         )
-    return found[0]
+    return names[0]
 
 
 def _is_number(text: str) -> bool:
@@ -158,10 +158,10 @@ def labels(texts: pd.Series, path: Path, low: float | None = None, high: float |
 
 def _with_points(texts: pd.Series) -> pd.Series:
     """Replace decimal commas (1,5) by points, unless every comma is followed by three digits or there is none."""
-    found = [re.fullmatch(r"[-+]?\d+(?:,(\d+))?", text) for text in texts]
-    decimals = [match[1] for match in found if match and match[1]]
-    sure = all(found) and any(len(digits) != 3 for digits in decimals)
-    return texts.str.replace(",", ".") if sure else texts
+    matches = [re.fullmatch(r"[-+]?\d+(?:,(\d+))?", text) for text in texts]
+    decimals = [match[1] for match in matches if match and match[1]]
+    unambiguous = all(matches) and any(len(digits) != 3 for digits in decimals)
+    return texts.str.replace(",", ".") if unambiguous else texts
 
 
 def splits(texts: pd.Series, path: Path) -> pd.Series:
@@ -228,14 +228,14 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
         if len(matches) > 1:
             matches = [n for n in matches if not _of_the_system(files[n])] or matches
         if len(matches) > 1:
-            could = ", ".join(str(folder / files[n]) for n in matches[:3])
-            raise DataError(f"{path}, line {line}: image {name!r} could be any of {could}")
+            ambiguous = ", ".join(str(folder / files[n]) for n in matches[:3])
+            raise DataError(f"{path}, line {line}: image {name!r} matches several files, name one of: {ambiguous}")
         if not matches:
             missing.append((name, line))
         elif matches[0] in listed:
             raise DataError(
-                f"{path}, line {line}: image {name!r} is listed twice, first in line {listed[matches[0]]}; "
-                f"both mean {folder / files[matches[0]]}. One row an image"
+                f"{path}, line {line}: image {name!r} is already in line {listed[matches[0]]}; both refer to "
+                f"{folder / files[matches[0]]}. Keep one row per image"
             )
         else:
             listed[matches[0]] = line
@@ -246,15 +246,15 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
         raise DataError(
             f"{path}: {len(missing)} images have no file below {folder}: {named}" + (" ..." if len(missing) > 5 else "")
         )
-    found = [os.path.join(folder, files[n]) for n in listed]
-    odd = [source for source in found if _printable(source) != source]
-    if odd:
+    paths = [os.path.join(folder, files[n]) for n in listed]
+    undecodable = [source for source in paths if _printable(source) != source]
+    if undecodable:
         raise DataError(
-            f"{_printable(odd[0])}: the name of a file or folder is not UTF-8 ({len(odd)} such images), so "
-            "no table can name it; rename it, for example with convmv"
+            f"{_printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
+            "images), so a table cannot refer to it; rename it, for example with convmv"
         )
     unlisted = [_printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
-    return found, unlisted, loosely
+    return paths, unlisted, loosely
 
 
 def _of_the_system(file: str) -> bool:
@@ -276,12 +276,13 @@ def _near(name: str, files: list[str], others: list[str]) -> str:
     """Hint on a file similar to a missing one: another suffix, leading zeros, or an unsupported format."""
     for file in files:
         if _stem(file) == _stem(name):
-            return f"; {file} is there"
+            return f"; found {file}"
     for file in others:
         if _stem(file) == _stem(name):
-            return f"; {file} is there, but {PurePosixPath(file).suffix} is not read, only {', '.join(IMAGE_SUFFIXES)}"
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            return f"; found {file}, but {PurePosixPath(file).suffix} is not supported, only {suffixes}"
     number = (_stem(name) if is_image(name) else name).removesuffix(".0").lstrip("0")
-    return next((f"; {file} is there" for file in files if _stem(file).lstrip("0") == number), "")
+    return next((f"; found {file}" for file in files if _stem(file).lstrip("0") == number), "")
 
 
 def _stem(file: str) -> str:
@@ -308,7 +309,7 @@ def _files(folder: Path) -> tuple[list[str], list[str]]:
     """
 
     def closed(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); give it permission to be listed")
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); grant permission to list it")
 
     below = os.walk(folder, followlinks=True, onerror=closed)
     paths = sorted(

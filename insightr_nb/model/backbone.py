@@ -57,10 +57,10 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3)
         raise ModelError(
-            f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
+            f"model.backbone = {name!r}: torchvision has no such network; closest names: {', '.join(close) or 'none'}"
         )
-    as_ever = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else a FutureWarning
-    model = get_model(name, weights=None, **as_ever)
+    options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else a FutureWarning
+    model = get_model(name, weights=None, **options)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for child_name, child in model.named_children():
         if child_name in _HEAD:
@@ -71,8 +71,8 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
             break
     if until not in (None, *layers):
         raise ModelError(
-            f"model.backbone_until = {until!r}: {name} has no such part before its head; "
-            f"its parts are {', '.join(layers)}"
+            f"model.backbone_until = {until!r}: {name} has no such module before its head; use one of: "
+            f"{', '.join(layers)}"
         )
     if name.startswith("densenet") and until is None:  # its forward applies the last ReLU functionally
         layers["relu"] = nn.ReLU()
@@ -92,8 +92,8 @@ def _imagenet_file(name: str) -> Path:
     url = get_model_weights(name).DEFAULT.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     published = torch.hub.HASH_REGEX.search(path.name)[1]  # first digits of the SHA-256
-    elsewhere = (
-        f"Download the file {url} elsewhere and give it: "
+    alternatives = (
+        f"Download {url} on another machine and pass the file: "
         "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
     )
     if not path.is_file():
@@ -102,14 +102,14 @@ def _imagenet_file(name: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), published)
         except (OSError, RuntimeError) as error:  # no connection, HTTP error, hash mismatch (proxy page)
             raise ModelError(
-                f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). {elsewhere}"
+                f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). {alternatives}"
             ) from error
-    found = files.digest(path)["sha256"]
-    if not found.startswith(published):
+    digest = files.digest(path)["sha256"]
+    if not digest.startswith(published):
         raise ModelError(
-            f"model.weights = 'imagenet': {path} is not the file that torchvision has published; its "
-            f"SHA-256 begins with {found[:8]} instead of {published}: a download that was cut off, or a "
-            f"page of a proxy. Delete it to download it again. {elsewhere}"
+            f"model.weights = 'imagenet': {path} is not the file published by torchvision: its SHA-256 begins with "
+            f"{digest[:8]} instead of {published} (a truncated download, or the error page of a proxy). Delete it to "
+            f"download it again. {alternatives}"
         )
     return path
 
@@ -131,7 +131,7 @@ def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
         backbone.train(training)
     if len(shape) != 4 or shape[2] < 2:
         raise ModelError(
-            f"model.backbone = {name!r}: gives {tuple(shape)}, not a feature map (B, C, h, w); "
+            f"model.backbone = {name!r}: its output has shape {tuple(shape)}, not that of a feature map (B, C, h, w); "
             "use a convolutional network"
         )
     return shape
@@ -150,30 +150,30 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
         ModelError: names the file and its missing, mismatched, surplus or non-finite tensors.
     """
     state = read_state_dict(path)
-    own = backbone.state_dict()
-    first = next(iter(own))
+    expected = backbone.state_dict()
+    first = next(iter(expected))
     prefixes = sorted(key[: -len(first)] for key in state if key.endswith(first))
     if not prefixes:
-        raise ModelError(f"{path}: no tensor called {first!r} with any prefix; it has {', '.join(list(state)[:4])} ...")
+        raise ModelError(f"{path}: no tensor named {first!r} under any prefix; it has {', '.join(list(state)[:4])} ...")
     state = {key.removeprefix(prefixes[0]): value for key, value in state.items() if key.startswith(prefixes[0])}
     state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
-    shapes = {k: (tuple(state[k].shape), tuple(v.shape)) for k, v in own.items() if k in state}
+    shapes = {k: (tuple(state[k].shape), tuple(v.shape)) for k, v in expected.items() if k in state}
     wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
-    wrong += [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    wrong += [f"{k} is missing" for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     parts = {k.partition(".")[0] for k in whole}
     wrong += [
-        f"{k} is surplus"
+        f"{k} is unexpected"
         for k in state
-        if k.partition(".")[0] in parts and k.endswith(_TRAINED) and k not in whole and k not in own
+        if k.partition(".")[0] in parts and k.endswith(_TRAINED) and k not in whole and k not in expected
     ]
     if wrong:
         raise ModelError(
             f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}. "
-            "Is it of another network than model.backbone?"
+            "Are the weights those of another network than model.backbone?"
         )
-    if wild := [k for k in own if k in state and not state[k].float().isfinite().all()]:
-        raise ModelError(f"{path}: {len(wild)} tensors hold values that are not finite, such as {wild[0]}")
-    backbone.load_state_dict({k: state.get(k, own[k]) for k in own})
+    if not_finite := [k for k in expected if k in state and not state[k].float().isfinite().all()]:
+        raise ModelError(f"{path}: {len(not_finite)} tensors contain non-finite values, such as {not_finite[0]}")
+    backbone.load_state_dict({k: state.get(k, expected[k]) for k in expected})
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -182,7 +182,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Raises ModelError that names the file and the reason for refusing it.
     """
     if not path.is_file():
-        raise ModelError(f"model.weights = {str(path)!r}: no such file; 'random', 'imagenet' or a file of weights")
+        raise ModelError(
+            f"model.weights = {str(path)!r}: no such file; use 'random', 'imagenet' or the path of a weights file"
+        )
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load_file(path)
@@ -196,8 +198,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         refused = [name for name in foreign if not name.startswith(_HARMLESS)]
         if refused:
             raise ModelError(
-                f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "
-                "Save the plain state dict instead"
+                f"{path}: refers to {', '.join(refused[:5])}, which weights never need; it was not loaded. Save the "
+                "plain state dict instead"
             )
         with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -212,10 +214,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         LookupError,
         zipfile.BadZipFile,
     ) as error:
-        why = f" ({error})" if isinstance(error, zipfile.BadZipFile) else ""
+        reason = f" ({error})" if isinstance(error, zipfile.BadZipFile) else ""
         raise ModelError(
-            f"{path}: cannot be read as weights{why}; it is damaged, or holds more than tensors and plain values, "
-            "of which nothing is executed. Save the plain state dict instead"
+            f"{path}: cannot be read as weights{reason}; it is damaged, or contains objects other than tensors and "
+            "plain values, which are never executed. Save the plain state dict instead"
         ) from error
     return _state_dict(content, path)
 
@@ -223,9 +225,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     """Extract the state dict from the content of a file, which may hold it among other training state."""
     if isinstance(content, dict):
-        own = _tensors(content)
-        if any("." in name for name in own):  # parameter names are prefixed by their module's
-            return own
+        tensors = _tensors(content)
+        if any("." in name for name in tensors):  # parameter names are prefixed by their module's
+            return tensors
         inner = {key: value for key, value in content.items() if _tensors(value)}
         for name in ("state_dict", "model"):  # Lightning and MMPretrain; timm, RETFound and torchvision's references
             if name in inner:
@@ -234,12 +236,12 @@ def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
             return _tensors(*inner.values())
         if inner:
             raise ModelError(
-                f"{path}: holds several state dicts ({', '.join(map(repr, inner))}); "
-                "save the one that is wanted as a file of its own"
+                f"{path}: contains several state dicts ({', '.join(map(repr, inner))}); "
+                "save the one you need to its own file"
             )
-        if own:
-            return own
-    raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")
+        if tensors:
+            return tensors
+    raise ModelError(f"{path}: contains no state dict, but {type(content).__name__}")
 
 
 def _tensors(content: object) -> dict[str, torch.Tensor]:
