@@ -34,7 +34,7 @@ def read(name: str) -> dict:
 def markdown(frame: pd.DataFrame) -> str:
     """A table of texts and numbers, these with three digits that count; what is missing is a dash."""
 
-    def text(value) -> str:
+    def text(value: str | float | None) -> str:
         if value is None or value != value:
             return "-"
         return f"{value:.3g}" if isinstance(value, float) else str(value)

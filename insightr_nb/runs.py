@@ -5,28 +5,26 @@ This module handles paths and files only, not models or data sets.
 
 import contextlib
 import json
-import os
 import platform
 import shlex
-import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 
-from insightr_nb import files
+from insightr_nb import files, manifests
 from insightr_nb.errors import RunError
 from insightr_nb.files import display_path, outputs_root, read_json, write_json
-from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
+from insightr_nb.presets import PRESETS, VARIANTS
 from insightr_nb.settings import CATALOGUED, RunSettings
 
-_PROJECT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    import pandas
 
 
 def run_directory(settings: RunSettings) -> Path:
@@ -83,8 +81,9 @@ class Run:
         manifest = self.manifest
         try:
             if manifest["state"] == "running":
-                here = manifest["host"] == platform.node()
-                return "running" if (_alive(manifest) if here else files.is_locked(self.path)) else "interrupted"
+                local = manifest["host"] == platform.node()
+                running = manifests.is_alive(manifest) if local else files.is_locked(self.path)
+                return "running" if running else "interrupted"
             return manifest["state"]
         except (KeyError, TypeError) as error:
             raise RunError(
@@ -95,9 +94,9 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         return read_json(self / "metrics.json")
 
-    def table(self, name: str):
+    def table(self, name: str) -> "pandas.DataFrame":
         """Read predictions.csv, prototypes.csv or history.csv as a DataFrame, with image ids as strings."""
-        import pandas
+        import pandas  # local: most uses of a run do not need it
 
         frame = pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
         return frame.rename(columns=current_column)
@@ -181,7 +180,14 @@ class Run:
         """
         tagged = self.beside(variant)
         plain = Run(tagged.path.with_name(tagged.path.name.partition("-")[0]))
-        return next((run for run in (tagged, plain) if run.state == "finished" and _comparable(self, run)), None)
+        return next(
+            (
+                run
+                for run in (tagged, plain)
+                if run.state == "finished" and manifests.comparable(self.manifest, run.manifest)
+            ),
+            None,
+        )
 
     # -- Manifest updates
 
@@ -205,12 +211,12 @@ class Run:
                 "versions": {name: version(name) for name in ("insightr_nb", "torch", "torchvision", "numpy")}
                 | {"python": platform.python_version()},
                 "hardware": hardware,
-                "git": _git(),
+                "git": manifests.git_state(),
                 "started": previous.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": previous.get("seconds", 0.0),
                 "error": None,
             }
-            | _this_process(),
+            | manifests.this_process(),
         )
 
     def update(self, **values: Any) -> None:
@@ -222,14 +228,14 @@ class Run:
         self.update(files={p.name: files.digest(p) for p in written if p.name not in ("manifest.json", "last.ckpt")})
 
     @contextlib.contextmanager
-    def working(self):
+    def working(self) -> Iterator[None]:
         """Add the wall time of the block to the manifest.
 
         On an exception, records it with state 'failed' ('interrupted' for KeyboardInterrupt) and re-raises it.
         """
         begin = time.monotonic()
         seconds = self.manifest["seconds"]
-        self.update(state="running", **_this_process())
+        self.update(state="running", **manifests.this_process())
         try:
             yield
         except BaseException as error:
@@ -243,114 +249,10 @@ class Run:
         self.update(seconds=round(seconds + time.monotonic() - begin, 1))
 
 
-def _this_process() -> dict[str, Any]:
-    return {"host": platform.node(), "pid": os.getpid(), "process_started": psutil.Process().create_time()}
-
-
-def _alive(manifest: dict[str, Any]) -> bool:
-    """Return whether the process that wrote the manifest is still running; a reused pid does not count."""
-    try:
-        return psutil.Process(manifest["pid"]).create_time() == manifest.get("process_started")
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _git() -> dict[str, Any]:
-    def ask(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(_PROJECT), *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        commit = ask("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(ask("status", "--porcelain")) if commit else None}
-    except FileNotFoundError:  # git is not installed
-        return {"commit": None, "changed": None}
-
-
-# -- Consistency of settings and data ---------------------------------------------------------------------------------
-
-
-def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> list[str]:
-    """List the settings and fingerprints in which a run differs from the requested ones.
-
-    Settings that do not affect a variant are ignored: the baseline's schedule for all other variants, and the loss
-    weights for the baseline and the backbone, which are trained with the mean squared error alone.
-
-    Args:
-        run: The existing run.
-        settings: Requested settings, as returned by `RunSettings.as_dict`.
-        data: Requested fingerprints of the store and the split.
-
-    Returns:
-        One message per difference; empty if there is none.
-    """
-    manifest = run.manifest
-    recorded = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
-    requested = flat(settings) | flat({"fingerprint": data})
-    ignored = ["losses."] if recorded.get("variant") in REGRESSIONS else []
-    ignored += ["training.baseline_"] if recorded.get("variant") != "baseline" else []
-    return [
-        f"{name} was {recorded.get(name)!r}, is now {value!r}"
-        for name, value in requested.items()
-        if not name.startswith(tuple(ignored)) and recorded.get(name) != value
-    ]
-
-
-# Prefixes of the settings that do not affect a regression without prototypes.
-_OF_PROTOTYPES = (
-    "losses.",
-    "model.block_",
-    "model.latent_channels",
-    "model.skip_ground",
-    "model.prototype",
-    "model.similarity",
-    "model.epsilon",
-    "training.cycles",
-    "training.warm_up",
-    "training.joint_",
-    "training.last_layer",
-    "training.lr_",
-    "training.block_",
-    "training.batchnorm_frozen",
-)
-
-
-def _comparable(run: Run, other: Run) -> bool:
-    """Return whether two runs share their data and all settings that affect `other`, except those of the variants."""
-    settings, others = flat(run.manifest["settings"]), flat(other.manifest["settings"])
-    ignored = {"variant", "tag", *VARIANTS[settings["variant"]], *VARIANTS[others["variant"]]}
-    prefixes = _OF_PROTOTYPES if others["variant"] in REGRESSIONS else ()
-    prefixes += ("training.baseline_",) if others["variant"] != "baseline" else ()
-    relevant = [name for name in others if name not in ignored and not name.startswith(prefixes)]
-    same_data = run.manifest["data"] == other.manifest["data"]
-    return same_data and all(settings.get(name) == others[name] for name in relevant)
-
-
 def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:
     """Raise RunError that lists the first five `differences` of the run, if there are any."""
-    if different := differences(run, settings, data):
+    if different := manifests.differences(run.manifest, settings, data):
         raise RunError(
             f"run {display_path(run.path)} was created with different settings: {'; '.join(different[:5])}. "
             "Use another tag, or overwrite=True to replace the run"
         )
-
-
-def settings_today(manifest: dict[str, Any]) -> RunSettings:
-    """Rebuild the settings from the preset, variant and overrides in a manifest, using the current presets."""
-    recorded = manifest["settings"]
-    return RunSettings.from_parameters(
-        **{name: recorded[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
-        dataset=recorded["data"]["dataset"],
-        name=recorded["data"]["name"],
-        overrides=manifest["overrides"],
-    )
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings into one mapping with dotted names."""
-    named: dict[str, Any] = {}
-    for key, value in values.items():
-        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return named

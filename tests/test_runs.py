@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insightr_nb import files, runs
+from insightr_nb import files, manifests, runs
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -47,7 +47,7 @@ def test_a_run_may_differ_only_in_what_decides_nothing_of_its_variant(tmp_path, 
     changed = RunSettings.from_parameters(variant=variant, overrides={name: 0.125}, tag="x").as_dict() | {"tag": None}
     run = Run(tmp_path)
     run.start(plain, {"store": "a"}, {}, resumed=False)
-    different = runs.differences(run, changed, {"store": "a"})
+    different = manifests.differences(run.manifest, changed, {"store": "a"})
     assert [text.split(" was ")[0] for text in different] == ([name] if decides else [])
 
 

@@ -16,7 +16,7 @@ from insightr_nb.analysis.explanation import Explanation, FoldsExplanation, Load
 from insightr_nb.analysis.figures import LABEL_COLOURS, picture, save
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data.graham import GROUND
-from insightr_nb.data.label_table import image_id
+from insightr_nb.data.image_files import image_id
 
 HEAT = "inferno"
 _HEAT_COLOURS = (colormaps[HEAT](np.arange(256))[:, :3] * 255).astype(np.uint8)  # (256, 3)

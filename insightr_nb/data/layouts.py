@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pandas as pd
 
-from insightr_nb.data import label_table, patients
+from insightr_nb.data import image_files, label_table, patients
 from insightr_nb.errors import DataError
 from insightr_nb.files import atomic
 from insightr_nb.settings import DataSettings
@@ -75,7 +75,7 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
 
 
 def _rows(
-    frame,
+    frame: pd.DataFrame,
     image: str,
     label: str,
     folder: Path,
@@ -83,15 +83,15 @@ def _rows(
     low: float | None = 0,
     high: float | None = 4,
     grades: bool = True,
-):
+) -> tuple[pd.DataFrame, list[str]]:
     """Read image_id, patient_id (one per image), label and source, indexed by line number; also return notes."""
     labels = label_table.labels(frame[label], path, low, high)
     if grades and (labels != labels.round()).any():
         line = labels.index[labels != labels.round()][0]
         raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is not a grade; use an integer")
-    names = frame[image].map(lambda name: label_table.plain(name, folder))
-    sources, unlisted, loosely = label_table.sources(names, folder, path)
-    ids = names.map(label_table.image_id)
+    names = frame[image].map(lambda name: image_files.plain(name, folder))
+    sources, unlisted, loosely = image_files.sources(names, folder, path)
+    ids = names.map(image_files.image_id)
     repeated = ids.duplicated()
     if repeated.any():
         line = ids.index[repeated][0]

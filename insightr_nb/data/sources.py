@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -97,7 +98,7 @@ def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
 def _other_files(known: pd.DataFrame, source: pd.Series) -> list[str]:
     known = known[known["digest"] != ""]
 
-    def differs(line) -> bool:
+    def differs(line: Any) -> bool:  # a named tuple of pandas
         status = os.stat(source[line.Index])
         if status.st_size != int(line.size):
             return True

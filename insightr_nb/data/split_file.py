@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from insightr_nb import files
-from insightr_nb.data import label_table
+from insightr_nb.data import image_files
 from insightr_nb.data.splits import Split
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
@@ -109,7 +109,9 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict[str, float]):
+def _part(
+    content: Any, part: str, where: str, scale: LabelScale, label_of: dict[str, float]
+) -> tuple[list[str], dict[str, list[float]]]:
     """Return the image ids and continuous labels (user's units) of a part, and add its labels to `label_of`."""
     entry = content.get(part) if isinstance(content, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("files"), list):
@@ -133,7 +135,7 @@ def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict
     for i, (name, label) in enumerate(zip(names, values["labels"], strict=True)):
         if not isinstance(name, str):
             raise DataError(f"{where}, {part}: files[{i}] = {name!r} must be a string")
-        label_table.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
+        image_files.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
         if label_of.setdefault(name, label) != label:
             raise DataError(
                 f"{where}, {part}: {name!r} has label {scale.to_model(label):g} here and "

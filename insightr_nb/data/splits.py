@@ -1,6 +1,7 @@
 """Test set, folds, balancing and continuous labels (paper, section 3, "Dataset"). Splits never divide a patient."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,7 +205,9 @@ def _class(grades: bool) -> str:
     return "grade" if grades else "label quintile"
 
 
-def _quietly(kfold: StratifiedGroupKFold, classes: np.ndarray, groups: np.ndarray):
+def _quietly(
+    kfold: StratifiedGroupKFold, classes: np.ndarray, groups: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the split without scikit-learn's warnings on small classes; `folds` makes its own checks."""
     import warnings
 

@@ -124,12 +124,19 @@ def _header(size: int, count: int) -> bytes:
     return head.getvalue()
 
 
-def finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, settings: DataSettings, recipe) -> None:
+def finish(
+    partial: Path,
+    table: catalog.ImageTable,
+    done: pd.DataFrame,
+    rejected: pd.DataFrame,
+    settings: DataSettings,
+    recipe: str,
+) -> None:
     """Write the tables and meta.json that complete a partial store, and put its images in row order.
 
     Args:
         partial: Folder of the partial store.
-        table: The `catalog.ImageTable` that was prepared.
+        table: The image table that was prepared.
         done: Lines of `progress` for the prepared images.
         rejected: Lines of `progress` for the rejected images.
         settings: Settings of the data.

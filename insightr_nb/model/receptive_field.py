@@ -86,7 +86,7 @@ def _window(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[int, int, flo
     )
 
 
-def _one(value, where) -> int:
+def _one(value: int | str | tuple[int, int], where: nn.Module | fx.Node) -> int:
     """Size along either axis; the maximum of a pair.
 
     Inception's 1 x 7 convolutions come in symmetric pairs, so the maximum preserves the centre.

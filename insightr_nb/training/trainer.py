@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import Epoch, InOrder, Subset, batches, rows_of_batches
-from insightr_nb.errors import ModelError, RunError
-from insightr_nb.model.network import Regressor
+from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 from insightr_nb.training.estimate import Pace
-from insightr_nb.training.projection import project
+from insightr_nb.training.projection import Projection, project, write_prototypes
 from insightr_nb.training.stages import Stage, protocol, training_only
+from insightr_nb.training.step import training_loss
 
 MODEL = "model.safetensors"
 
@@ -58,45 +58,6 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
     return run
 
 
-def try_out(settings: RunSettings, data: FoldData) -> None:
-    """Run one training step on two full-size images, to detect settings that cannot work before training starts.
-
-    Raises ModelError naming the settings responsible, RunError if memory runs out.
-    """
-    model = settings.model
-    subset = data.training
-    images = torch.from_numpy(np.stack([subset.images[row] for row in subset.rows[:2]]))
-    network = checkpoint.build_network(settings, "random").train()
-    try:
-        with hardware.memory_errors(settings):
-            training_loss(network, images, torch.from_numpy(subset.targets[:2]), settings)[0]["total"].backward()
-    except RunError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        until = f" up to {model.backbone_until}" if model.backbone_until else ""
-        raise ModelError(
-            f"images of {images.shape[1]} px are too small for {model.backbone}{until} and a block with kernel size "
-            f"{model.block_kernel}, stride {model.block_stride} and padding {model.block_padding}: {error}. Prepare "
-            "larger images (size), or change model.backbone_until or model.block_kernel"
-        ) from error
-
-
-def training_loss(
-    network: Regressor, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Compute the terms of the loss with their "total", and the prediction (B,).
-
-    Args:
-        network: the network.
-        images: (B, S, S, 3) uint8.
-        targets: (B,), on the model's scale.
-        settings: precision and loss weights.
-    """
-    with hardware.autocast(images.device, settings.training.precision):
-        output = network(network.inputs(images))
-    return network.loss(output, targets, settings.losses), network.prediction(output).detach()
-
-
 def _is_trained(run: Run) -> bool:
     """Whether training is complete; `_finish` writes and records the model before it removes last.ckpt."""
     return not (run / "last.ckpt").exists() and MODEL in (run.manifest.get("files") or {})
@@ -105,7 +66,9 @@ def _is_trained(run: Run) -> bool:
 class _Trainer:
     """State of one training; `_save` writes everything needed to resume it."""
 
-    def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device, pace: Pace | None):
+    def __init__(
+        self, settings: RunSettings, run: Run, data: FoldData, device: torch.device, pace: Pace | None
+    ) -> None:
         self.settings, self.run, self.data, self.device, self.pace = settings, run, data, device, pace
         self.stages = protocol(settings)
         hardware.make_deterministic(device)
@@ -295,28 +258,9 @@ class _Trainer:
             raise RunError("no epoch was selected: all validation losses are NaN; try a lower learning rate")
         self.network.load_state_dict(self.best["network"])
         if projection := self.best["projection"]:
-            self._write_prototypes({name: tensor.numpy() for name, tensor in projection.items()})
+            arrays = {name: tensor.numpy() for name, tensor in projection.items()}
+            write_prototypes(self.run, Projection(**arrays), self.network, self.data)
         self.run.update(selected_epoch=self.best["epoch"], validation_loss=self.best["loss"])
         checkpoint.save_model(self.run / MODEL, self.network, self.settings.as_dict())
         self.run.record()
         (self.run / "last.ckpt").unlink(missing_ok=True)
-
-    def _write_prototypes(self, projection: dict[str, np.ndarray]) -> None:
-        labels = self.data.store.scale.to_user(self.network.prototype_labels.cpu().double().numpy())
-        rows = self.data.training.once().rows[projection["positions"]]
-        files.write_csv(
-            self.run / "prototypes.csv",
-            [
-                {
-                    "prototype": j,
-                    "label": round(float(labels[j]), 6),
-                    "image_id": self.data.store.table["image_id"][rows[j]],
-                    "row": int(projection["rows"][j]),
-                    "col": int(projection["columns"][j]),
-                    "distance_before_projection": float(projection["distances"][j]),
-                }
-                for j in range(len(labels))
-            ],
-        )
-        files.write_array(self.run / "prototype_maps.npy", projection["maps"])
-        files.write_array(self.run / "prototypes_before_projection.npy", projection["before"])

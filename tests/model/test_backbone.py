@@ -14,7 +14,8 @@ import torchvision
 
 from insightr_nb.errors import ModelError
 from insightr_nb.model import backbone as module
-from insightr_nb.model.backbone import build_backbone, load_weights, out_channels, read_state_dict
+from insightr_nb.model.backbone import build_backbone, out_channels
+from insightr_nb.model.weights import load_weights, read_state_dict
 
 
 @pytest.fixture(scope="module")

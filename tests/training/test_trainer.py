@@ -24,7 +24,8 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import DataSettings, RunSettings
 from insightr_nb.training import checkpoint, trainer
 from insightr_nb.training.checkpoint import load_model
-from insightr_nb.training.trainer import train, try_out
+from insightr_nb.training.step import try_out
+from insightr_nb.training.trainer import train
 
 RESULTS = ("model.safetensors", "predictions.csv", "weights.npy", "metrics.json", "prototypes.csv")
 
