@@ -87,7 +87,8 @@ class Run:
             return manifest["state"]
         except (KeyError, TypeError) as error:
             raise RunError(
-                f"{display_path(self / 'manifest.json')} was written by another version: {error} is missing"
+                f"{display_path(self / 'manifest.json')} was written by another version: {error} is missing. "
+                "Use overwrite=True to replace the run"
             ) from None
 
     @property
