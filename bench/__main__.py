@@ -12,11 +12,11 @@ IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shar
 
 def main() -> None:
     device = hardware.choose_device()
-    about = hardware.describe(device)
+    machine = hardware.describe(device)
     rows = network.run(device) + runs.run() + preparation.run(IDRID if IDRID.is_dir() else None)
     folder = files.outputs_root() / "bench"
-    files.write_json(folder / "bench.json", {"hardware": about, "rows": [row.as_dict() for row in rows]})
-    text = measure.markdown(rows, f"{about['processor']}, {about['cores']} cores, device {about['device']}")
+    files.write_json(folder / "bench.json", {"hardware": machine, "rows": [row.as_dict() for row in rows]})
+    text = measure.markdown(rows, f"{machine['processor']}, {machine['cores']} cores, device {machine['device']}")
     with files.atomic(folder / "bench.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)

@@ -1,7 +1,7 @@
-"""Ratios of things that run side by side, since machines are noisy."""
+"""Timing as ratios of two alternatives that are run in turn, because the speed of a machine varies."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ class Row:
 
 
 def compare(what: str, against: str, ours: Callable, theirs: Callable, items: int, pairs: int = 7) -> Row:
-    """How many times as many items a second `ours` does, from alternating runs after one of each to warm up."""
+    """Compare the throughput of `ours` with that of `theirs`, from alternating runs after a warm-up of each."""
     ours(), theirs()
     taken: dict[Callable, list[float]] = {ours: [], theirs: []}
     for pair in range(pairs):
@@ -43,9 +43,9 @@ def seconds(function: Callable) -> float:
     return time.perf_counter() - begin
 
 
-def value(what: str, numbers, unit: str, against: str = "", detail: str = "") -> Row:
-    """A row for numbers that are no ratio: their median and quartiles."""
-    low, middle, high = np.quantile(np.asarray(numbers, float), [0.25, 0.5, 0.75])
+def value(what: str, numbers: Iterable[float], unit: str, against: str = "", detail: str = "") -> Row:
+    """Return a row for measurements other than ratios: their median and quartiles."""
+    low, middle, high = np.quantile(np.fromiter(numbers, float), [0.25, 0.5, 0.75])
     return Row(what, against, float(middle), float(low), float(high), unit, detail)
 
 

@@ -1,8 +1,9 @@
-"""The network: steps and passes against a plain torchvision ResNet-18 beside them, and what the prototypes cost."""
+"""The network: steps and passes compared with those of a torchvision ResNet-18, and the cost of the prototypes."""
 
 import dataclasses
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,23 +21,23 @@ from insightr_nb.training.projection import project
 from insightr_nb.training.stages import protocol, training_only
 
 BATCH = 30
-PRESETS = {256: "demo", 512: "paper"}  # image size that is measured -> preset whose prototypes and losses it has
+PRESETS = {256: "demo", 512: "paper"}  # image size -> preset that gives prototypes and losses
 
 
-def settings_at(size: int, **model) -> RunSettings:
-    """Of a preset, with all of ResNet-18 and 9 x 9 cells at an image size, since it is compared with ResNet-18."""
+def settings_at(size: int, **model: Any) -> RunSettings:
+    """Settings of a preset with the full ResNet-18 and 9 x 9 cells, for a comparison with ResNet-18."""
     settings = RunSettings.from_parameters(preset=PRESETS[size])
     whole = {256: {"backbone_until": None, "block_stride": 1, "skip_ground": False}, 512: {}}[size]
     return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **whole | model))
 
 
 class Plain:
-    """torchvision's ResNet-18 with one output, as anyone would train it by Adam on the mean squared error.
+    """torchvision's ResNet-18 with one output, trained by Adam on the mean squared error.
 
     fast: bfloat16 where the device has units for it, and channels_last; else float32 in the default layout.
     """
 
-    def __init__(self, images: torch.Tensor, device: torch.device, fast: bool, float32: bool = False):
+    def __init__(self, images: torch.Tensor, device: torch.device, fast: bool, float32: bool = False) -> None:
         self.device, self.precision = device, "auto" if fast and not float32 else "float32"
         layout = torch.channels_last if fast else torch.contiguous_format
         self.network = resnet18(num_classes=1).to(device, memory_format=layout)
@@ -64,7 +65,7 @@ class Plain:
 class Ours:
     """INSightR-Net of a preset, doing what the trainer does with a batch."""
 
-    def __init__(self, images: torch.Tensor, device: torch.device, settings: RunSettings):
+    def __init__(self, images: torch.Tensor, device: torch.device, settings: RunSettings) -> None:
         self.settings = settings
         self.device = device
         model = self.settings.model
@@ -101,7 +102,7 @@ class Ours:
 
 
 def finish(device: torch.device) -> None:
-    """Wait for the card, so that the clock stops when the work is done."""
+    """Wait until the GPU has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -126,7 +127,7 @@ def steps_and_passes(size: int, device: torch.device) -> list[Row]:
     ]
 
 
-def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> list[Row]:
+def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (10, 50, 250)) -> list[Row]:
     """Forward and backward of prototype layer, weighted mean and losses, as a share of a joint step."""
     rows = []
     for m in counts:
@@ -138,7 +139,7 @@ def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> li
             latent = ours.network.latent(ours.network.inputs(ours.images))
         saved = set()
 
-        def layer(ours=ours, latent=latent, saved=saved):
+        def layer(ours: Ours = ours, latent: torch.Tensor = latent, saved: set = saved) -> None:
             leaf = latent.clone().requires_grad_()
             with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.add(t.untyped_storage()) or t, lambda t: t):
                 _, nearest, similarities = ours.network.prototype_layer(leaf)
@@ -157,7 +158,7 @@ def prototype_layer(size: int, device: torch.device, counts=(10, 50, 250)) -> li
 
 
 def waiting(size: int, device: torch.device, count: int = 120) -> Row:
-    """Loading with augmentation, from memory, as a share of an epoch that trains on what is loaded."""
+    """Share of an epoch of joint steps that is spent on loading and augmenting images from memory."""
     images = photographs(size, count)
     ours = Ours(images[:BATCH], device, settings_at(size))
     zeros = np.zeros(count)

@@ -37,7 +37,7 @@ def photographs(folder: Path, count: int = 16) -> list[Path]:
 
 
 def port(path: Path, size: int, out: Path) -> None:
-    """The published recipe, straight: decode it all, scale by the middle row, blur, blend, mask, crop, write."""
+    """The published recipe in full: decode, scale by the middle row, blur, blend, mask, crop, write."""
     cv2.setNumThreads(1)
     image = cv2.imread(str(path))
     row = image[image.shape[0] // 2].sum(axis=1)
@@ -58,18 +58,18 @@ def ours(path: Path, settings: DataSettings) -> np.ndarray:
 
 
 def speed(paths: list[Path], out: Path) -> list[Row]:
-    """Both with one process a core, kept running; ours includes handing the pixels over and writing them."""
+    """Both with one process per core; ours includes returning the pixels to the main process and writing them."""
     rows = []
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for size in (512, 256):
             settings = DataSettings(dataset="csv", name="bench", size=size, preparation="graham", centre="disc")
 
-            def run_ours(settings=settings):
+            def run_ours(settings: DataSettings = settings) -> None:
                 with open(out / "images.npy", "wb") as file:
                     for image in pool.map(partial(ours, settings=settings), paths, chunksize=2):
                         file.write(image.tobytes())
 
-            def run_port(size=size):
+            def run_port(size: int = size) -> None:
                 list(pool.map(partial(port, size=size, out=out), paths, chunksize=2))
 
             what = f"preparation to {size} px, images a second"
@@ -95,7 +95,7 @@ def difference(image: np.ndarray, prepared: np.ndarray, disc: Disc, size: int, s
 
 
 def fidelity(paths: list[Path], size: int, what: str) -> list[Row]:
-    """Of what `prepare` stores (reduced decoding, crop before blur), to the recipe with area and bilinear resizing."""
+    """Difference of the prepared images to the recipe with area and with bilinear resizing."""
     settings = DataSettings(dataset="csv", name="bench", size=size, preparation="graham", centre="disc")
     against = {"area": [], "bilinear": []}
     for path in paths:
@@ -151,8 +151,8 @@ if __name__ == "__main__":
 """
 
 
-def memory(counts=(2_000, 20_000, 100_000)) -> list[Row]:
-    """Peak memory of a preparation, of its main process and its largest worker, and what reading every image adds."""
+def memory(counts: tuple[int, ...] = (2_000, 20_000, 100_000)) -> list[Row]:
+    """Peak memory of a preparation in its main process and largest worker, and the increase by reading every image."""
     rows = []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Whole runs: explaining an image, a what-if, a fold end to end, growth with the number of images."""
+"""Runs: explanation of an image, a what-if, a fold from start to end, and scaling with the number of images."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -17,7 +18,7 @@ import torch
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain
-from insightr_nb.analysis.loaded_run import load_run
+from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run
@@ -41,8 +42,8 @@ def own_outputs() -> Iterator[Path]:
         yield Path(folder)
 
 
-def finished(preset: str, tag: str = "bench", **changes) -> Run:
-    """A run through training and evaluation, without the backbone's pre-training."""
+def finished(preset: str, tag: str = "bench", **changes: dict[str, Any]) -> Run:
+    """Train and evaluate a run without pre-training the backbone."""
     overrides = SHORT | {f"{group}.{name}": v for group, given in changes.items() for name, v in given.items()}
     settings = RunSettings.from_parameters(preset=preset, overrides=overrides, tag=tag)
     run = trainer.train(settings)
@@ -51,7 +52,7 @@ def finished(preset: str, tag: str = "bench", **changes) -> Run:
 
 
 def explanations() -> list[Row]:
-    """Of one image, against one plain forward pass of it; and a what-if on 250 test images, against the same."""
+    """Explanation of one image, and a what-if on 250 test images, both compared with one forward pass."""
     rows = []
     with own_outputs():
         for preset, test in (("demo", 250), ("paper", 10)):
@@ -61,7 +62,7 @@ def explanations() -> list[Row]:
             size = run.grid.size
 
             @torch.no_grad()
-            def forward(run=run, image=image):
+            def forward(run: LoadedRun = run, image: torch.Tensor = image) -> None:
                 run.network.backbone(run.network.inputs(image))
 
             rows.append(
@@ -78,7 +79,7 @@ def explanations() -> list[Row]:
                 exploration = Exploration(run)
                 active = np.arange(len(exploration.labels)) % 10 > 0
 
-                def what_if(exploration=exploration, active=active):
+                def what_if(exploration: Exploration = exploration, active: np.ndarray = active) -> None:
                     exploration.summary(active, exploration.labels)
 
                 rows.append(compare("what-if on 250 test images", "a forward pass of one of them", what_if, forward, 1))
@@ -87,11 +88,10 @@ def explanations() -> list[Row]:
 
 @contextlib.contextmanager
 def default_layout() -> Iterator[None]:
-    """The trainer as it would be with PyTorch's default memory layout."""
-
+    """Let the trainer use PyTorch's default memory layout."""
     original = Regressor.inputs
 
-    def contiguous(self, images):
+    def contiguous(self: Regressor, images: torch.Tensor) -> torch.Tensor:
         return original(self, images).contiguous()
 
     with (
@@ -102,7 +102,7 @@ def default_layout() -> Iterator[None]:
 
 
 def fold(pairs: int = 2) -> Row:
-    """A fold of preset `demo` with its protocol whole, on an eighth of its images, backbone given."""
+    """A fold of preset `demo` with its full protocol, on an eighth of its images, without pre-training."""
     times: dict[str, list[float]] = {"auto": [], "float32": []}
     data = {"train_images": 94, "test_images": 31, "folds": 5}
     protocol = {
@@ -135,7 +135,7 @@ if __name__ == "__main__":
 
 
 def grown(folder: str) -> dict[str, float]:
-    """One epoch on the images of a folder, in this process: seconds of the epoch, and the peak of its own memory."""
+    """Train on the images of a folder; return the seconds of the last epoch and the memory of the process in MB."""
     settings = RunSettings.from_parameters(
         dataset="csv",
         name="many",
@@ -147,11 +147,11 @@ def grown(folder: str) -> dict[str, float]:
     )
     run = trainer.train(settings)
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    own = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1024
-    return {"seconds": float(run.table("history.csv")["seconds"].iloc[-1]), "megabytes": own}
+    anonymous = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1024
+    return {"seconds": float(run.table("history.csv")["seconds"].iloc[-1]), "megabytes": anonymous}
 
 
-def growth(counts=(2_000, 8_000)) -> list[Row]:
+def growth(counts: tuple[int, ...] = (2_000, 8_000)) -> list[Row]:
     """Time of an epoch and memory against the number of images, at 64 px."""
     rows = []
     for count in counts:

@@ -1,12 +1,12 @@
-"""How a preset was chosen: trials judged on the validation part of one fold, to a record in docs/results/.
+"""Selection of a preset: trials compared on the validation set of one fold, written to a record in docs/results/.
 
     python docs/choose.py demo                                about 20 minutes on two cores
     python docs/choose.py photo --data_folder path/to/idrid   about 35 minutes
 
-Finished trials are found. What is chosen is chosen on validation; for photographs, of which there are few, the test
-part of every trial is given beside it, to show how much such figures can tell. For the synthetic data, whose lesions
-are known, there is also how often the peak of the largest match lies on a lesion, by the centre of its cell and traced
-to pixels.
+Finished trials are reused. The selection uses validation metrics only. For the photographs, of which there are few,
+the record also holds the test metrics of every trial, to show how far the two differ. For the synthetic data, whose
+lesions are known, it also holds how often the peak of the largest match lies on a lesion, by the centre of its cell
+and traced to pixels.
 """
 
 import argparse
@@ -57,7 +57,7 @@ METRICS = {
 
 
 def trial(preset: str, variant: str, overrides: dict, data: dict) -> tuple[Run, RunSettings]:
-    """The trained run of one trial."""
+    """Train one trial, or reuse its run."""
     tag = "-".join(f"{name.split('.')[-1]}-{value}" for name, value in overrides.items()) or None
     settings = RunSettings.from_parameters(
         preset=preset, variant=variant, fold=FOLD[preset], overrides=overrides, tag=tag, **data
@@ -68,7 +68,7 @@ def trial(preset: str, variant: str, overrides: dict, data: dict) -> tuple[Run, 
 
 
 def row(settings: RunSettings, metrics: dict, part: str) -> dict:
-    """What a trial differs in, and its metrics on a part."""
+    """Return a row of the record: the settings that the trials vary, and the metrics on one part of the data."""
     weights = settings.losses
     return {
         "variant": settings.variant,
@@ -105,17 +105,17 @@ def main() -> None:
     given = parser.parse_args()
     photographs = given.preset == "photo"
     data = {"dataset": "csv", "name": "idrid", "data_folder": given.data_folder} if photographs else {}
-    made = [trial(given.preset, *each, data) for each in TRIALS[given.preset]]
+    trials = [trial(given.preset, variant, overrides, data) for variant, overrides in TRIALS[given.preset]]
     rows = []
-    for run, settings in made:
+    for run, settings in trials:
         rows.append(row(settings, validation_metrics(run, settings), "validation"))
         if not photographs and settings.variant != "baseline":
             rows[-1] |= pointing(run, settings)
-    rows += [row(s, evaluate(run, s), "test") for run, s in made if photographs]
+    rows += [row(s, evaluate(run, s), "test") for run, s in trials if photographs]
     name = "photo" if photographs else "demo_choice"
-    validation_mae = list(made[-1][0].table("history.csv")["validation_mae"])  # of the baseline, epoch by epoch
+    validation_mae = list(trials[-1][0].table("history.csv")["validation_mae"])  # of the baseline, epoch by epoch
     content = records.record(
-        name, made[0][1], [run for run, _ in made], rows=rows, baseline_validation_mae=validation_mae
+        name, trials[0][1], [run for run, _ in trials], rows=rows, baseline_validation_mae=validation_mae
     )
     records.write(Path(__file__).parent / "results" / f"{name}.json", content)
 

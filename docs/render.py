@@ -1,10 +1,10 @@
 """Tables of README.md, docs/results.md and docs/trust.md, made from the records in docs/results/.
 
     python docs/render.py              write the tables into the texts
-    python docs/render.py --collect    first copy the records that `make tables`, `make sweeps` and notebook 08 left
+    python docs/render.py --collect    first copy the records written by `make tables`, `make sweeps` and notebook 08
 
-A text holds `<!-- results: NAME -->` and `<!-- end -->`; what stands between them is replaced. A test fails where a
-record was made with other settings than the presets have today, or a text is not what this makes of the records.
+The lines between `<!-- results: NAME -->` and `<!-- end -->` are replaced. A test fails if a record was created with
+other settings than the current presets, or if a text differs from the output of this script.
 """
 
 import argparse
@@ -32,9 +32,9 @@ def read(name: str) -> dict:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A table of texts and numbers, these with three digits that count; what is missing is a dash."""
+    """Format a table as Markdown: numbers with three significant digits, missing values as a dash."""
 
-    def text(value) -> str:
+    def text(value: str | float | None) -> str:
         if value is None or value != value:
             return "-"
         return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -42,8 +42,8 @@ def markdown(frame: pd.DataFrame) -> str:
     return frame.astype(object).map(text).to_markdown(index=False, disable_numparse=True)
 
 
-def made(record: dict) -> str:
-    """How a record was made, as a sentence."""
+def provenance(record: dict) -> str:
+    """Describe the runs behind a record: preset, seeds, number of trainings, time and hardware."""
     count = record["runs"] + record["backbones"]
     seeds, machines = (", ".join(map(str, record[name])) for name in ("seed", "hardware"))
     return (
@@ -60,15 +60,15 @@ def _results(record: dict) -> Results:
 def _table1(labels: str, paper: bool) -> str:
     record = read("table1")
     results = _results(record)
-    there = set(results.frame.loc[results.frame["labels"] == labels, "variant"])
-    rows = [variant for variant in NAMES if variant in there]
+    finished = set(results.frame.loc[results.frame["labels"] == labels, "variant"])
+    rows = [variant for variant in NAMES if variant in finished]
     folds = results.frame["fold"].nunique()
     table = tables.table1(results, rows, labels, paper).reset_index()
-    return f"{markdown(table)}\n\nMean ± standard deviation over {folds} folds. {made(record)}"
+    return f"{markdown(table)}\n\nMean ± standard deviation over {folds} folds. {provenance(record)}"
 
 
 def short_table1() -> str:
-    """The columns of Table 1 that a reader asks for first."""
+    """Render the most important columns and rows of Table 1."""
     results = _results(read("table1"))
     numbers = tables.summary(results, ("baseline", "insightr", "log_similarity"))
     columns = ("mae", "mae_clamped", "accuracy", "kappa", "sparsity", "diversity", "top_label_gap")
@@ -81,7 +81,7 @@ def short_table1() -> str:
             text = "-" if mean != mean else f"{mean:.{digits}f} ± {sd:.{digits}f}"
             row[" ".join(METRICS[name])] = text
         rows.append(row)
-    return f"{markdown(pd.DataFrame(rows))}\n\n{made(read('table1'))}"
+    return f"{markdown(pd.DataFrame(rows))}\n\n{provenance(read('table1'))}"
 
 
 def statistics() -> str:
@@ -106,7 +106,7 @@ def findings() -> str:
 
 
 def _over_folds(frame: pd.DataFrame, by: list[str], columns: dict[str, tuple[str, int]]) -> pd.DataFrame:
-    """Mean ± standard deviation over folds as texts. columns: name in the record -> heading, digits."""
+    """Format mean ± standard deviation over folds. columns: name in the record -> heading, digits."""
     grouped = frame.groupby(by, sort=False, dropna=False)
     mean, sd, count = grouped.mean(numeric_only=True), grouped.std(numeric_only=True), grouped["fold"].nunique()
     shown = {}
@@ -131,7 +131,7 @@ def sweeps() -> str:
     frame = pd.DataFrame(record["rows"])
     frame = frame[frame["parameter"] != "locality"].assign(value=lambda rows: rows["value"].map("{:g}".format))
     table = _over_folds(frame, ["parameter", "value"], _CURVES)
-    return f"{markdown(table)}\n\n{made(record)} With the sweep over locality."
+    return f"{markdown(table)}\n\n{provenance(record)} With the sweep over locality."
 
 
 def locality() -> str:
@@ -143,7 +143,7 @@ def locality() -> str:
     }
     table = _over_folds(pd.DataFrame(record["rows"]), ["backbone_until", "receptive_field"], columns)
     table = table.rename(columns={"backbone_until": "backbone ends at", "receptive_field": "a cell sees (px)"})
-    return f"{markdown(table)}\n\n{made(record)}"
+    return f"{markdown(table)}\n\n{provenance(record)}"
 
 
 def trust() -> str:
@@ -163,14 +163,15 @@ def trust() -> str:
                     )
                 }
             )
-    one = record["figures"]
+    figures = record["figures"]
     return (
         f"{markdown(pd.DataFrame(rows))}\n\n"
         f"Removing the patches with the largest contributions changes the prediction more than removing random ones: "
-        f"{one['deletion area']:.3f} a step ({one['deletion area low']:.3f} to {one['deletion area high']:.3f}, "
-        f"{one['deletion images']} images; above 0 is faithful). Prototypes that lie mostly on the ground: "
-        f"{one['prototypes on the ground']}. Uncertainty and error: Spearman's correlation {one['correlation']:.2f}. "
-        f"{made(record)}"
+        f"{figures['deletion area']:.3f} a step ({figures['deletion area low']:.3f} to "
+        f"{figures['deletion area high']:.3f}, {figures['deletion images']} images; above 0 is faithful). "
+        f"Prototypes that lie mostly on the ground: {figures['prototypes on the ground']}. "
+        f"Uncertainty and error: Spearman's correlation {figures['correlation']:.2f}. "
+        f"{provenance(record)}"
     )
 
 
@@ -182,7 +183,7 @@ def _with_interval(row: dict, measure: str) -> str:
 
 def _trials(name: str) -> str:
     record = read(name)
-    return f"{markdown(pd.DataFrame(record['rows']))}\n\n{made(record)}"
+    return f"{markdown(pd.DataFrame(record['rows']))}\n\n{provenance(record)}"
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
@@ -200,12 +201,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 
 def rendered(text: str) -> str:
-    """The text with every block made anew. Raises KeyError for a block that there is not."""
+    """Return the text with every block replaced. Raises KeyError for an unknown block."""
     return _BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
 
 
 def collect() -> None:
-    """Copy the records, and the figures that docs/ shows, out of outputs/."""
+    """Copy the records and the figures of docs/ from outputs/."""
     root = files.outputs_root()
     tables_of, trust_of = root / "tables/synthetic/demo", root / "runs/synthetic/demo/categorical/insightr/fold0/trust"
     for path in (*sorted((tables_of / "results").glob("*.json")), trust_of / "trust.json"):

@@ -1,6 +1,7 @@
 """INSightR-Net (Hesse and Namburete, MICCAI 2022): regression that explains itself by prototypes."""
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -15,7 +16,7 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import insightr_nb` stays fast."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,8 @@ from insightr_nb.data.folds import fold_split
 from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import InsightrError, RunError
 from insightr_nb.files import display_path, outputs_root, read_json, write_json
-from insightr_nb.runs import Run, differences, settings_today
+from insightr_nb.manifests import differences, settings_today
+from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
 _CONTENTS = "contents.json"
@@ -35,14 +36,14 @@ def verify(path: Run | Path | str) -> list[str]:
             return [f"the run is {run.state}"]
         manifest = run.manifest
         problems = run.damage()
-        today = settings_today(manifest)
-        problems += differences(run, today.as_dict(), {})
-        store = open_store(store_path(today.data, run.root))
+        settings = settings_today(manifest)
+        problems += differences(manifest, settings.as_dict(), {})
+        store = open_store(store_path(settings.data, run.root))
         store.check()
-        about = {"store": store.fingerprint}
+        fingerprints = {"store": store.fingerprint}
         if not store.partial:
-            about["split"] = fold_split(store, today.data, today.fold).fingerprint
-        problems += differences(run, {}, about)
+            fingerprints["split"] = fold_split(store, settings.data, settings.fold).fingerprint
+        problems += differences(manifest, {}, fingerprints)
     except (InsightrError, KeyError) as error:
         problems = [*locals().get("problems", []), str(error)]
     return problems
@@ -72,9 +73,10 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
         dataset=settings["data"]["dataset"], name=settings["data"]["name"], preset=settings["preset"]
     ).data
     store = open_store(store_path(dataclasses.replace(data, size=settings["data"]["size"]), run.root))
-    if changed := differences(run, {}, {"store": store.fingerprint}):
+    if changed := differences(run.manifest, {}, {"store": store.fingerprint}):
         raise RunError(
-            f"run {display_path(run.path)} was trained on other data than {display_path(store.path)} holds: {changed[0]}"
+            f"run {display_path(run.path)} was trained on different data than {display_path(store.path)} contains: "
+            f"{changed[0]}. Retrain it with: {run.command()} -p overwrite True"
         )
     shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
     chosen = set(shown_images[np.linspace(0, len(shown_images) - 1, min(test_images, len(shown_images))).astype(int)])
@@ -94,11 +96,11 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
             if file.is_file()
         }
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
-            about = {
+            contents = {
                 "run": next(iter(content)).removesuffix("/manifest.json"),
                 "files": {name: files.digest(file) for name, file in content.items()},
             }
-            bundle.writestr(_CONTENTS, files.json_text(about))
+            bundle.writestr(_CONTENTS, files.json_text(contents))
             for name, file in content.items():
                 bundle.write(file, name)
     return archive
@@ -115,48 +117,50 @@ def load(archive: Path | str, folder: Path | str | None = None) -> Run:
     folder = files.given_path(folder) if folder else outputs_root() / "imported" / archive.stem
     try:
         with zipfile.ZipFile(archive) as bundle:
-            about = files.parse_json(bundle.read(_CONTENTS), archive)
-            _check_names(archive, about, bundle)
-            if (folder / _CONTENTS).exists() and read_json(folder / _CONTENTS) == about:
-                return Run(folder / about["run"])
+            contents = files.parse_json(bundle.read(_CONTENTS), archive)
+            _check_names(archive, contents, bundle)
+            if (folder / _CONTENTS).exists() and read_json(folder / _CONTENTS) == contents:
+                return Run(folder / contents["run"])
             if folder.exists() and any(folder.iterdir()):
                 raise RunError(
-                    f"{display_path(folder)} holds something else; give another place: load(..., folder=...)"
+                    f"{display_path(folder)} already contains other files; choose another: load(..., folder=...)"
                 )
-            with files.whole_folder(folder) as temporary:
-                for name, recorded in about["files"].items():
+            with files.atomic_folder(folder) as temporary:
+                for name, recorded in contents["files"].items():
                     target = temporary / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with bundle.open(name) as source, open(target, "wb") as file:
                         shutil.copyfileobj(source, file)
                     if files.digest(target) != recorded:
                         raise RunError(
-                            f"{display_path(archive)} is damaged: {name} has other content than was exported"
+                            f"{display_path(archive)} is damaged: {name} has changed since the export. Export again"
                         )
-                write_json(temporary / _CONTENTS, about)
+                write_json(temporary / _CONTENTS, contents)
+    except RunError:
+        raise
     except FileNotFoundError:
         raise RunError(f"{display_path(archive)} is missing") from None
     except OSError as error:
         raise RunError(f"{display_path(archive)} cannot be read or unpacked: {error.strerror or error}") from error
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted
-        raise RunError(f"{display_path(archive)} is no whole zip of a run: {error}") from error
-    return Run(folder / about["run"])
+        raise RunError(f"{display_path(archive)} is not a complete zip of a run: {error}") from error
+    return Run(folder / contents["run"])
 
 
-def _check_names(archive: Path, about: Any, bundle: zipfile.ZipFile) -> None:
+def _check_names(archive: Path, contents: Any, bundle: zipfile.ZipFile) -> None:
     """Raise RunError unless the zip holds exactly the files it lists, with safe names and the listed sizes."""
     sizes = {entry.filename: entry.file_size for entry in bundle.infolist() if entry.filename != _CONTENTS}
     try:
-        listed = {name: int(recorded["bytes"]) for name, recorded in about["files"].items()}
-        names = [*listed, str(about["run"]) + "/manifest.json"]
+        listed = {name: int(recorded["bytes"]) for name, recorded in contents["files"].items()}
+        names = [*listed, str(contents["run"]) + "/manifest.json"]
         if len(names[-1].split("/")) != 7:
-            raise ValueError(about["run"])
+            raise ValueError(contents["run"])
     except (TypeError, KeyError, AttributeError, ValueError):
         raise RunError(f"{display_path(archive)} was not written by archive.export") from None
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if parts[0] not in ("runs", "data") or "\\" in name or ":" in name or {"", ".", ".."} & set(parts):
-            raise RunError(f"{display_path(archive)}: the name {name!r} would leave its folder; refused")
+            raise RunError(f"{display_path(archive)}: entry {name!r} lies outside the folder; nothing was unpacked")
     if listed != sizes or names[-1] not in listed:
         other = sorted(listed.items() ^ sizes.items())[:3]
-        raise RunError(f"{display_path(archive)} does not hold what it lists: {other}")
+        raise RunError(f"{display_path(archive)} does not contain the files that it lists: {other}")

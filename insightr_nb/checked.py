@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 from insightr_nb.errors import SettingsError
 
 
-def limits(default, low=None, high=None):
+def limits(default: Any, low: float | None = None, high: float | None = None) -> Any:
     """Return a dataclass field with a default and inclusive limits; None means no limit."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
-def choice(default, *options):
+def choice(default: Any, *options: Any) -> Any:
     """Return a dataclass field with a default and the allowed values."""
     return field(default=default, metadata={"options": options})
 
@@ -49,7 +50,7 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         if kind in (float, float | None):
             return number
         if number != int(number):
-            raise SettingsError(f"{name} = {value!r}: must be a whole number")
+            raise SettingsError(f"{name} = {value!r}: must be an integer")
         return int(number)
     if kind in (bool, bool | None):
         if isinstance(value, str) and value.lower() in ("true", "false"):
@@ -61,11 +62,11 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         value = str(value)
     if name in ("tag", "name", "data.name") and isinstance(value, bool | int | float):
         raise SettingsError(
-            f"{name} = {value!r}: must be a text. papermill's -p turns what looks like a number into one (1e5, 1.10, "
-            f"2024_01_15); -r {name.removeprefix('data.')} hands it over as it is written"
+            f"{name} = {value!r}: must be a string. papermill's -p converts what looks like a number (1e5, 1.10, "
+            f"2024_01_15); use -r {name.removeprefix('data.')} to pass the value unchanged"
         )
     if not isinstance(value, str) or not value:
-        raise SettingsError(f"{name} = {value!r}: must be a text" + (", or left out" if optional else ""))
+        raise SettingsError(f"{name} = {value!r}: must be a non-empty string" + (", or omitted" if optional else ""))
     return value
 
 
@@ -77,7 +78,7 @@ class Checked:
 
     group = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for f in fields(self):
             if dataclasses.is_dataclass(f.type):
                 continue
@@ -93,7 +94,7 @@ class Checked:
             object.__setattr__(self, f.name, value)
 
 
-def suggest(name: str, known) -> str:
+def suggest(name: str, known: Iterable[Any]) -> str:
     """Return a sentence for errors that suggests the closest known name and lists all of them."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1)

@@ -17,12 +17,12 @@ def announce(preset: str) -> None:
     runs_of_demo = [RunSettings.from_parameters(preset=preset, variant=v) for v in VARIANTS]
     steps = [runs_of_demo[0].backbone_run(), *runs_of_demo]
     threads = hardware.use_idle_cores()
-    about = hardware.describe(hardware.choose_device())
+    machine = hardware.describe(hardware.choose_device())
     data = fold_data(steps[0])
     minutes = estimate.expected_minutes(steps, data, estimate.measure(steps[0], data))
-    precision = "bfloat16" if about["bfloat16"] else "float32: no units for bfloat16"
-    print(f"{about['processor']}, {threads}, device {about['device']}, training in {precision}")
-    print(f"expected: about {minutes:.0f} minutes of training, and 1 for the rest")
+    precision = "bfloat16" if machine["bfloat16"] else "float32 (no bfloat16 units)"
+    print(f"{machine['processor']}, {threads}, device {machine['device']}, training in {precision}")
+    print(f"expected time: about {minutes:.0f} minutes of training, plus 1 for the rest")
 
 
 def report(preset: str) -> None:
@@ -33,9 +33,10 @@ def report(preset: str) -> None:
     text = table.astype(float).round(3).to_string(na_rep="-", float_format=lambda v: f"{v:g}")
     print(f"\nTest set of the synthetic data, fold 0, preset {preset}\n\n{text}\n")
     print(
-        "gap: label of the largest contribution off the prediction; spread: of the labels under the contributions;\n"
-        "ground: share of the contributions from the grey ground. All metrics: docs/run_files.md\n"
+        "gap: distance of the prediction from the label of the largest contribution; spread: standard deviation of\n"
+        "the prototype labels, weighted by contribution; ground: share of the contributions from the grey background.\n"
+        "All metrics: docs/run_files.md\n"
     )
-    print(f"Why this grade, prototypes   {files.display_path(folders['insightr'] / 'figures')}")
+    print(f"Explanation figures          {files.display_path(folders['insightr'] / 'figures')}")
     print(f"Executed notebooks           {files.display_path(files.outputs_root() / 'notebooks')}")
     print("To open them                 make lab")

@@ -80,8 +80,8 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(
-            f"{display_path(path)} could not be written: {error.strerror or error}{_free(path)}. What was there "
-            "before is whole; mend it and give the same command again"
+            f"{display_path(path)} could not be written: {error.strerror or error}{_free(path)}. The previous file, if "
+            "any, is intact. Fix the problem and rerun the same command"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -106,23 +106,24 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{display_path(path)} is in use by another process; waiting {WAIT} s for its end", flush=True)
+        print(f"{display_path(path)} is in use by another process; waiting up to {WAIT} s for it to finish", flush=True)
         try:
             lock.acquire(timeout=WAIT)
         except Timeout:
-            who = read_json(holder) if holder.exists() else {}
+            recorded = read_json(holder) if holder.exists() else {}
+            pid, host, since = (recorded.get(name, "(unknown)") for name in ("pid", "host", "since"))
             raise RunError(
-                f"{display_path(path)} is in use by process {who.get('pid', '(unknown)')} on {who.get('host', '(unknown)')} "
-                f"since {who.get('since', '(unknown)')}. When it has ended, the same command goes on or finds it done"
+                f"{display_path(path)} is in use by process {pid} on {host} since {since}. Wait until it has finished, "
+                "then rerun the same command, which resumes its work or reuses its result"
             ) from None
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written to: {error.strerror or error}. Mend it, or set "
-            "INSIGHTR_OUTPUTS to another folder"
+            f"{path} cannot be written to: {error.strerror or error}. Fix the problem, or set INSIGHTR_OUTPUTS to "
+            "another folder"
         ) from error
     try:
-        for left in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # left by a killed writer
-            left.unlink()
+        for leftover in (*path.glob(".*.tmp"), *path.parent.glob(f".{holder.name}.*.tmp")):  # of a killed writer
+            leftover.unlink()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(holder, {"pid": os.getpid(), "host": platform.node(), "since": now})
         yield
@@ -142,7 +143,7 @@ def is_locked(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `folder` on success and removed on failure.
 
     Raises RunError if it cannot be written, or if `folder` already exists and is not empty.

@@ -74,7 +74,7 @@ class Prepare(Parameters):
     max_rejected: float = 0.01
     overwrite: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.settings, self.options  # noqa: B018  (evaluated for validation)
 
     @cached_property
@@ -102,7 +102,7 @@ class PrepareOptions(Checked):
 class _OfRun(Parameters):
     """Base of the notebooks about one run."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.settings  # noqa: B018  (checks them)
 
     @cached_property
@@ -166,11 +166,11 @@ class Trust(_Result):
     image: str | None = None
     images: int = 60  # number of test images for deletion and stability
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         images = coerce(self.images, int, "images")
         if images < 2:
-            raise SettingsError(f"images = {images}: at least 2")
+            raise SettingsError(f"images = {images}: must be at least 2")
         object.__setattr__(self, "images", images)
 
 
@@ -184,14 +184,14 @@ class TableSettings(Parameters, Checked):
     folds: int = limits(5, 1)
     variants: str = ",".join(TABLE_VARIANTS)  # comma-separated names
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("variants", "continuous", "shown"):
             names = self.listed(field)
             if len(set(names)) < len(names) or (field == "variants" and not names):
                 raise SettingsError(
-                    f"{field} = {getattr(self, field)!r}: names each once"
-                    + ", and at least one" * (field == "variants")
+                    f"{field} = {getattr(self, field)!r}: must name each variant at most once"
+                    + ", and at least one variant" * (field == "variants")
                 )
             for name in names:
                 if name not in TABLE_VARIANTS:
@@ -205,7 +205,7 @@ class TableSettings(Parameters, Checked):
         """Return the names in a comma-separated field; "none" gives an empty list."""
         return [n.strip() for n in getattr(self, field, "none").split(",") if n.strip() not in ("", "none")]
 
-    def run(self, variant: str, fold: int, labels: str = "categorical", **given) -> RunSettings:
+    def run(self, variant: str, fold: int, labels: str = "categorical", **given: Any) -> RunSettings:
         return RunSettings.from_parameters(
             dataset=self.dataset, name=self.name, preset=self.preset, variant=variant, fold=fold, labels=labels, **given
         )

@@ -5,28 +5,26 @@ This module handles paths and files only, not models or data sets.
 
 import contextlib
 import json
-import os
 import platform
 import shlex
-import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 
-from insightr_nb import files
+from insightr_nb import files, manifests
 from insightr_nb.errors import RunError
 from insightr_nb.files import display_path, outputs_root, read_json, write_json
-from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
+from insightr_nb.presets import PRESETS, VARIANTS
 from insightr_nb.settings import CATALOGUED, RunSettings
 
-_PROJECT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    import pandas
 
 
 def run_directory(settings: RunSettings) -> Path:
@@ -35,6 +33,11 @@ def run_directory(settings: RunSettings) -> Path:
     return (
         outputs_root() / "runs" / settings.data.store_name / settings.preset / settings.labels / settings.variant / fold
     )
+
+
+def current_column(name: str) -> str:
+    """Return the current name of a column of history.csv; older versions wrote `rate_<part>` for `lr_<part>`."""
+    return name.replace("rate_", "lr_", 1) if name.startswith("rate_") else name
 
 
 def _option(name: str, value: Any) -> str:
@@ -78,23 +81,26 @@ class Run:
         manifest = self.manifest
         try:
             if manifest["state"] == "running":
-                here = manifest["host"] == platform.node()
-                return "running" if (_alive(manifest) if here else files.is_locked(self.path)) else "interrupted"
+                local = manifest["host"] == platform.node()
+                running = manifests.is_alive(manifest) if local else files.is_locked(self.path)
+                return "running" if running else "interrupted"
             return manifest["state"]
         except (KeyError, TypeError) as error:
             raise RunError(
-                f"{display_path(self / 'manifest.json')} is of another version: {error} is not there"
+                f"{display_path(self / 'manifest.json')} was written by another version: {error} is missing. "
+                "Use overwrite=True to replace the run"
             ) from None
 
     @property
     def metrics(self) -> dict[str, Any]:
         return read_json(self / "metrics.json")
 
-    def table(self, name: str):
+    def table(self, name: str) -> "pandas.DataFrame":
         """Read predictions.csv, prototypes.csv or history.csv as a DataFrame, with image ids as strings."""
-        import pandas
+        import pandas  # local: most uses of a run do not need it
 
-        return pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
+        frame = pandas.read_csv(self / name, dtype={"image_id": str}, keep_default_na=False, na_values=[""])
+        return frame.rename(columns=current_column)
 
     def array(self, name: str) -> np.ndarray:
         """Open weights.npy, distances.npy or another array of the run, memory-mapped."""
@@ -103,8 +109,8 @@ class Run:
     def require_finished(self) -> "Run":
         """Return this run. Raises RunError with its state and the command to run if it is not finished."""
         if self.state != "finished":
-            detail = f": {self.manifest['error']}" if self.state == "failed" else ""
-            raise RunError(f"run {display_path(self.path)} is {self.state}{detail}. Make it with: {self.command()}")
+            state = f"has failed: {self.manifest['error']}" if self.state == "failed" else f"is {self.state}"
+            raise RunError(f"run {display_path(self.path)} {state}. Create it with: {self.command()}")
         return self
 
     def require_whole(self, *names: str) -> "Run":
@@ -112,7 +118,7 @@ class Run:
         if problems := self.damage(names):
             raise RunError(
                 f"run {display_path(self.path)} is damaged: {'; '.join(problems)}. "
-                f"Make it again with: {self.command()} -p overwrite True"
+                f"Recreate it with: {self.command()} -p overwrite True"
             )
         return self
 
@@ -123,7 +129,7 @@ class Run:
         """
         recorded = self.manifest.get("files") or {}
         if not recorded:
-            return ["the manifest records no files: the run did not get that far, or an older version made it"]
+            return ["manifest.json lists no files: the run did not finish, or an older version created it"]
         problems = []
         for name in names or recorded:
             path = self / name
@@ -134,7 +140,7 @@ class Run:
             elif path.stat().st_size != recorded[name]["bytes"]:
                 problems.append(f"{name} has {path.stat().st_size} bytes instead of {recorded[name]['bytes']}")
             elif files.digest(path) != recorded[name]:
-                problems.append(f"{name} has other content than was written")
+                problems.append(f"{name} has changed since it was written")
         return problems
 
     def command(self) -> str:
@@ -161,8 +167,8 @@ class Run:
     def folds(self) -> "list[Run]":
         """Return the finished runs that differ from this one only in the fold, including this one, sorted by folder."""
         tag = self.path.name.partition("-")[2]
-        there = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
-        return [run for run in there if run.path.name.partition("-")[2] == tag and run.state == "finished"]
+        evaluated = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
+        return [run for run in evaluated if run.path.name.partition("-")[2] == tag and run.state == "finished"]
 
     def beside(self, variant: str) -> "Run":
         """Return the run of another variant with the same fold and tag; its folder may not exist."""
@@ -175,7 +181,14 @@ class Run:
         """
         tagged = self.beside(variant)
         plain = Run(tagged.path.with_name(tagged.path.name.partition("-")[0]))
-        return next((run for run in (tagged, plain) if run.state == "finished" and _comparable(self, run)), None)
+        return next(
+            (
+                run
+                for run in (tagged, plain)
+                if run.state == "finished" and manifests.comparable(self.manifest, run.manifest)
+            ),
+            None,
+        )
 
     # -- Manifest updates
 
@@ -188,7 +201,7 @@ class Run:
             hardware: Description of the machine.
             resumed: Keep the start time and the elapsed seconds of the existing manifest.
         """
-        before = self.manifest if resumed and (self / "manifest.json").exists() else {}
+        previous = self.manifest if resumed and (self / "manifest.json").exists() else {}
         write_json(
             self / "manifest.json",
             {
@@ -199,12 +212,12 @@ class Run:
                 "versions": {name: version(name) for name in ("insightr_nb", "torch", "torchvision", "numpy")}
                 | {"python": platform.python_version()},
                 "hardware": hardware,
-                "git": _git(),
-                "started": before.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": before.get("seconds", 0.0),
+                "git": manifests.git_state(),
+                "started": previous.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": previous.get("seconds", 0.0),
                 "error": None,
             }
-            | _this_process(),
+            | manifests.this_process(),
         )
 
     def update(self, **values: Any) -> None:
@@ -216,132 +229,31 @@ class Run:
         self.update(files={p.name: files.digest(p) for p in written if p.name not in ("manifest.json", "last.ckpt")})
 
     @contextlib.contextmanager
-    def working(self):
+    def working(self) -> Iterator[None]:
         """Add the wall time of the block to the manifest.
 
         On an exception, records it with state 'failed' ('interrupted' for KeyboardInterrupt) and re-raises it.
         """
         begin = time.monotonic()
         seconds = self.manifest["seconds"]
-        self.update(state="running", **_this_process())
+        self.update(state="running", **manifests.this_process())
         try:
             yield
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            took = round(seconds + time.monotonic() - begin, 1)
+            elapsed = round(seconds + time.monotonic() - begin, 1)
             try:
-                self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=took)
+                self.update(state=state, error=f"{type(error).__name__}: {error}", seconds=elapsed)
             except RunError as second:  # e.g. the disk is full: still raise the first error
-                error.add_note(f"This could not be written down: {second}")
+                error.add_note(f"The failure could not be recorded in manifest.json: {second}")
             raise
         self.update(seconds=round(seconds + time.monotonic() - begin, 1))
 
 
-def _this_process() -> dict[str, Any]:
-    return {"host": platform.node(), "pid": os.getpid(), "process_started": psutil.Process().create_time()}
-
-
-def _alive(manifest: dict[str, Any]) -> bool:
-    """Return whether the process that wrote the manifest is still running; a reused pid does not count."""
-    try:
-        return psutil.Process(manifest["pid"]).create_time() == manifest.get("process_started")
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _git() -> dict[str, Any]:
-    def ask(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(_PROJECT), *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        commit = ask("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(ask("status", "--porcelain")) if commit else None}
-    except FileNotFoundError:  # git is not installed
-        return {"commit": None, "changed": None}
-
-
-# -- Consistency of settings and data ---------------------------------------------------------------------------------
-
-
-def differences(run: Run, settings: dict[str, Any], data: dict[str, str]) -> list[str]:
-    """List the settings and fingerprints in which a run differs from the requested ones.
-
-    Settings that do not affect a variant are ignored: the baseline's schedule for all other variants, and the loss
-    weights for the baseline and the backbone, which are trained with the mean squared error alone.
-
-    Args:
-        run: The existing run.
-        settings: Requested settings, as returned by `RunSettings.as_dict`.
-        data: Requested fingerprints of the store and the split.
-
-    Returns:
-        One message per difference; empty if there is none.
-    """
-    manifest = run.manifest
-    made = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
-    asked = flat(settings) | flat({"fingerprint": data})
-    idle = ["losses."] if made.get("variant") in REGRESSIONS else []
-    idle += ["training.baseline_"] if made.get("variant") != "baseline" else []
-    asked = {k: v for k, v in asked.items() if not k.startswith(tuple(idle))}
-    return [f"{k} is {made.get(k)!r} there, {asked.get(k)!r} now" for k in asked if made.get(k) != asked[k]]
-
-
-# Prefixes of the settings that do not affect a regression without prototypes.
-_OF_PROTOTYPES = (
-    "losses.",
-    "model.block_",
-    "model.latent_channels",
-    "model.skip_ground",
-    "model.prototype",
-    "model.similarity",
-    "model.epsilon",
-    "training.cycles",
-    "training.warm_up",
-    "training.joint_",
-    "training.last_layer",
-    "training.lr_",
-    "training.block_",
-    "training.batchnorm_frozen",
-)
-
-
-def _comparable(run: Run, other: Run) -> bool:
-    """Return whether two runs share their data and all settings that affect `other`, except those of the variants."""
-    ours, theirs = run.manifest, other.manifest
-    mine, its = flat(ours["settings"]), flat(theirs["settings"])
-    idle = {"variant", "tag", *VARIANTS[mine["variant"]], *VARIANTS[its["variant"]]}
-    prefixes = _OF_PROTOTYPES if its["variant"] in REGRESSIONS else ()
-    prefixes += ("training.baseline_",) if its["variant"] != "baseline" else ()
-    decides = [name for name in its if name not in idle and not name.startswith(prefixes)]
-    return ours["data"] == theirs["data"] and all(mine.get(name) == its[name] for name in decides)
-
-
 def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:
     """Raise RunError that lists the first five `differences` of the run, if there are any."""
-    if different := differences(run, settings, data):
+    if different := manifests.differences(run.manifest, settings, data):
         raise RunError(
-            f"run {display_path(run.path)} was made with other settings: {'; '.join(different[:5])}. "
-            "Give this run another tag, or use overwrite=True to make it again"
+            f"run {display_path(run.path)} was created with different settings: {'; '.join(different[:5])}. "
+            "Use another tag, or overwrite=True to replace the run"
         )
-
-
-def settings_today(manifest: dict[str, Any]) -> RunSettings:
-    """Rebuild the settings from the preset, variant and overrides in a manifest, using the current presets."""
-    made = manifest["settings"]
-    return RunSettings.from_parameters(
-        **{name: made[name] for name in ("preset", "labels", "variant", "fold", "seed", "tag")},
-        dataset=made["data"]["dataset"],
-        name=made["data"]["name"],
-        overrides=manifest["overrides"],
-    )
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings into one mapping with dotted names."""
-    named: dict[str, Any] = {}
-    for key, value in values.items():
-        named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return named

@@ -89,9 +89,9 @@ def test_a_damaged_image_is_named_and_not_trained_on(copied, smoke_settings):
 def test_a_changed_label_is_noticed(copied, smoke_settings):
     table = copied.root / "data/synthetic-64/table.csv"
     table.write_text(table.read_text().replace(",0,train,", ",4,train,", 1))
-    assert "table.csv is not as it was written" in archive.verify(copied)[0]
+    assert "table.csv has changed since it was written" in archive.verify(copied)[0]
     shutil.rmtree(copied.path)
-    with pytest.raises(DataError, match=r"table\.csv is not as it was written.*overwrite=True"):
+    with pytest.raises(DataError, match=r"table\.csv has changed since it was written.*overwrite=True"):
         train(smoke_settings)
 
 
@@ -101,8 +101,8 @@ def test_what_the_current_settings_data_and_split_differ_in_is_named(copied):
     manifest["data"] |= {"split": "other"}
     files.write_json(copied / "manifest.json", manifest)
     assert archive.verify(copied) == [
-        "losses.k is 9 there, 3 now",
-        f"fingerprint.split is 'other' there, {_split()!r} now",
+        "losses.k was 9, is now 3",
+        f"fingerprint.split was 'other', is now {_split()!r}",
     ]
     manifest["overrides"], manifest["settings"]["tag"] = {"losses.k": 9}, "k9"  # then it is what was asked for
     files.write_json(copied / "manifest.json", manifest | {"data": manifest["data"] | {"split": _split()}})
@@ -120,7 +120,7 @@ def test_an_unfinished_run_says_so(copied, tmp_path):
     copied.update(state="failed", error="x")
     assert archive.verify(copied) == ["the run is failed"]
     assert archive.verify(tmp_path / "a/b/c/d/e/f") == ["the run is missing"]
-    with pytest.raises(RunError, match="is failed: x"):
+    with pytest.raises(RunError, match="has failed: x"):
         archive.export(copied, tmp_path / "run.zip")
 
 
@@ -171,7 +171,7 @@ def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(zipped, tmp_path)
             archive.load(other)
         assert not (tmp_path / f"imported/{name}").exists()
     (tmp_path / "text.zip").write_text("hello")
-    with pytest.raises(RunError, match=r"text\.zip is no whole zip"):
+    with pytest.raises(RunError, match=r"text\.zip is not a complete zip"):
         archive.load(tmp_path / "text.zip")
     with pytest.raises(RunError, match=r"nowhere\.zip is missing"):
         archive.load(tmp_path / "nowhere.zip")
@@ -189,7 +189,7 @@ def test_names_in_a_zip_never_leave_their_folder(zipped, tmp_path, name):
         for entry in old.namelist():
             new.writestr(entry, json.dumps(about) if entry == "contents.json" else old.read(entry))
         new.writestr(name, "evil")
-    with pytest.raises(RunError, match="would leave its folder; refused"):
+    with pytest.raises(RunError, match="lies outside the folder; nothing was unpacked"):
         archive.load(evil)
     assert not list(tmp_path.rglob("evil.txt"))
 
@@ -198,11 +198,11 @@ def test_a_zip_with_more_or_other_than_it_lists_is_refused(zipped, tmp_path):
     more = Path(shutil.copy(zipped, tmp_path / "more.zip"))
     with zipfile.ZipFile(more, "a") as bundle:
         bundle.writestr("runs/extra.pkl", "x")
-    with pytest.raises(RunError, match=r"does not hold what it lists: \[\('runs/extra.pkl', 1\)\]"):
+    with pytest.raises(RunError, match=r"does not contain the files that it lists: \[\('runs/extra.pkl', 1\)\]"):
         archive.load(more)
     (tmp_path / "imported/busy").mkdir(parents=True)
     (tmp_path / "imported/busy/mine.txt").write_text("x")
-    with pytest.raises(RunError, match="holds something else"):
+    with pytest.raises(RunError, match="already contains other files"):
         archive.load(Path(shutil.copy(zipped, tmp_path / "busy.zip")))
     assert (tmp_path / "imported/busy/mine.txt").read_text() == "x"
 
@@ -225,7 +225,7 @@ def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkey
         files.exclusive_lock(tmp_path / "fold0"),
     ):
         pytest.fail("both are in")
-    assert "waiting 0.3 s" in capfd.readouterr().out
+    assert "waiting up to 0.3 s" in capfd.readouterr().out
     other.kill()
     other.communicate()
     with files.exclusive_lock(tmp_path / "fold0"):  # whoever held it has died

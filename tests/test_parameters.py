@@ -48,7 +48,7 @@ def test_parameters_of_the_preparation():
     assert (made.options.workers, made.options.max_rejected) == (2, 0.01)
     with pytest.raises(SettingsError, match=r"max_rejected = 2.*from 0 to 1"):
         Prepare(max_rejected=2)
-    with pytest.raises(SettingsError, match="label_min = 5.0 must lie below label_max = 4.0"):
+    with pytest.raises(SettingsError, match="label_min = 5.0: must be less than label_max = 4.0"):
         Prepare(dataset="csv", name="a", label_min=5, label_max=4)
     with pytest.raises(SettingsError, match="unknown parameter 'sise'.*'size'"):
         Prepare.from_notebook({"In": ["# Parameters\nsise = 3\n"]})
@@ -59,10 +59,10 @@ def test_parameters_of_the_preparation():
     [
         (Model, {"preset": "papr"}, "preset = 'papr': did you mean 'paper'"),
         (Train, {"fold": "two"}, "fold = 'two': must be a number"),
-        (Projection, {"fold": 7}, "fold = 7: folds count from 0 to 4"),
-        (Trust, {"images": "1"}, "images = 1: at least 2"),
+        (Projection, {"fold": 7}, "fold = 7: must be from 0 to 4"),
+        (Trust, {"images": "1"}, "images = 1: must be at least 2"),
         (Explore, {"static": "perhaps"}, "static = 'perhaps': must be true or false"),
-        (Tables, {"name": 2019}, "name = 2019: must be a text.*-r name"),
+        (Tables, {"name": 2019}, "name = 2019: must be a string.*-r name"),
     ],
 )
 def test_a_bad_value_is_named(kind, given, message):

@@ -38,7 +38,7 @@ relaxed = settings(max_examples=200, deadline=None, suppress_health_check=[Healt
 def names_it(message: str, given: dict) -> bool:
     """Whether a message names one of the parameters, and its value unless what is missing is another one."""
     names = [name.split(".")[-1].removeprefix("data_") for name in given]  # data_folder is the field data.folder
-    return any(name in message for name in names) or "tag: needed" in message or "name:" in message
+    return any(name in message for name in names) or "tag: required" in message or "name:" in message
 
 
 @relaxed

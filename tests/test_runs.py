@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insightr_nb import files, runs
+from insightr_nb import files, manifests, runs
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -47,8 +47,8 @@ def test_a_run_may_differ_only_in_what_decides_nothing_of_its_variant(tmp_path, 
     changed = RunSettings.from_parameters(variant=variant, overrides={name: 0.125}, tag="x").as_dict() | {"tag": None}
     run = Run(tmp_path)
     run.start(plain, {"store": "a"}, {}, resumed=False)
-    different = runs.differences(run, changed, {"store": "a"})
-    assert [text.split(" is ")[0] for text in different] == ([name] if decides else [])
+    different = manifests.differences(run.manifest, changed, {"store": "a"})
+    assert [text.split(" was ")[0] for text in different] == ([name] if decides else [])
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -148,7 +148,7 @@ def test_a_run_on_another_host_is_running_while_its_folder_is_held(tmp_path):
 
 @pytest.mark.parametrize("path", ["fold0", "/tmp/fold0", "a/b/c/d/fold0", "/"])
 def test_what_is_no_runs_folder_is_said_plainly(path):
-    with pytest.raises(RunError, match=r"is missing\. Make it with: papermill notebooks/03_train\.ipynb out\.ipynb$"):
+    with pytest.raises(RunError, match=r"is missing\. Create it with: papermill notebooks/03_train\.ipynb out\.ipynb$"):
         Run(Path(path)).require_finished()
 
 

@@ -49,7 +49,7 @@ def test_papermill_hands_over_text_for_numbers():
         ({"fodl": 2}, ["'fodl'", "did you mean 'fold'"]),
         ({"fold": 5}, ["fold = 5", "0 to 4"]),
         ({"fold": -1}, ["fold = -1", "at least 0"]),
-        ({"fold": 1.5}, ["fold = 1.5", "whole number"]),
+        ({"fold": 1.5}, ["fold = 1.5", "integer"]),
         ({"fold": "two"}, ["fold = 'two'", "number"]),
         ({"fold": True}, ["fold = True", "number"]),
         ({"preset": "papr"}, ["'papr'", "'paper'"]),
@@ -71,11 +71,11 @@ def test_papermill_hands_over_text_for_numbers():
         ({"overwrite": "yes"}, ["overwrite = 'yes'", "true or false"]),
         ({"tag": ""}, ["tag = ''"]),
         ({"tag": ".."}, ["tag = '..'"]),
-        ({"tag": 20240115}, ["tag = 20240115", "-r tag hands it over"]),  # what papermill makes of 2024_01_15
+        ({"tag": 20240115}, ["tag = 20240115", "use -r tag to pass"]),  # what papermill makes of 2024_01_15
         ({"tag": 1e5}, ["tag = 100000.0", "-r tag"]),
         ({"dataset": "csv", "name": 2019}, ["name = 2019", "-r name"]),
-        ({"name": "mine"}, ["name = 'mine'", "only for dataset = 'csv'"]),
-        ({"data_folder": "some/where"}, ["data_folder = 'some/where'", "only for dataset = 'csv'"]),
+        ({"name": "mine"}, ["name = 'mine'", "only valid for dataset = 'csv'"]),
+        ({"data_folder": "some/where"}, ["data_folder = 'some/where'", "only valid for dataset = 'csv'"]),
         ({"overrides": {"data.name": "x"}, "tag": "a"}, ["'data.name'", "parameter name"]),
         ({"variant": "backbone", "overrides": {"training.pretrain_epochs": 0}, "tag": "a"}, ["nothing to train"]),
     ],

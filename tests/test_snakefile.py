@@ -72,7 +72,7 @@ def test_the_threads_of_a_training_are_those_of_its_job(tmp_path, given, threads
     [
         ("variants=insight", "variant = 'insight': did you mean 'insightr'"),
         ("varients=insightr", "--config varients: did you mean 'variants'"),
-        ("folds=5", "fold = 4: folds count from 0 to 2"),
+        ("folds=5", "fold = 4: must be from 0 to 2"),
         ("sweep=foo:1,2", "sweep over 'foo': .*Known: prototypes"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
-from insightr_nb.data.label_table import image_id
+from insightr_nb.data.image_files import image_id
 from insightr_nb.data.photograph import prepared, prepared_file
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import given_path

@@ -14,7 +14,8 @@ import pandas as pd
 
 from insightr_nb import files, runs
 from insightr_nb.errors import RunError
-from insightr_nb.runs import Run, flat
+from insightr_nb.manifests import differences, flat, settings_today
+from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
 _OF_A_RUN = ("preset", "variant", "labels", "fold", "seed", "tag")  # stored per row or in the head of a record
@@ -56,9 +57,9 @@ def record(what: str, settings: RunSettings, made_from: Iterable[Run], **content
     own = list({run.path: run for run in made_from}.values())
     if not own:
         raise RunError(f"record {what!r}: no finished run to make it from")
-    backbones = {runs.run_directory(b) for run in own if (b := runs.settings_today(run.manifest).backbone_run())}
+    backbones = {runs.run_directory(b) for run in own if (b := settings_today(run.manifest).backbone_run())}
     manifests = [run.manifest for run in (*own, *map(Run, sorted(backbones))) if (run / "manifest.json").exists()]
-    differing = [line for run in own for line in runs.differences(run, runs.settings_today(run.manifest).as_dict(), {})]
+    differing = [line for run in own for line in differences(run.manifest, settings_today(run.manifest).as_dict(), {})]
     data = {"dataset": settings.data.dataset} | ({"name": settings.data.name} if settings.data.name else {})
     begun = [datetime.fromisoformat(m["started"]) for m in manifests]
     ended = [start + timedelta(seconds=m["seconds"]) for start, m in zip(begun, manifests, strict=True)]

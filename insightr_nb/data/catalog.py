@@ -72,11 +72,11 @@ def find(settings: DataSettings) -> ImageTable:
             duplicates.refuse_placeholder(listed, copies, rows["patient_id"].nunique(), splits.TEST_PARTS)
             rows["split"] = splits.split_off_test(rows, grades, settings.seed)
         splits.assert_no_shared_patient(rows)
-    before = {part: _counts(rows[rows["split"] == part]) for part in ("train", "test")}
+    uncapped = {part: _counts(rows[rows["split"] == part]) for part in ("train", "test")}
     if split is None:
         rows = splits.cap(rows, settings, grades)
     rows = rows[COLUMNS].reset_index(drop=True)
-    return ImageTable(rows, scale, grades, report, before, tuple(notes), split, listed)
+    return ImageTable(rows, scale, grades, report, uncapped, tuple(notes), split, listed)
 
 
 def table_rows(settings: DataSettings) -> pd.DataFrame:
@@ -99,7 +99,7 @@ def _counts(rows: pd.DataFrame) -> dict[str, int]:
 def _folder(settings: DataSettings, data_set: DataSet) -> Path:
     if not settings.folder:
         what = "the folder with its images and label table" if settings.dataset == "csv" else data_set.obtain
-        raise DataError(f"data_folder: needed to prepare {settings.store_name!r}; {what}")
+        raise DataError(f"data_folder: required to prepare {settings.store_name!r}; {what}")
     folder = given_path(settings.folder)
     try:
         if not folder.is_dir():
@@ -109,7 +109,7 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
         raise DataError(f"data_folder = {settings.folder!r}: cannot be read ({error.strerror})") from None
     others = [name for name, other in CATALOG.items() if signs(folder, other) and other is not data_set]
     if settings.dataset != "csv" and not signs(folder, data_set) and (data_set.signs or others):
-        looks = (
+        hint = (
             f"It looks like {others[0]}: use -p dataset {others[0]}"
             if others
             else (
@@ -117,7 +117,7 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
                 "for any other folder use -p dataset csv"
             )
         )
-        raise DataError(f"data_folder = {settings.folder!r} is not {settings.dataset}. {looks}")
+        raise DataError(f"data_folder = {settings.folder!r} is not {settings.dataset}. {hint}")
     return folder.resolve()
 
 
@@ -143,5 +143,5 @@ def _scale(labels: pd.Series, settings: DataSettings) -> LabelScale:
     if not given and set(labels) <= {0, 1, 2, 3, 4} and labels.max() >= 3:
         return _GRADES
     if not low < high:
-        raise DataError(f"{settings.folder}: every label is {low:g}; a regression needs at least two different ones")
+        raise DataError(f"{settings.folder}: all labels are {low:g}; a regression needs at least two distinct labels")
     return LabelScale(low, high)

@@ -47,24 +47,26 @@ def find_disc(image: np.ndarray) -> Disc:
     """
     height, width = image.shape[:2]
     if min(height, width) < _SMALLEST:
-        raise DataError(f"no fundus found: an image of {width} x {height} px is too small")
+        raise DataError(
+            f"no fundus found: an image of {width} x {height} px is too small; both sides need at least {_SMALLEST}"
+        )
     frame = _frame(image)
     top, bottom, left, right = frame
     inside = image[top : height - bottom, left : width - right]
     ground = _ground(inside)
-    found, why = [], None
+    discs, first_error = [], None
     for view in (inside,) if ground is None else (inside, _off(inside, ground)):
         try:
-            disc, shown = _circle(view)
+            disc, visible = _circle(view)
         except DataError as error:
-            why = why or error
+            first_error = first_error or error
             continue
-        found.append(replace(disc, x=left + disc.x, y=top + disc.y, frame=frame))
-        if not disc.doubtful and shown > 0.3:  # if little of the circle is visible, the next view may be better
-            return found[-1]
-    if not found:
-        raise why
-    return min(found, key=lambda disc: disc.doubtful)  # ties: the first
+        discs.append(replace(disc, x=left + disc.x, y=top + disc.y, frame=frame))
+        if not disc.doubtful and visible > 0.3:  # if little of the circle is visible, the next view may be better
+            return discs[-1]
+    if not discs:
+        raise first_error
+    return min(discs, key=lambda disc: disc.doubtful)  # ties: the first
 
 
 def _frame(image: np.ndarray) -> tuple[int, int, int, int]:
@@ -138,7 +140,7 @@ def _circle(image: np.ndarray) -> tuple[Disc, float]:
     foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     count, regions, stats, _ = cv2.connectedComponentsWithStats(foreground)
     if count < 2:
-        raise DataError("no fundus found: no bright region")
+        raise DataError("no fundus found: the image has no bright region")
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     outlines, _ = cv2.findContours((regions == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=len)[:, 0].astype(float)  # (n, 2) x, y
@@ -154,10 +156,10 @@ def _circle(image: np.ndarray) -> tuple[Disc, float]:
         raise DataError(f"no fundus found: the largest bright region has a radius of {radius:.0f} px only")
     if coarse:  # a small fundus in a large image: repeat on a crop at higher resolution
         left, top = max(0, int(x - 1.3 * radius)), max(0, int(y - 1.3 * radius))
-        closer, shown = _circle(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
-        return replace(closer, x=left + closer.x, y=top + closer.y), shown
-    edge, shown = _edge(grey, x / step - 0.5, y / step - 0.5, radius / step - 0.5)
-    return Disc(x, y, radius, doubtful=edge < 0.5), shown
+        closer, visible = _circle(image[top : int(y + 1.3 * radius) + 1, left : int(x + 1.3 * radius) + 1])
+        return replace(closer, x=left + closer.x, y=top + closer.y), visible
+    edge, visible = _edge(grey, x / step - 0.5, y / step - 0.5, radius / step - 0.5)
+    return Disc(x, y, radius, doubtful=edge < 0.5), visible
 
 
 def _brightness(grey: np.ndarray) -> float:
@@ -196,8 +198,8 @@ def _edge(grey: np.ndarray, x: float, y: float, radius: float) -> tuple[float, f
     near = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius) < 0.02 * radius + 1
     angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
     rows, columns = y + radius * np.sin(angles), x + radius * np.cos(angles)
-    shown = (columns > 3) & (rows > 3) & (columns < grey.shape[1] - 4) & (rows < grey.shape[0] - 4)
-    return float(near.sum() / max(1, shown.sum())), float(shown.mean())
+    visible = (columns > 3) & (rows > 3) & (columns < grey.shape[1] - 4) & (rows < grey.shape[0] - 4)
+    return float(near.sum() / max(1, visible.sum())), float(visible.mean())
 
 
 def _fit_circle(points: np.ndarray, *start: float) -> tuple[float, float, float]:

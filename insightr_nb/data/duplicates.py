@@ -73,16 +73,16 @@ def refuse_placeholder(rows: pd.DataFrame, group: np.ndarray, left: int, needed:
         left: Number of patients after `resolve`.
         needed: Number of patients needed for a split.
     """
-    before = rows["patient_id"].nunique()
-    if not left < needed <= before:
+    patients = rows["patient_id"].nunique()
+    if not left < needed <= patients:
         return
     same = rows[group == np.bincount(group[group >= 0]).argmax()]
-    if same["patient_id"].nunique() >= before / 2:
+    if same["patient_id"].nunique() >= patients / 2:
         raise DataError(
-            f"{same['source'].iloc[0]} is there {len(same)} times, byte for byte, for "
-            f"{', '.join(same['image_id'][:2])} and others. Whoever shares a photograph is one patient, so of {before} "
-            f"patients {left} are left, too few to be split. If it stands for photographs that are missing, leave its "
-            "rows out of the table"
+            f"{same['source'].iloc[0]} has {len(same)} byte-identical copies, for "
+            f"{', '.join(same['image_id'][:2])} and others. Patients who share a photograph count as one, so {left} of "
+            f"{patients} patients remain, too few to split. If it is a placeholder for missing photographs, remove its "
+            "rows from the table"
         )
 
 

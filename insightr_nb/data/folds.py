@@ -44,28 +44,28 @@ def fold_data(settings: RunSettings) -> FoldData:
     """
     store = prepare(settings.data)
     split = fold_split(store, settings.data, settings.fold)
-    given = store.table["label"].to_numpy(float)
-    classes = splits.strata(given, store.grades)
-    training, validation = given[split.training], given[split.validation]
+    labels = store.table["label"].to_numpy(float)
+    classes = splits.strata(labels, store.grades)
+    training, validation = labels[split.training], labels[split.validation]
     if settings.labels == "continuous":
         if not store.grades:
             raise SettingsError(
-                f"labels = 'continuous': the labels of {settings.data.store_name!r} are no integer grades, so they "
-                "are continuous as they are; use 'categorical', which leaves labels unchanged"
+                f"labels = 'continuous': the labels of {settings.data.store_name!r} are not integer grades and already "
+                "continuous; use labels = 'categorical', which leaves them unchanged"
             )
         if split.continuous:
             training, validation = split.continuous
         else:
-            drawn = splits.continuous_labels(given, list(store.table["image_id"]), settings.seed)
+            drawn = splits.continuous_labels(labels, list(store.table["image_id"]), settings.seed)
             training, validation = drawn[split.training], drawn[split.validation]
 
-    def subset(rows: np.ndarray, labels: np.ndarray) -> Subset:
-        return Subset(store.images, rows, store.scale.to_model(labels).astype(np.float32), classes[rows])
+    def subset(rows: np.ndarray, targets: np.ndarray) -> Subset:
+        return Subset(store.images, rows, store.scale.to_model(targets).astype(np.float32), classes[rows])
 
     return FoldData(
         store,
         split,
         subset(split.training, training),
         subset(split.validation, validation),
-        subset(split.test, given[split.test]),
+        subset(split.test, labels[split.test]),
     )

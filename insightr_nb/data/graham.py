@@ -109,8 +109,8 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
     small = cv2.resize(padded, None, fx=1 / 4, fy=1 / 4, interpolation=cv2.INTER_AREA).astype(np.float32)
     already = (4**2 - 1) / 12 + 4**2 / 6  # variance added by area averaging and interpolation
     small = cv2.GaussianBlur(small, (0, 0), np.sqrt(sigma**2 - already) / 4)
-    whole = cv2.resize(small, (padded.shape[1], padded.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return cv2.convertScaleAbs(whole[:height, :width])
+    blurred = cv2.resize(small, (padded.shape[1], padded.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return cv2.convertScaleAbs(blurred[:height, :width])
 
 
 def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink: int = cv2.INTER_LINEAR) -> np.ndarray:

@@ -31,7 +31,9 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
     except cv2.error as error:  # more pixels than OpenCV accepts
         raise DataError(f"{path}: cannot be decoded: {error.err}") from None
     if image is None:
-        raise DataError(f"{path}: not an image that can be decoded ({content.size} bytes; cut off, or another format)")
+        raise DataError(
+            f"{path}: cannot be decoded as an image ({content.size} bytes; truncated, or of an unsupported format)"
+        )
     if image.max() < 16 and not jpeg:
         image = _deep(content, image)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

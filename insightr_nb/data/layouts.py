@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pandas as pd
 
-from insightr_nb.data import label_table, patients
+from insightr_nb.data import image_files, label_table, patients
 from insightr_nb.errors import DataError
 from insightr_nb.files import atomic
 from insightr_nb.settings import DataSettings
@@ -56,17 +56,17 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
     )
     rows, notes = _rows(frame, image, label, folder, path, settings.label_min, settings.label_max, grades=False)
     if nameless is not None:
-        notes = [f"{path.name} has no line with the names of its columns: they are taken as {', '.join(frame)}", *notes]
+        notes = [f"{path.name} has no header line; its columns are assumed to be {', '.join(frame)}", *notes]
     if settings.label_min is None and settings.label_max is None:
         notes += _placeholder_label(rows["label"], path)
     if settings.patient_column:
         patient = label_table.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():
             line = frame.index[frame[patient] == ""][0]
-            raise DataError(f"{path}, line {line}: the patient in column {patient!r} is empty; every image needs one")
+            raise DataError(f"{path}, line {line}: column {patient!r} is empty; every image needs a patient")
         rows["patient_id"] = frame[patient]
     else:
-        notes = [*notes, patients.UNKNOWN + "; give patient_column if the table knows them"]
+        notes = [*notes, patients.UNKNOWN + "; set patient_column if the table has one"]
         notes += patients.suggestion(rows["image_id"])
     if settings.split_column:
         split = frame[label_table.column(frame, settings.split_column, (), "split_column", path)]
@@ -75,7 +75,7 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
 
 
 def _rows(
-    frame,
+    frame: pd.DataFrame,
     image: str,
     label: str,
     folder: Path,
@@ -83,28 +83,28 @@ def _rows(
     low: float | None = 0,
     high: float | None = 4,
     grades: bool = True,
-):
+) -> tuple[pd.DataFrame, list[str]]:
     """Read image_id, patient_id (one per image), label and source, indexed by line number; also return notes."""
     labels = label_table.labels(frame[label], path, low, high)
     if grades and (labels != labels.round()).any():
         line = labels.index[labels != labels.round()][0]
-        raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is no grade; a whole number is expected")
-    names = frame[image].map(lambda name: label_table.plain(name, folder))
-    sources, unlisted, loosely = label_table.sources(names, folder, path)
-    ids = names.map(label_table.image_id)
-    again = ids.duplicated()
-    if again.any():
-        line = ids.index[again][0]
+        raise DataError(f"{path}, line {line}: label {frame[label][line]!r} is not a grade; use an integer")
+    names = frame[image].map(lambda name: image_files.plain(name, folder))
+    sources, unlisted, loosely = image_files.sources(names, folder, path)
+    ids = names.map(image_files.image_id)
+    repeated = ids.duplicated()
+    if repeated.any():
+        line = ids.index[repeated][0]
         raise DataError(
-            f"{path}, line {line}: image {frame[image][line]!r} has the id {ids[line]!r}, as line "
-            f"{ids.index[ids == ids[line]][0]} has. Names must differ before the suffix"
+            f"{path}, line {line}: image {frame[image][line]!r} has the same id {ids[line]!r} as line "
+            f"{ids.index[ids == ids[line]][0]}; rename it, names must differ before the suffix"
         )
     rows = pd.DataFrame({"image_id": ids, "patient_id": ids, "label": labels, "source": sources}, index=frame.index)
-    some = ", ".join(unlisted[:3]) + (" ..." if len(unlisted) > 3 else "")
-    notes = [f"{len(unlisted)} image files have no row in {path.name}, so they are not used: {some}"] * bool(some)
+    examples = ", ".join(unlisted[:3]) + (" ..." if len(unlisted) > 3 else "")
+    notes = [f"{len(unlisted)} image files have no row in {path.name} and are ignored: {examples}"] * bool(unlisted)
     if loosely:
         notes.append(
-            f"{len(loosely)} names in {path.name} differ from their files in the case of letters, such as {loosely[0]}"
+            f"{len(loosely)} names in {path.name} differ from their files in letter case, such as {loosely[0]}"
         )
     return rows, notes
 
@@ -117,19 +117,19 @@ def table_path(folder: Path, given: str | None) -> Path:
     if given:
         path = folder / given
         if not path.is_file():
-            found = [p.name for p in label_table.candidates(folder)]
-            raise DataError(f"table = {given!r}: no such file in {folder}; tables there: {', '.join(found) or 'none'}")
+            names = ", ".join(p.name for p in label_table.candidates(folder)) or "none"
+            raise DataError(f"table = {given!r}: no such file in {folder}; tables in it: {names}")
         return path
-    found = label_table.candidates(folder)
-    if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "none"
+    tables = label_table.candidates(folder)
+    if len(tables) != 1:
+        names = ", ".join(p.name for p in tables) or "none"
         others = [name for name, other in CATALOG.items() if signs(folder, other)]
         hint = f". The folder looks like {others[0]}: -p dataset {others[0]}" if others else ""
-        if not found:
+        if not tables:
             other = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_TABLES]
-            hint += f". There is {other[0]}: give a text, save a table of Excel as CSV UTF-8" if other else ""
-        raise DataError(f"{folder}: one label table (*.csv) is expected, found {names}; give the parameter table{hint}")
-    return found[0]
+            hint += f". Found {other[0]}: set table to a text file, or save an Excel file as CSV UTF-8" if other else ""
+        raise DataError(f"{folder}: expected one label table (*.csv), found {names}; set the parameter table{hint}")
+    return tables[0]
 
 
 def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
@@ -139,8 +139,8 @@ def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
     if beyond.nunique() != 1 or grades.min() > 0 or grades.max() < 3 or (grades != grades.round()).any():
         return []
     return [
-        f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) stands beside grades of 0 to 4. It is used "
-        'like these; if it means "cannot be graded", leave its rows out of the table'
+        f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) is outside the grades 0 to 4, but is used. "
+        'If it means "cannot be graded", remove its rows from the table'
     ]
 
 
@@ -151,7 +151,7 @@ def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[s
         parts.append(_eyepacs_part(folder, "test", "retinopathy_solution.csv"))
         notes = notes + parts[1][1]
     else:
-        notes = notes + ["there is no folder test/: 20 % of the patients of train/ are the test part"]
+        notes = notes + ["no folder test/: 20 % of the patients of train/ form the test set"]
     rows = pd.concat([part for part, _ in parts], ignore_index=True)
     return (rows if len(parts) > 1 else rows.drop(columns="split")), notes
 
@@ -159,23 +159,23 @@ def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[s
 def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, list[str]]:
     packed = sorted(p.name for p in folder.glob(f"{part}.zip*"))
     if not (folder / part).is_dir():
-        how = (
+        fix = (
             (
-                f"its parts are still packed ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
+                f"its parts are still zipped ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
                 f"unpack them in {folder}: cat {part}.zip.* > {part}_all.zip && unzip {part}_all.zip"
                 if len(packed) > 1 or packed[0] != f"{part}.zip"
                 else f"unzip {packed[0]} in {folder}"
             )
             if packed
-            else "it has the photographs"
+            else "it contains the photographs"
         )
-        raise DataError(f"{folder}: the folder {part}/ is missing; {how}")
+        raise DataError(f"{folder}: the folder {part}/ is missing; {fix}")
     path = folder / table
     if not path.is_file():
         if (folder / f"{table}.zip").is_file():
-            raise DataError(f"{path} is still packed: unzip {table}.zip in {folder}")
+            raise DataError(f"{path} is still zipped: unzip {table}.zip in {folder}")
         raise DataError(
-            f"{path} is missing: the labels of {part}/ (columns image, level), published on the competition's page"
+            f"{path} is missing: the labels of {part}/ (columns image, level); download it from the competition's page"
         )
     frame = label_table.read(path)
     columns = [label_table.column(frame, None, (name,), "column", path) for name in ("image", "level")]
@@ -183,16 +183,16 @@ def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, li
     eyes = rows["image_id"].str.fullmatch(_EYE)
     if not eyes.all():
         line = eyes.index[~eyes][0]
-        raise DataError(f"{path}, line {line}: image {rows['image_id'][line]!r} is not called <patient>_<left|right>")
+        raise DataError(f"{path}, line {line}: image {rows['image_id'][line]!r} is not named <patient>_<left|right>")
     rows["patient_id"] = rows["image_id"].str.extract(_EYE)["patient"]
     return rows.assign(split=part), notes
 
 
 def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:
     path, images = folder / "train.csv", folder / "train_images"
-    for what in (path, images):
-        if not what.exists():
-            raise DataError(f"{what} is missing; {CATALOG['aptos2019'].obtain}")
+    for required in (path, images):
+        if not required.exists():
+            raise DataError(f"{required} is missing; {CATALOG['aptos2019'].obtain}")
     frame = label_table.read(path)
     columns = [label_table.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
     rows, notes = _rows(frame, *columns, images, path)
@@ -206,9 +206,9 @@ def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str
     for letter, part, name in (("a", "train", "Training"), ("b", "test", "Testing")):
         images = folder / "1. Original Images" / f"{letter}. {name} Set"
         path = folder / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
-        for what in (images, path):
-            if not what.exists():
-                raise DataError(f"{what} is missing; {CATALOG['idrid'].obtain}")
+        for required in (images, path):
+            if not required.exists():
+                raise DataError(f"{required} is missing; {CATALOG['idrid'].obtain}")
         frame = label_table.read(path)
         columns = [label_table.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
         rows, more = _rows(frame, *columns, images, path)
@@ -225,9 +225,9 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
     except ImportError:
         raise DataError("dataset = 'retinamnist' needs the package medmnist: pip install medmnist") from None
     sides = {28: "retinamnist.npz"} | {s: f"retinamnist_{s}.npz" for s in (64, 128, 224)}
-    there = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)
-    side = next((s for s in there if s >= settings.size), there[-1])  # smallest sufficient size, else the largest
-    enlarged = f"{side} px is the largest size there, so images of {settings.size} px are enlarged"
+    available = [s for s, name in sides.items() if (folder / name).is_file()] or list(sides)
+    side = next((s for s in available if s >= settings.size), available[-1])  # smallest sufficient, else the largest
+    enlarged = f"the largest available images have {side} px and are enlarged to {settings.size} px"
     notes = [enlarged] * (side < settings.size)
     archive = folder / sides[side]
     unpacked, parts = folder / f"retinamnist_{side}_png", []
@@ -247,9 +247,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
                     with atomic(file) as temporary:
                         temporary.write_bytes(cv2.imencode(".png", image[..., ::-1])[1])
         except OSError as error:
-            raise DataError(
-                f"{unpacked}: the images of {archive.name} cannot be unpacked there ({error.strerror})"
-            ) from error
+            raise DataError(f"{unpacked}: the images of {archive.name} cannot be written ({error.strerror})") from error
         rows = {"image_id": names, "patient_id": names, "label": data.labels[:, 0].astype(float)}
         sources = [str(file) for file in files]
         parts.append(pd.DataFrame(rows).assign(split="test" if part == "test" else "train", source=sources))
@@ -290,6 +288,7 @@ CATALOG: dict[str, DataSet] = {
         _retinamnist,
         licence="CC BY 4.0",
         citation="Yang et al., MedMNIST v2, Scientific Data 2023, 10, 41; Liu et al., DeepDRiD, Patterns 2022",
-        obtain="give any folder: medmnist downloads it there; or put retinamnist_<size>.npz of medmnist.com into it",
+        obtain="set data_folder to any folder: medmnist downloads into it; or put retinamnist_<size>.npz of "
+        "medmnist.com there",
     ),
 }

@@ -48,7 +48,9 @@ class Epoch:
     With `on_device`, items are not augmented; `batches` rotates and scales whole batches on the device instead.
     """
 
-    def __init__(self, subset: Subset, settings: TrainingSettings, seed: int, epoch: int, on_device: bool = False):
+    def __init__(
+        self, subset: Subset, settings: TrainingSettings, seed: int, epoch: int, on_device: bool = False
+    ) -> None:
         rng = np.random.default_rng([seed, epoch])
         self.subset, self.fill = subset, settings.fill
         self.on_device = on_device
@@ -59,7 +61,7 @@ class Epoch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, i: int):
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.float32]:
         position = self.order[i]
         image = self.subset.images[self.subset.rows[position]]
         target = self.subset.targets[position]
@@ -71,13 +73,13 @@ class Epoch:
 class InOrder:
     """The images of a subset, un-augmented and in order."""
 
-    def __init__(self, subset: Subset):
+    def __init__(self, subset: Subset) -> None:
         self.subset = subset
 
     def __len__(self) -> int:
         return len(self.subset)
 
-    def __getitem__(self, i: int):
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.float32]:
         return np.array(self.subset.images[self.subset.rows[i]]), self.subset.targets[i]
 
 

@@ -35,13 +35,13 @@ def masked(store: Store, image_ids: Iterable[str], folder: str | Path | None = N
         DataError: If no image has a mask.
     """
     image_ids = list(dict.fromkeys(image_ids))
-    found = image_ids if folder is None else [i for i in image_ids if _paths(store, given_path(folder), i)]
-    if not found:
+    selected = image_ids if folder is None else [i for i in image_ids if _paths(store, given_path(folder), i)]
+    if not selected:
         raise DataError(
-            f"{folder}: no mask <image_id>_<lesion>.png of any of {len(image_ids)} images, whose ids look "
-            f"like {image_ids[0]!r}"
+            f"{folder}: no mask <image_id>_<lesion>.png for any of {len(image_ids)} images; their ids look like "
+            f"{image_ids[0]!r}"
         )
-    return found
+    return selected
 
 
 def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) -> dict[str, np.ndarray]:
@@ -61,7 +61,7 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
     """
     settings, source = store.settings, store.table["source"].iloc[store.row(image_id)]
     if not has_masks(store, folder):
-        raise DataError(f"{settings.store_name} has no lesion masks; give a folder of <image_id>_<lesion>.png")
+        raise DataError(f"{settings.store_name} has no lesion masks; pass a folder of <image_id>_<lesion>.png")
     if source.startswith("synthetic:"):
         seed, index = source.removeprefix("synthetic:").split("/")
         drawn = synthetic.photograph(int(index), int(seed), render_size(settings.size))
@@ -81,8 +81,8 @@ def lesion_masks(store: Store, image_id: str, folder: str | Path | None = None) 
         factor = mask.shape[0] / image.shape[0]  # the photograph may be decoded at reduced size
         if abs(mask.shape[1] / image.shape[1] / factor - 1) > 0.01:
             raise DataError(
-                f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, "
-                f"another shape than its photograph {source}"
+                f"{folder}: the mask {image_id}_{name}.png is {mask.shape[1]} x {mask.shape[0]} px, not of the aspect "
+                f"ratio of its photograph {source}"
             )
         placed[name] = graham.place(mask, disc.scaled(factor), settings.size, settings.recipe_size)
     return placed
@@ -92,13 +92,13 @@ def _paths(store: Store, folder: Path, image_id: str) -> dict[str, Path]:
     """Return {lesion: file} of an image, excluding files of other images whose id starts with `<image_id>_`."""
     ids = store.table["image_id"]
     longer = [f"{Path(i).name}_" for i in ids[ids.str.startswith(f"{image_id}_")]]
-    found = (folder / image_id).parent.glob(f"{glob.escape(Path(image_id).name)}_*.png")
-    own = [p for p in sorted(found) if not p.name.startswith(tuple(longer))]
-    return {p.stem.removeprefix(f"{Path(image_id).name}_"): p for p in own}
+    paths = (folder / image_id).parent.glob(f"{glob.escape(Path(image_id).name)}_*.png")
+    paths = [p for p in sorted(paths) if not p.name.startswith(tuple(longer))]
+    return {p.stem.removeprefix(f"{Path(image_id).name}_"): p for p in paths}
 
 
 def _read(store: Store, folder: Path, image_id: str) -> dict[str, np.ndarray]:
     paths = _paths(store, folder, image_id)
     if not paths:
-        raise DataError(f"{folder}: no mask {image_id}_<lesion>.png; an image without lesions needs an empty one")
+        raise DataError(f"{folder}: no mask {image_id}_<lesion>.png; for an image without lesions, save an empty mask")
     return {lesion: read_image(path).any(axis=2) for lesion, path in paths.items()}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-UNKNOWN = "patients are not known: every image counts as one of its own"
+_UNKNOWN = "patients are not known"  # also the start of the note in stores of older versions
+UNKNOWN = f"{_UNKNOWN}: every image counts as a separate patient"
 _EYE_AT_END = re.compile(r"^(.+)[-_ .](?:left|right|l|r|od|os)$", re.IGNORECASE)
 
 
@@ -25,29 +26,29 @@ def suggestion(image_ids: pd.Series) -> list[str]:
         return []
     pair = image_ids[patients == patients[patients.duplicated(keep=False)].iloc[0]]
     return [
-        f"names such as {' and '.join(pair[:2])} suggest {patients.nunique()} patients of {len(image_ids)} images: "
-        "put them into a column of the table and give patient_column"
+        f"names such as {' and '.join(pair[:2])} suggest {patients.nunique()} patients for {len(image_ids)} images: "
+        "add the patients to the table and set patient_column"
     ]
 
 
 def on_two_sides(notes: Sequence[str], image_ids: pd.Series, parts: Sequence[np.ndarray]) -> str:
-    """Report whether any patient is on two sides of a split.
+    """Report whether any patient has images in more than one part of a split.
 
     Args:
         notes: Notes of the prepared store, which say if patients are unknown.
         image_ids: Image ids of the store.
-        parts: Rows of each side of the split.
+        parts: Rows of each part of the split.
 
     Returns:
         A sentence for the user.
     """
-    if not any(UNKNOWN in note for note in notes):
-        return "No patient is on two sides of any split."
-    unknown = "Patients are not known: whether one is on two sides of a split cannot be said."
+    if not any(_UNKNOWN in note for note in notes):
+        return "No patient is in more than one part of any split."
+    unknown = "Patients are not known, so whether the parts of a split share any cannot be checked."
     patients = by_name(image_ids)
     if patients is None:
         return unknown
-    sides = pd.concat([pd.Series(number, index=np.unique(rows)) for number, rows in enumerate(parts)])
-    shared = int((sides.groupby(patients[sides.index]).nunique() > 1).sum())
+    part = pd.concat([pd.Series(number, index=np.unique(rows)) for number, rows in enumerate(parts)])
+    shared = int((part.groupby(patients[part.index]).nunique() > 1).sum())
     count = patients.nunique()
-    return f"{unknown} By the names of the images there are {count}, and {shared} of them are on two sides."
+    return f"{unknown} The image names suggest {count} patients, {shared} of them in more than one part."

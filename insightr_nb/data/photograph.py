@@ -134,49 +134,49 @@ def prepare_one(job: tuple[str, DataSettings]) -> Result:
     cv2.setNumThreads(1)
     source, settings = job
     try:
-        about = None if source.startswith(_SYNTHETIC) else SourceFile.read(source)  # before decoding, to detect changes
+        file = None if source.startswith(_SYNTHETIC) else SourceFile.read(source)  # before decoding, to detect changes
     except OSError as error:
         return Result(None, f"{source}: cannot be read ({error.strerror})")
     try:
-        with _decoder_errors() as said:
+        with _decoder_errors() as decoder_errors:
             image, disc = _prepared_and_disc(source, settings)
     except DataError as error:
-        return Result(None, str(error), about)
+        return Result(None, str(error), file)
     except (cv2.error, ValueError, MemoryError) as error:  # one bad file must not stop 80 000 others
-        return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", about)
-    return Result(image, "", about, "; ".join(filter(None, [_doubt(disc), *dict.fromkeys(said)])))
+        return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", file)
+    return Result(image, "", file, "; ".join(filter(None, [_doubt(disc), *dict.fromkeys(decoder_errors)])))
 
 
 def _doubt(disc: Disc | None) -> str:
     if disc is None or not disc.doubtful:
         return ""
     if disc.cropped:
-        return f"{DISC} bright into its corners, cropped inside the fundus or no fundus photograph"
-    return f"{DISC} no edge along half of the circle"
+        return f"{DISC} bright up to the corners: cropped inside the fundus, or not a fundus photograph"
+    return f"{DISC} edge visible along less than half of the circle"
 
 
 @contextlib.contextmanager
 def _decoder_errors() -> Iterator[list[str]]:
     """Collect libjpeg's messages about damaged files from stderr within the block; pass on everything else."""
-    said: list[str] = []
+    errors: list[str] = []
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
     except OSError:  # no temporary file possible: collect nothing
-        yield said
+        yield errors
         return
     with file:
-        before = os.dup(2)
+        stderr = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
-            yield said
+            yield errors
         finally:
-            os.dup2(before, 2)
-            os.close(before)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             file.seek(0)
             for line in file.read().splitlines():
                 text = line.decode(errors="replace")
                 if text.startswith(("Corrupt JPEG data", "Premature end")) and "extraneous bytes" not in text:
-                    said.append(f"damaged file: {text}")
+                    errors.append(f"damaged file: {text}")
                 else:
                     os.write(2, line + b"\n")
 

@@ -47,8 +47,8 @@ def prepare(
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
         with files.exclusive_lock(path):
-            if overwrite or not (path / "meta.json").exists():  # another process may have made it
-                _make(path, _complete(settings), workers, max_rejected, overwrite)
+            if overwrite or not (path / "meta.json").exists():  # another process may have created it
+                _create(path, _complete(settings), workers, max_rejected, overwrite)
                 return open_store(path)
     store = open_store(path)
     check_same(settings, store)
@@ -62,17 +62,15 @@ def _check_folder(settings: DataSettings, store: Store) -> None:
     if settings.dataset in ("synthetic", "retinamnist") or not (store.path / "sources.csv").exists():
         return
     if not files.given_path(settings.folder).is_dir():
-        print(
-            f"data_folder = {settings.folder!r} is not there; {files.display_path(store.path)} is used as it was prepared"
-        )
+        print(f"data_folder = {settings.folder!r} does not exist; using {files.display_path(store.path)} unchanged")
         return
-    made = dataclasses.replace(store.settings, folder=settings.folder, table=store.meta.get("label_table"))
+    prepared = dataclasses.replace(store.settings, folder=settings.folder, table=store.meta.get("label_table"))
     try:
-        listed = catalog.table_rows(made)
+        listed = catalog.table_rows(prepared)
     except DataError as error:
         raise DataError(
-            f"{error}. So data_folder = {settings.folder!r} is not what {files.display_path(store.path)} was made "
-            "from any more; without data_folder the store is used as it is"
+            f"{error}. data_folder = {settings.folder!r} has changed since {files.display_path(store.path)} was "
+            "prepared; omit data_folder to use the store as it is"
         ) from None
     sources.check(store, listed, settings.folder)
 
@@ -83,14 +81,14 @@ def _complete(settings: DataSettings) -> DataSettings:
     return dataclasses.replace(settings, **left)
 
 
-def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> None:
+def _create(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> None:
     table = catalog.find(settings)
     for note in table.notes:
         print(note)
     rows = table.rows
     recipe = store_writer.recipe(settings, table)
     partial = path.with_name(path.name + ".partial")
-    with store_writer.disk_full_is_clear(partial, len(rows)):
+    with store_writer.disk_full_errors(partial, len(rows)):
         done = store_writer.resume(partial, recipe, settings.size, overwrite)
         if (partial / "meta.json").exists():  # killed after the last file, before the final rename
             store_writer.publish(partial, path)
@@ -105,8 +103,8 @@ def _make(path: Path, settings: DataSettings, workers: int | None, max_rejected:
             raise DataError(
                 f"{len(rejected)} of {len(rows)} images cannot be used, more than {max_rejected:.0%}: "
                 + "; ".join(f"{r.image_id}: {r.reason}" for r in listed[:5].itertuples())
-                + f". All of them: {files.display_path(partial / 'rejected.csv')}. Mend them, or raise max_rejected, and call "
-                "again: the others are kept"
+                + f". Full list: {files.display_path(partial / 'rejected.csv')}. Fix them or raise max_rejected, then "
+                "prepare again; the other images are kept"
             )
         store_writer.finish(partial, table, done[done["reason"] == ""], rejected, settings, recipe)
         store_writer.publish(partial, path)
@@ -133,8 +131,8 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
                         pixels.append(result.image)
             except BrokenProcessPool:
                 raise DataError(
-                    f"a worker process was killed, most likely for lack of memory, near {jobs[0][0]}. "
-                    f"{slots} images are kept; call again with fewer workers (now {workers}). In a script of your own, "
-                    'work below `if __name__ == "__main__":`, since every worker imports it'
+                    f"a worker process was killed near {jobs[0][0]}, probably because memory ran out. {slots} images "
+                    f"are kept; prepare again with fewer workers (now {workers}). In your own script, call this under "
+                    '`if __name__ == "__main__":`, because every worker imports the script'
                 ) from None
             slots = store_writer.append(partial, settings.size, slots, pixels, lines)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -33,8 +34,8 @@ class SourceFile:
     @classmethod
     def read(cls, path: str) -> "SourceFile":
         """Read size, modification time and digest of a file. Raises OSError."""
-        about = os.stat(path)
-        return cls(about.st_size, about.st_mtime_ns, _digest(path, about.st_size, about.st_mtime_ns))
+        status = os.stat(path)
+        return cls(status.st_size, status.st_mtime_ns, _digest(path, status.st_size, status.st_mtime_ns))
 
 
 @lru_cache(maxsize=200_000)
@@ -50,11 +51,10 @@ def write(path: Path, listed: pd.DataFrame, read: Iterable[tuple[str, SourceFile
         listed: The label table: image_id, patient_id, label, and split if known.
         read: Image id and file of every photograph that was read.
     """
-    known = {image_id: (about.size, about.modified, about.digest) for image_id, about in read}
+    known = {image_id: (file.size, file.modified, file.digest) for image_id, file in read}
     columns = ["image_id", *(c for c in _LISTED if c in listed)]
     table = listed[columns].reset_index(drop=True)
-    found = [known.get(image_id, ("", "", "")) for image_id in table["image_id"]]
-    table[["size", "modified", "digest"]] = found
+    table[["size", "modified", "digest"]] = [known.get(image_id, ("", "", "")) for image_id in table["image_id"]]
     table.to_csv(path / "sources.csv", index=False)
 
 
@@ -72,37 +72,37 @@ def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
     known = pd.read_csv(store.path / "sources.csv", dtype=str, keep_default_na=False)
     known = known.astype({"label": float}).set_index("image_id")
     today = listed.set_index("image_id")
-    changes = _said("new", list(today.index.difference(known.index, sort=False)))
-    changes += _said("gone", list(known.index.difference(today.index, sort=False)))
-    both = known.index.intersection(today.index, sort=False)
-    known, today = known.loc[both], today.loc[both]
+    changes = _change("new", list(today.index.difference(known.index, sort=False)))
+    changes += _change("removed", list(known.index.difference(today.index, sort=False)))
+    common = known.index.intersection(today.index, sort=False)
+    known, today = known.loc[common], today.loc[common]
     for column in _LISTED:
         if column in known and column in today:
-            differ = both[(known[column] != today[column]).to_numpy()]
+            differ = common[(known[column] != today[column]).to_numpy()]
             name = column.removesuffix("_id")
-            changes += _said(
-                f"with another {name}",
+            changes += _change(
+                f"with a different {name}",
                 [f"{i}: {_text(today[column][i])}, was {_text(known[column][i])}" for i in differ[:_NAMED]],
                 len(differ),
             )
-    changes += _said("with another file", _other_files(known, today["source"]))
+    changes += _change("with a different file", _other_files(known, today["source"]))
     if changes:
         raise DataError(
-            f"data_folder = {folder!r} is not what {files.display_path(store.path)} was made from any more: "
+            f"data_folder = {folder!r} has changed since {files.display_path(store.path)} was prepared: "
             + "; ".join(changes)
-            + ". Prepare it again with notebook 01 and -p overwrite True (runs that were trained on the old one then "
-            "say so), give this data set another name, or leave data_folder out: then the store is used as it is"
+            + ". Prepare it again with notebook 01 and -p overwrite True (runs trained on the old store then report "
+            "the difference), use another name for this data set, or omit data_folder to use the store as it is"
         )
 
 
 def _other_files(known: pd.DataFrame, source: pd.Series) -> list[str]:
     known = known[known["digest"] != ""]
 
-    def differs(line) -> bool:
-        about = os.stat(source[line.Index])
-        if about.st_size != int(line.size):
+    def differs(line: Any) -> bool:  # a named tuple of pandas
+        status = os.stat(source[line.Index])
+        if status.st_size != int(line.size):
             return True
-        return about.st_mtime_ns != int(line.modified) and SourceFile.read(source[line.Index]).digest != line.digest
+        return status.st_mtime_ns != int(line.modified) and SourceFile.read(source[line.Index]).digest != line.digest
 
     try:
         with ThreadPoolExecutor() as pool:
@@ -116,9 +116,9 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _said(what: str, names: list[str], count: int | None = None) -> list[str]:
+def _change(kind: str, names: list[str], count: int | None = None) -> list[str]:
     count = len(names) if count is None else count
     if not count:
         return []
     more = ", ..." if count > _NAMED else ""
-    return [f"{count} image{'s' * (count > 1)} {what} ({', '.join(names[:_NAMED])}{more})"]
+    return [f"{count} image{'s' * (count > 1)} {kind} ({', '.join(names[:_NAMED])}{more})"]

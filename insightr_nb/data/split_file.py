@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from insightr_nb import files
-from insightr_nb.data import label_table
+from insightr_nb.data import image_files
 from insightr_nb.data.splits import Split
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings, LabelScale
@@ -54,9 +54,7 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
     content = _json(path)
     names = sorted((k for k in content if k.startswith("Fold ")), key=lambda k: int(k[5:]) if k[5:].isdigit() else -1)
     if names != [f"Fold {i}" for i in range(len(names))] or not names:
-        raise DataError(
-            f"split_file {path}: 'Fold 0', 'Fold 1', ... are expected, found {', '.join(content) or 'nothing'}"
-        )
+        raise DataError(f"split_file {path}: expected 'Fold 0', 'Fold 1', ..., found {', '.join(content) or 'nothing'}")
     folds, label_of = [], {}
     for name in names:
         fold = {}
@@ -64,7 +62,7 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
             ids, labels = _part(content[name], part, f"split_file {path}, {name}", scale, label_of)
             fold[part] = {"image_ids": ids, **labels}
         if ("continuous" in fold["train"]) != ("continuous" in fold["val"]):
-            raise DataError(f"split_file {path}, {name}: 'fussed_labels' must be in both of train and val, or in none")
+            raise DataError(f"split_file {path}, {name}: 'fussed_labels' must be in both train and val, or in neither")
         folds.append(fold)
     trained = dict(label_of)
     if settings.test_split_file:
@@ -72,12 +70,13 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
         tested, _ = _part({"test": _json(test_path)}, "test", f"test_split_file {test_path}", scale, label_of)
     else:
         if "split" not in rows:
-            raise DataError("split_file: this data set has no test part of its own, so test_split_file is needed")
+            raise DataError(f"split_file {path}: this data set has no test set; set test_split_file as well")
         tested = list(rows.loc[rows["split"] == "test", "image_id"])
-    both = set(tested) & set(trained)
-    if both:
+    shared = set(tested) & set(trained)
+    if shared:
         raise DataError(
-            f"split_file {path}: {len(both)} images are in training and in the test part: {', '.join(sorted(both)[:5])}"
+            f"split_file {path}: {len(shared)} images are in both training and test set: "
+            f"{', '.join(sorted(shared)[:5])}"
         )
     known = set(rows["image_id"])
     missing = [name for name in label_of if name not in known]
@@ -91,7 +90,7 @@ def read(settings: DataSettings, rows: pd.DataFrame, scale: LabelScale) -> Publi
     label = used["image_id"].map(label_of).fillna(used["label"])
     changed = int((label != used["label"]).sum())
     notes = [
-        f"split file: {len(used)} images in {len(folds)} folds; labels are the file's"
+        f"split file: {len(used)} images in {len(folds)} folds, with the labels of the file"
         + (f", which differ from the data set's for {changed} images" if changed else "")
     ]
     used = used.assign(label=label, split=used["image_id"].map(side)).reset_index(drop=True)
@@ -104,22 +103,24 @@ def _json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"split_file = {str(path)!r}: cannot be read ({error.strerror})") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"split_file = {str(path)!r}: not JSON ({error})") from None
+        raise DataError(f"split_file = {str(path)!r}: not valid JSON ({error})") from None
     if not isinstance(content, dict):
-        raise DataError(f"split_file = {str(path)!r}: a JSON object is expected, not {type(content).__name__}")
+        raise DataError(f"split_file = {str(path)!r}: expected a JSON object, not {type(content).__name__}")
     return content
 
 
-def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict[str, float]):
+def _part(
+    content: Any, part: str, where: str, scale: LabelScale, label_of: dict[str, float]
+) -> tuple[list[str], dict[str, list[float]]]:
     """Return the image ids and continuous labels (user's units) of a part, and add its labels to `label_of`."""
-    found = content.get(part) if isinstance(content, dict) else None
-    if not isinstance(found, dict) or not isinstance(found.get("files"), list):
-        raise DataError(f"{where}: {part!r} with the lists 'files' and 'labels' is expected")
-    names, values = found["files"], {}
+    entry = content.get(part) if isinstance(content, dict) else None
+    if not isinstance(entry, dict) or not isinstance(entry.get("files"), list):
+        raise DataError(f"{where}: expected {part!r} with the lists 'files' and 'labels'")
+    names, values = entry["files"], {}
     for key in ("labels", "fussed_labels"):
-        if key == "fussed_labels" and key not in found:
+        if key == "fussed_labels" and key not in entry:
             continue
-        listed = found.get(key)
+        listed = entry.get(key)
         if not isinstance(listed, list) or len(listed) != len(names):
             count = len(listed) if isinstance(listed, list) else "no"
             raise DataError(f"{where}, {part}: {len(names)} files but {count} {key}")
@@ -133,8 +134,8 @@ def _part(content: Any, part: str, where: str, scale: LabelScale, label_of: dict
         values[key] = scale.to_user(numbers)
     for i, (name, label) in enumerate(zip(names, values["labels"], strict=True)):
         if not isinstance(name, str):
-            raise DataError(f"{where}, {part}: files[{i}] = {name!r} must be a name")
-        label_table.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
+            raise DataError(f"{where}, {part}: files[{i}] = {name!r} must be a string")
+        image_files.refuse_path(name, f"{where}, {part}: files[{i}] =", "the data set's folder")
         if label_of.setdefault(name, label) != label:
             raise DataError(
                 f"{where}, {part}: {name!r} has label {scale.to_model(label):g} here and "
@@ -164,14 +165,14 @@ def split(path: Path, table: pd.DataFrame, fold: int) -> Split:
     row_of = dict(zip(table["image_id"], range(len(table)), strict=True))
     rows, labels = {}, {}
     for part, listed in folds[fold].items():
-        here = [i for i, name in enumerate(listed["image_ids"]) if name in row_of]
-        rows[part] = np.array([row_of[listed["image_ids"][i]] for i in here], dtype=int)
+        usable = [i for i, name in enumerate(listed["image_ids"]) if name in row_of]
+        rows[part] = np.array([row_of[listed["image_ids"][i]] for i in usable], dtype=int)
         if "continuous" in listed:
-            labels[part] = np.array([listed["continuous"][i] for i in here])
+            labels[part] = np.array([listed["continuous"][i] for i in usable])
     test = np.flatnonzero(table["split"] == "test")
     for part, chosen in (*rows.items(), ("test", test)):
         if not len(chosen):
-            raise DataError(f"the split file, fold {fold}: its part {part!r} has no image that is there and usable")
+            raise DataError(f"split file, fold {fold}: part {part!r} has no usable image in the prepared store")
     continuous = (labels["train"], labels["val"]) if len(labels) == 2 else None
     return Split(rows["train"], rows["val"], test, continuous)
 

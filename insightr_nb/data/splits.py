@@ -1,6 +1,7 @@
 """Test set, folds, balancing and continuous labels (paper, section 3, "Dataset"). Splits never divide a patient."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,13 +59,15 @@ def split_off_test(rows: pd.DataFrame, grades: bool, seed: int) -> np.ndarray:
     """
     groups = rows["patient_id"].to_numpy()
     if len(set(groups)) < TEST_PARTS:
-        raise DataError(f"{len(set(groups))} patients cannot be split into training and test; at least {TEST_PARTS}")
+        raise DataError(
+            f"{len(set(groups))} patients cannot be split into training and test set; at least {TEST_PARTS} are needed"
+        )
     classes = strata(rows["label"], grades)
     most = np.unique(classes, return_counts=True)[1].max()
     if most < TEST_PARTS:
         raise DataError(
-            f"{len(rows)} images cannot be split into training and test: the largest {_class(grades)} has {most}, "
-            f"and at least {TEST_PARTS} are needed; add images, or name a split_column"
+            f"{len(rows)} images cannot be split into training and test set: the largest {_class(grades)} has {most}, "
+            f"and at least {TEST_PARTS} are needed; add images or set split_column"
         )
     parts = StratifiedGroupKFold(TEST_PARTS, shuffle=True, random_state=seed)
     _, test = next(_quietly(parts, classes, groups))
@@ -102,11 +105,11 @@ def cap(rows: pd.DataFrame, settings: DataSettings, grades: bool) -> pd.DataFram
 
 def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
     """Raise DataError that names the patients with images in more than one part of `column`, if there are any."""
-    sides = rows.groupby("patient_id")[column].nunique()
-    shared = sorted(sides.index[sides > 1])
+    parts = rows.groupby("patient_id")[column].nunique()
+    shared = sorted(parts.index[parts > 1])
     if shared:
         raise DataError(
-            f"{len(shared)} patients have images on two sides of the split: {', '.join(shared[:5])}"
+            f"{len(shared)} patients have images in more than one part of the split: {', '.join(shared[:5])}"
             + (" ..." if len(shared) > 5 else "")
         )
 
@@ -144,8 +147,7 @@ def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarra
             ):
                 if not (classes[members] == value).any():
                     raise DataError(
-                        f"fold {fold}: no {name} image of {_class(grades)} {value}; "
-                        "fewer folds, or more images, are needed"
+                        f"fold {fold}: no {name} image of {_class(grades)} {value}; use fewer folds or add images"
                     )
     return number
 
@@ -203,7 +205,9 @@ def _class(grades: bool) -> str:
     return "grade" if grades else "label quintile"
 
 
-def _quietly(kfold: StratifiedGroupKFold, classes: np.ndarray, groups: np.ndarray):
+def _quietly(
+    kfold: StratifiedGroupKFold, classes: np.ndarray, groups: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the split without scikit-learn's warnings on small classes; `folds` makes its own checks."""
     import warnings
 

@@ -72,20 +72,21 @@ class Store:
         """Return one image, (size, size, 3) uint8. Raises DataError if its digest does not match the table."""
         pixels = np.array(self.images[row])
         if _digest(pixels) != self.table["digest"].iloc[row]:
+            path, image_id = self.path / "images.npy", self.table["image_id"].iloc[row]
             raise DataError(
-                f"{files.display_path(self.path / 'images.npy')} is damaged: image {self.table['image_id'].iloc[row]!r} is "
-                "not as it was prepared. Prepare it again: notebook 01 with overwrite=True"
+                f"{files.display_path(path)} is damaged: image {image_id!r} has changed since it was prepared. Prepare "
+                "the store again: notebook 01 with overwrite=True"
             )
         return pixels
 
     def check(self) -> None:
         """Compare every image with its digest in the table. Raises DataError that names the first mismatch."""
-        about = (self.path / "images.npy").stat()
-        seen = (self.path, about.st_mtime_ns, about.st_size)
-        if seen not in _CHECKED:
+        status = (self.path / "images.npy").stat()
+        version = (self.path, status.st_mtime_ns, status.st_size)
+        if version not in _CHECKED:
             for row in range(len(self.images)):
                 self.image(row)
-            _CHECKED.add(seen)
+            _CHECKED.add(version)
 
     @contextlib.contextmanager
     def part(self, rows: np.ndarray) -> Iterator[Path]:
@@ -130,52 +131,54 @@ def open_store(path: Path) -> Store:
         texts = dict.fromkeys(("image_id", "patient_id", "source", "digest"), str)  # keep ids such as "NA" and "007"
         table = pd.read_csv(path / "table.csv", dtype=texts, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"prepared store {files.display_path(path)} is damaged: {error}; delete the folder") from error
+        raise DataError(
+            f"prepared store {files.display_path(path)} is damaged: {error}; delete the folder and prepare it again"
+        ) from error
     if not len(images) == len(table) == meta["images"]:
         raise DataError(
             f"prepared store {files.display_path(path)} is damaged: {len(images)} images, {len(table)} rows, "
-            f"{meta['images']} in meta.json; delete the folder"
+            f"{meta['images']} in meta.json; delete the folder and prepare it again"
         )
     if files.digest(path / "table.csv") != meta["table"]:
         raise DataError(
-            f"prepared store {files.display_path(path)} is damaged: table.csv is not as it was written. To change "
-            "labels, change the raw table and prepare again: notebook 01 with overwrite=True"
+            f"prepared store {files.display_path(path)} is damaged: table.csv has changed since it was written. To "
+            "change labels, edit the raw table and prepare again: notebook 01 with overwrite=True"
         )
     return Store(path, images, table, meta)
 
 
 def split_files(settings: DataSettings) -> dict[str, str]:
     """Return the digests of the split files in the settings. Raises DataError for an unreadable file."""
-    found = {}
+    digests = {}
     for name in ("split_file", "test_split_file"):
         if given := getattr(settings, name):
             try:
-                found[name] = files.fingerprint(files.given_path(given).read_bytes())
+                digests[name] = files.fingerprint(files.given_path(given).read_bytes())
             except OSError as error:
                 raise DataError(f"{name} = {given!r}: cannot be read ({error.strerror})") from None
-    return found
+    return digests
 
 
 def check_same(settings: DataSettings, store: Store) -> None:
     """Raise DataError that names the first setting in which the store differs. Settings left None are ignored."""
-    asked, made = dataclasses.asdict(settings), store.meta["settings"]
-    free = {"folder", "folds", "split_file", "test_split_file"}
-    if asked["table"] == store.meta.get("label_table"):  # the detected table, given by name
-        free |= {"table"}
-    free |= {"train_images", "test_images"} if settings.dataset != "synthetic" else set()
+    requested, recorded = dataclasses.asdict(settings), store.meta["settings"]
+    ignored = {"folder", "folds", "split_file", "test_split_file"}
+    if requested["table"] == store.meta.get("label_table"):  # the detected table, given by name
+        ignored |= {"table"}
+    ignored |= {"train_images", "test_images"} if settings.dataset != "synthetic" else set()
     different = [
-        (name, value, made.get(name))
-        for name, value in asked.items()
-        if name not in free and value is not None and value != made.get(name)
+        (name, value, recorded.get(name))
+        for name, value in requested.items()
+        if name not in ignored and value is not None and value != recorded.get(name)
     ]
     known = store.meta.get("split_files", {})
     different += [
-        (name, asked[name], "other content" if name in known else None)
+        (name, requested[name], "different content" if name in known else None)
         for name, digest in split_files(settings).items()
         if digest != known.get(name)
     ]
-    for name, value, before in different:
+    for name, value, previous in different:
         raise DataError(
-            f"{name} = {value!r}: the prepared store {files.display_path(store.path)} was made with {before!r}. "
-            "Use overwrite=True in notebook 01 to make it again, or another name"
+            f"{name} = {value!r}: the store {files.display_path(store.path)} was prepared with {previous!r}. "
+            "Use overwrite=True in notebook 01 to prepare it again, or choose another name"
         )

@@ -56,8 +56,8 @@ def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFra
         The `progress` so far.
     """
     known = partial / "recipe.json"
-    before = files.read_json(known) if known.exists() else {"recipe": None}
-    if before["recipe"] == recipe and (before["overwrite"] or not overwrite):
+    previous = files.read_json(known) if known.exists() else {"recipe": None}
+    if previous["recipe"] == recipe and (previous["overwrite"] or not overwrite):
         path = partial / "progress.csv"
         if path.exists():  # drop a line cut off by a kill
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
@@ -108,9 +108,9 @@ def append(partial: Path, size: int, slots: int, pixels: list[np.ndarray], lines
         os.fsync(file.fileno())
     with open(partial / "progress.csv", "a", encoding="utf-8") as file:
         for row, digest, result in lines:
-            about = dataclasses.astuple(result.source) if result.source else ("", "", "")
+            file_columns = dataclasses.astuple(result.source) if result.source else ("", "", "")
             reason, doubt = (" ".join(text.split()) for text in (result.reason, result.doubt))
-            file.write("\t".join(map(str, (row, digest, reason, *about, doubt))) + "\n")
+            file.write("\t".join(map(str, (row, digest, reason, *file_columns, doubt))) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return slots + len(pixels)
@@ -124,12 +124,19 @@ def _header(size: int, count: int) -> bytes:
     return head.getvalue()
 
 
-def finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, settings: DataSettings, recipe) -> None:
+def finish(
+    partial: Path,
+    table: catalog.ImageTable,
+    done: pd.DataFrame,
+    rejected: pd.DataFrame,
+    settings: DataSettings,
+    recipe: str,
+) -> None:
     """Write the tables and meta.json that complete a partial store, and put its images in row order.
 
     Args:
         partial: Folder of the partial store.
-        table: The `catalog.ImageTable` that was prepared.
+        table: The image table that was prepared.
         done: Lines of `progress` for the prepared images.
         rejected: Lines of `progress` for the rejected images.
         settings: Settings of the data.
@@ -151,8 +158,8 @@ def finish(partial: Path, table, done: pd.DataFrame, rejected: pd.DataFrame, set
     table.duplicates.to_csv(partial / "duplicates.csv", index=False)
     read = pd.concat([done, rejected]).query("source != ''")
     if table.listed is not None:
-        about = [SourceFile(int(r.size), int(r.modified), r.source) for r in read.itertuples()]
-        sources.write(partial, table.listed, zip(table.rows["image_id"].iloc[read["row"]], about, strict=True))
+        files_read = [SourceFile(int(r.size), int(r.modified), r.source) for r in read.itertuples()]
+        sources.write(partial, table.listed, zip(table.rows["image_id"].iloc[read["row"]], files_read, strict=True))
     if table.split_file:
         split_file.write(partial / "split.json", table.split_file)
     content = rows[["image_id", "patient_id", "label", "split", "digest"]].to_csv(index=False)
@@ -205,13 +212,13 @@ def publish(partial: Path, path: Path) -> None:
     if (partial / "images-sorted.npy").exists():
         os.replace(partial / "images-sorted.npy", partial / "images.npy")
     (partial / "progress.csv").unlink(missing_ok=True)
-    before = path.with_name(path.name + ".old")
+    old = path.with_name(path.name + ".old")
     if path.exists():
-        shutil.rmtree(before, ignore_errors=True)
-        path.rename(before)
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
     partial.rename(path)
     (path / "recipe.json").unlink(missing_ok=True)
-    shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_space(partial: Path, images: int, size: int) -> None:
@@ -220,12 +227,12 @@ def check_space(partial: Path, images: int, size: int) -> None:
     if needed > free:
         raise DataError(
             f"{images} images of {size} x {size} px need {needed / 1e9:.1f} GB, but {files.display_path(partial)} has "
-            f"{free / 1e9:.1f} GB free. Free some, or set INSIGHTR_OUTPUTS to a folder on another disk"
+            f"{free / 1e9:.1f} GB free. Free some space, or set INSIGHTR_OUTPUTS to a folder on another disk"
         )
 
 
 @contextlib.contextmanager
-def disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
+def disk_full_errors(partial: Path, images: int) -> Iterator[None]:
     """Convert the OSError of a full disk into a DataError that says how many images are kept."""
     try:
         yield
@@ -235,5 +242,5 @@ def disk_full_is_clear(partial: Path, images: int) -> Iterator[None]:
         kept = int((progress(partial)["reason"] == "").sum())
         raise DataError(
             f"no space left for {files.display_path(partial)}: {kept} of {images} images are prepared and kept. "
-            "Free some space and call again; it goes on from there"
+            "Free some space and prepare again; it resumes after them"
         ) from error

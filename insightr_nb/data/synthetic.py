@@ -178,8 +178,8 @@ def _severities(patient: int, seed: int) -> tuple[float, float]:
     rng = _stream(seed, SEVERITY, 1, patient)
     normal = NormalDist()
     common = normal.inv_cdf((stratum + rng.uniform(0.001, 0.999)) / 5)
-    own = rng.standard_normal(2)
-    scores = EYE_CORRELATION**0.5 * common + (1 - EYE_CORRELATION) ** 0.5 * own
+    independent = rng.standard_normal(2)
+    scores = EYE_CORRELATION**0.5 * common + (1 - EYE_CORRELATION) ** 0.5 * independent
     left, right = (min(5 * normal.cdf(score), 4.9999) - 0.5 for score in scores)
     return left, right
 

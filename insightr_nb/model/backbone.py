@@ -1,14 +1,9 @@
-"""The backbone f: the convolutional part of a torchvision classification network, and the loading of its weights."""
+"""The backbone f: the convolutional part of a torchvision classification network."""
 
 import difflib
-import pickle
-import re
-import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
 from torchvision import models
@@ -17,21 +12,9 @@ from torchvision.models import get_model, get_model_weights
 from insightr_nb import files
 from insightr_nb.errors import ModelError
 from insightr_nb.files import given_path
+from insightr_nb.model.weights import load_weights
 
 _HEAD = ("avgpool", "global_pool", "dropout", "fc", "classifier", "head", "heads")
-# Harmless globals that a checkpoint may reference besides its tensors; an inert stand-in replaces them.
-_HARMLESS = (
-    "pytorch_lightning.",
-    "lightning.",
-    "lightning_fabric.",
-    "torchmetrics.",
-    "define_parameters.",
-    "argparse.",
-    "pathlib.",
-    "numpy.",
-)
-_TRAINED = (".weight", ".bias", ".layer_scale")  # parameters, not buffers left by profiling or pruning
-_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # tensor names in torchvision's files
 
 
 def build_backbone(name: str = "resnet18", weights: str = "random", until: str | None = None) -> nn.Sequential:
@@ -57,10 +40,10 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3)
         raise ModelError(
-            f"model.backbone = {name!r}: torchvision has no such network; close: {', '.join(close) or 'none'}"
+            f"model.backbone = {name!r}: torchvision has no such network; closest names: {', '.join(close) or 'none'}"
         )
-    as_ever = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else a FutureWarning
-    model = get_model(name, weights=None, **as_ever)
+    options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}  # else a FutureWarning
+    model = get_model(name, weights=None, **options)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for child_name, child in model.named_children():
         if child_name in _HEAD:
@@ -71,8 +54,8 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
             break
     if until not in (None, *layers):
         raise ModelError(
-            f"model.backbone_until = {until!r}: {name} has no such part before its head; "
-            f"its parts are {', '.join(layers)}"
+            f"model.backbone_until = {until!r}: {name} has no such module before its head; use one of: "
+            f"{', '.join(layers)}"
         )
     if name.startswith("densenet") and until is None:  # its forward applies the last ReLU functionally
         layers["relu"] = nn.ReLU()
@@ -92,8 +75,8 @@ def _imagenet_file(name: str) -> Path:
     url = get_model_weights(name).DEFAULT.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     published = torch.hub.HASH_REGEX.search(path.name)[1]  # first digits of the SHA-256
-    elsewhere = (
-        f"Download the file {url} elsewhere and give it: "
+    alternatives = (
+        f"Download {url} on another machine and pass the file: "
         "-p overrides '{\"model.weights\": \"path/to/file.pth\"}' -p tag imagenet, or use 'random'"
     )
     if not path.is_file():
@@ -102,14 +85,14 @@ def _imagenet_file(name: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), published)
         except (OSError, RuntimeError) as error:  # no connection, HTTP error, hash mismatch (proxy page)
             raise ModelError(
-                f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). {elsewhere}"
+                f"model.weights = 'imagenet': the weights of {name} could not be downloaded ({error}). {alternatives}"
             ) from error
-    found = files.digest(path)["sha256"]
-    if not found.startswith(published):
+    digest = files.digest(path)["sha256"]
+    if not digest.startswith(published):
         raise ModelError(
-            f"model.weights = 'imagenet': {path} is not the file that torchvision has published; its "
-            f"SHA-256 begins with {found[:8]} instead of {published}: a download that was cut off, or a "
-            f"page of a proxy. Delete it to download it again. {elsewhere}"
+            f"model.weights = 'imagenet': {path} is not the file published by torchvision: its SHA-256 begins with "
+            f"{digest[:8]} instead of {published} (a truncated download, or the error page of a proxy). Delete it to "
+            f"download it again. {alternatives}"
         )
     return path
 
@@ -131,130 +114,7 @@ def _feature_shape(backbone: nn.Sequential, name: str) -> torch.Size:
         backbone.train(training)
     if len(shape) != 4 or shape[2] < 2:
         raise ModelError(
-            f"model.backbone = {name!r}: gives {tuple(shape)}, not a feature map (B, C, h, w); "
+            f"model.backbone = {name!r}: its output has shape {tuple(shape)}, not that of a feature map (B, C, h, w); "
             "use a convolutional network"
         )
     return shape
-
-
-def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> None:
-    """Load a state dict into the backbone, stripping any common prefix ("ppnet.features."); other keys are ignored.
-
-    Args:
-        backbone: the module to load into.
-        path: a file that `read_state_dict` accepts.
-        whole: tensor names of the complete network when the backbone is only its first part. A file with further
-            tensors in the same modules then belongs to a different network and is rejected.
-
-    Raises:
-        ModelError: names the file and its missing, mismatched, surplus or non-finite tensors.
-    """
-    state = read_state_dict(path)
-    own = backbone.state_dict()
-    first = next(iter(own))
-    prefixes = sorted(key[: -len(first)] for key in state if key.endswith(first))
-    if not prefixes:
-        raise ModelError(f"{path}: no tensor called {first!r} with any prefix; it has {', '.join(list(state)[:4])} ...")
-    state = {key.removeprefix(prefixes[0]): value for key, value in state.items() if key.startswith(prefixes[0])}
-    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
-    shapes = {k: (tuple(state[k].shape), tuple(v.shape)) for k, v in own.items() if k in state}
-    wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
-    wrong += [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    parts = {k.partition(".")[0] for k in whole}
-    wrong += [
-        f"{k} is surplus"
-        for k in state
-        if k.partition(".")[0] in parts and k.endswith(_TRAINED) and k not in whole and k not in own
-    ]
-    if wrong:
-        raise ModelError(
-            f"{path}: {len(wrong)} tensors do not fit the backbone: {'; '.join(wrong[:5])}. "
-            "Is it of another network than model.backbone?"
-        )
-    if wild := [k for k in own if k in state and not state[k].float().isfinite().all()]:
-        raise ModelError(f"{path}: {len(wild)} tensors hold values that are not finite, such as {wild[0]}")
-    backbone.load_state_dict({k: state.get(k, own[k]) for k in own})
-
-
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a .safetensors file, a state dict or a Lightning checkpoint without executing pickled code.
-
-    Raises ModelError that names the file and the reason for refusing it.
-    """
-    if not path.is_file():
-        raise ModelError(f"model.weights = {str(path)!r}: no such file; 'random', 'imagenet' or a file of weights")
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise ModelError(f"{path}: not a safetensors file ({error})") from error
-    try:
-        foreign = []
-        if zipfile.is_zipfile(path):
-            files.check_zip(path)
-            foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        refused = [name for name in foreign if not name.startswith(_HARMLESS)]
-        if refused:
-            raise ModelError(
-                f"{path}: refers to {', '.join(refused[:5])}, which weights never need; refused. "
-                "Save the plain state dict instead"
-            )
-        with torch.serialization.safe_globals([(_StandIn, name) for name in foreign]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ModelError:
-        raise
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        OSError,
-        LookupError,
-        zipfile.BadZipFile,
-    ) as error:
-        why = f" ({error})" if isinstance(error, zipfile.BadZipFile) else ""
-        raise ModelError(
-            f"{path}: cannot be read as weights{why}; it is damaged, or holds more than tensors and plain values, "
-            "of which nothing is executed. Save the plain state dict instead"
-        ) from error
-    return _state_dict(content, path)
-
-
-def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
-    """Extract the state dict from the content of a file, which may hold it among other training state."""
-    if isinstance(content, dict):
-        own = _tensors(content)
-        if any("." in name for name in own):  # parameter names are prefixed by their module's
-            return own
-        inner = {key: value for key, value in content.items() if _tensors(value)}
-        for name in ("state_dict", "model"):  # Lightning and MMPretrain; timm, RETFound and torchvision's references
-            if name in inner:
-                return _tensors(inner[name])
-        if len(inner) == 1:
-            return _tensors(*inner.values())
-        if inner:
-            raise ModelError(
-                f"{path}: holds several state dicts ({', '.join(map(repr, inner))}); "
-                "save the one that is wanted as a file of its own"
-            )
-        if own:
-            return own
-    raise ModelError(f"{path}: holds no state dict, but {type(content).__name__}")
-
-
-def _tensors(content: object) -> dict[str, torch.Tensor]:
-    named = content.items() if isinstance(content, dict) else ()
-    return {k: v for k, v in named if isinstance(k, str) and isinstance(v, torch.Tensor)}
-
-
-class _StandIn:
-    """Inert replacement for every non-tensor object that a checkpoint references; stores nothing and does nothing."""
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-    def __hash__(self):
-        return id(self)

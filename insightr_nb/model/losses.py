@@ -34,8 +34,8 @@ def cluster_loss(
     k = min(k, min_distances.shape[1])
     nearest = min_distances.masked_fill(~in_range, torch.inf).topk(k, largest=False).values  # (B, k)
     count = in_range.sum(1).clamp(max=k)  # (B,)
-    found = torch.arange(k, device=count.device) < count[:, None]  # (B, k)
-    mean = torch.where(found, nearest, 0).sum(1) / count.clamp(min=1)  # (B,)
+    valid = torch.arange(k, device=count.device) < count[:, None]  # (B, k)
+    mean = torch.where(valid, nearest, 0).sum(1) / count.clamp(min=1)  # (B,)
     return mean.sum() / (count > 0).sum().clamp(min=1)
 
 

@@ -34,7 +34,7 @@ class Regressor(nn.Module):
 
     explains = False  # whether predictions are explained by prototypes
 
-    def __init__(self, settings: ModelSettings, weights: str | None = None):
+    def __init__(self, settings: ModelSettings, weights: str | None = None) -> None:
         """Build the backbone. `weights` overrides `settings.weights`."""
         super().__init__()
         self.backbone = build_backbone(settings.backbone, weights or settings.weights, settings.backbone_until)
@@ -53,11 +53,11 @@ class Regressor(nn.Module):
         x = (x - self.mean) / self.deviation
         return (x.flip(1) if self.bgr else x).contiguous(memory_format=torch.channels_last)
 
-    def prediction(self, output) -> torch.Tensor:
+    def prediction(self, output: torch.Tensor) -> torch.Tensor:
         """Prediction (B,) on the model's scale, taken from the output of `forward`."""
         return output
 
-    def loss(self, output, targets: torch.Tensor, settings: LossSettings) -> dict[str, torch.Tensor]:
+    def loss(self, output: torch.Tensor, targets: torch.Tensor, settings: LossSettings) -> dict[str, torch.Tensor]:
         """Compute the terms of the training loss and their "total" as scalars.
 
         Args:
@@ -74,7 +74,7 @@ class INSightRNet(Regressor):
 
     explains = True
 
-    def __init__(self, settings: ModelSettings, weights: str | None = None):
+    def __init__(self, settings: ModelSettings, weights: str | None = None) -> None:
         super().__init__(settings, weights)
         s = settings
         self.block = nn.Sequential(  # Conv + ReLU + Conv + Sigmoid, section 3, "Implementation"
@@ -149,7 +149,7 @@ class INSightRNet(Regressor):
 class ResNetRegressor(Regressor):
     """The baseline: the same backbone, average pooling and one output (paper, section 3, "Implementation")."""
 
-    def __init__(self, settings: ModelSettings, weights: str | None = None):
+    def __init__(self, settings: ModelSettings, weights: str | None = None) -> None:
         super().__init__(settings, weights)
         self.last_layer = nn.Linear(out_channels(self.backbone), 1)
         nn.init.constant_(self.last_layer.bias, 3.0)  # midpoint of the labels 1 to 5

@@ -89,7 +89,7 @@ def importance(theta: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 class PrototypeLayer(nn.Module):
     """g_p: distances of latent patches to m learned prototypes, and similarities of the nearest patches."""
 
-    def __init__(self, prototypes: int, channels: int, kind: str, epsilon: float):
+    def __init__(self, prototypes: int, channels: int, kind: str, epsilon: float) -> None:
         super().__init__()
         self.vectors = nn.Parameter(torch.rand(prototypes, channels))  # (m, C), in the unit cube of the latent space
         self.kind, self.epsilon = kind, epsilon
@@ -128,7 +128,7 @@ class PrototypeLayer(nn.Module):
 class WeightedMean(nn.Module):
     """h_fc: the last layer. theta^2 is initialised to the labels, so every prototype starts with importance r = 1."""
 
-    def __init__(self, labels: torch.Tensor):
+    def __init__(self, labels: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("labels", labels)  # (m,), fixed
         self.theta = nn.Parameter(labels.sqrt())  # (m,)

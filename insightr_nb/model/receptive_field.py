@@ -81,10 +81,12 @@ def _window(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[int, int, flo
         or node.target.__name__ in ("stochastic_depth", "dropout", "layer_norm", "floordiv", "transpose", "permute")
     ):
         return None
-    raise ModelError(f"geometry of layer {node.target!r} ({type(layer).__name__}) is not known")
+    raise ModelError(
+        f"geometry of layer {node.target!r} ({type(layer).__name__}) is unknown; use another model.backbone"
+    )
 
 
-def _one(value, where) -> int:
+def _one(value: int | str | tuple[int, int], where: nn.Module | fx.Node) -> int:
     """Size along either axis; the maximum of a pair.
 
     Inception's 1 x 7 convolutions come in symmetric pairs, so the maximum preserves the centre.
@@ -92,5 +94,5 @@ def _one(value, where) -> int:
     if isinstance(value, tuple):
         return max(value)
     if isinstance(value, str):
-        raise ModelError(f"geometry of padding {value!r} in {where} is not known")
+        raise ModelError(f"geometry of padding {value!r} in {where} is unknown; use another model.backbone")
     return int(value)

@@ -54,10 +54,9 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Regressor:
     if "insightr_nb" not in metadata:
         raise ModelError(f"{files.display_path(path)} was not written by this package: no settings in its metadata")
     network = build_network(settings_of(json.loads(metadata["insightr_nb"])), "random")
-    own = network.state_dict()
-    wrong = sorted(
-        k for k in own.keys() | state.keys() if k not in own or k not in state or own[k].shape != state[k].shape
-    )
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    given = {name: tensor.shape for name, tensor in state.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
     if wrong:
         raise ModelError(
             f"{files.display_path(path)}: {len(wrong)} tensors differ from the network: {', '.join(wrong[:5])}"
@@ -86,5 +85,7 @@ def load_state(path: Path) -> dict[str, Any]:
         files.check_zip(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise RunError(f"{files.display_path(path)} is damaged ({why}); overwrite=True starts the run again") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise RunError(
+            f"{files.display_path(path)} is damaged ({reason}). Use overwrite=True to restart the run"
+        ) from error

@@ -60,11 +60,11 @@ class Pace:
         if not on_cpu or "backbone" not in stage.learning_rates or factor < _SLOW or seconds < 2:
             return ""
         threads = torch.get_num_threads()
-        note = f"This epoch took {factor:.1f} times as long as announced: other processes may use the cores"
+        note = f"This epoch took {factor:.1f} times as long as estimated: other processes may be using the cores"
         if threads > 1:
             note += (
-                f". Beside them, {threads} threads wait for each other and fewer are faster: interrupt, set "
-                "OMP_NUM_THREADS=1, and give the same command again; it goes on after the last whole epoch"
+                f". Fewer than {threads} threads are then faster: interrupt, set OMP_NUM_THREADS=1, and rerun the same "
+                "command; training resumes after the last completed epoch"
             )
         return note
 
@@ -98,10 +98,10 @@ def measure(settings: RunSettings, data: FoldData) -> Pace:
 
 def untrained(steps: list[RunSettings]) -> list[RunSettings]:
     """Runs whose training is not complete."""
-    there = [Run(runs.run_directory(settings)) for settings in steps]
+    existing = [Run(runs.run_directory(settings)) for settings in steps]
     return [
         settings
-        for settings, run in zip(steps, there, strict=True)
+        for settings, run in zip(steps, existing, strict=True)
         if settings.overwrite or (run / "last.ckpt").exists() or not (run / "model.safetensors").exists()
     ]
 

@@ -22,8 +22,9 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError:
         raise SettingsError(f"device = {name!r}: must be auto, cpu, cuda, cuda:<number> or mps") from None
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
-    if (device.index or 0) >= count.get(device.type, 0):
-        raise SettingsError(f"device = {name!r}: this machine has {count.get(device.type, 0)} of that kind; use auto")
+    available = count.get(device.type, 0)
+    if (device.index or 0) >= available:
+        raise SettingsError(f"device = {name!r}: {device.type} devices on this machine: {available}; use auto")
     return device
 
 
@@ -49,13 +50,13 @@ def memory_errors(settings: RunSettings) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        said = any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))
-        if not said and not isinstance(error, torch.OutOfMemoryError | MemoryError):
+        mentioned = any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))
+        if not mentioned and not isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
         raise RunError(
             f"out of memory with batches of {settings.training.batch_size} images of {settings.data.size} px "
-            f"({str(error).partition(chr(10))[0] or type(error).__name__}). Finished epochs are kept. A smaller batch "
-            "needs less, and is another run: "
+            f"({str(error).partition(chr(10))[0] or type(error).__name__}). Completed epochs are kept. Use a smaller "
+            "batch, in a separate run: "
             f"-p batch_size {max(1, settings.training.batch_size // 2)} -p tag smaller_batch"
         ) from error
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from insightr_nb import files
+from insightr_nb.data.folds import FoldData
 from insightr_nb.data.loading import InOrder, Subset, batches
 from insightr_nb.model.network import INSightRNet
+from insightr_nb.runs import Run
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,32 @@ def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Proje
     layer.vectors.copy_(patch)
     positions, rows, columns = place.cpu().numpy().T
     return Projection(positions, rows, columns, best.cpu().numpy(), before.cpu().numpy(), maps.cpu().numpy())
+
+
+def write_prototypes(run: Run, projection: Projection, network: INSightRNet, data: FoldData) -> None:
+    """Write prototypes.csv, prototype_maps.npy and prototypes_before_projection.npy of a run.
+
+    Args:
+        run: the run.
+        projection: sources of the prototypes, with positions in the training set with every image once.
+        network: the network, for its prototype labels.
+        data: data of the fold.
+    """
+    labels = data.store.scale.to_user(network.prototype_labels.cpu().double().numpy())
+    rows = data.training.once().rows[projection.positions]
+    files.write_csv(
+        run / "prototypes.csv",
+        [
+            {
+                "prototype": j,
+                "label": round(float(labels[j]), 6),
+                "image_id": data.store.table["image_id"][rows[j]],
+                "row": int(projection.rows[j]),
+                "col": int(projection.columns[j]),
+                "distance_before_projection": float(projection.distances[j]),
+            }
+            for j in range(len(labels))
+        ],
+    )
+    files.write_array(run / "prototype_maps.npy", projection.maps)
+    files.write_array(run / "prototypes_before_projection.npy", projection.before)

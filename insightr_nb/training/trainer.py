@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import Epoch, InOrder, Subset, batches, rows_of_batches
-from insightr_nb.errors import ModelError, RunError
-from insightr_nb.model.network import Regressor
+from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 from insightr_nb.training.estimate import Pace
-from insightr_nb.training.projection import project
+from insightr_nb.training.projection import Projection, project, write_prototypes
 from insightr_nb.training.stages import Stage, protocol, training_only
+from insightr_nb.training.step import training_loss
 
 MODEL = "model.safetensors"
 
@@ -40,11 +40,11 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
     run = Run(runs.run_directory(settings))
     device = hardware.choose_device(settings.device)
     data = fold_data(settings)
-    about = {"store": data.store.fingerprint, "split": data.split.fingerprint}
+    fingerprints = {"store": data.store.fingerprint, "split": data.split.fingerprint}
     with files.exclusive_lock(run.path):
         resumed = not settings.overwrite and (run / "manifest.json").exists()
         if resumed:
-            runs.check_same(run, settings.as_dict(), about)
+            runs.check_same(run, settings.as_dict(), fingerprints)
             if _is_trained(run):
                 return run.require_whole(MODEL)
         data.store.check()
@@ -52,49 +52,10 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
             trainer = _Trainer(settings, run, data, device, pace)
         if not resumed:  # delete only after everything that can fail early
             shutil.rmtree(run.path, ignore_errors=True)
-        run.start(settings, about, hardware.describe(device), resumed)
+        run.start(settings, fingerprints, hardware.describe(device), resumed)
         with run.working(), hardware.memory_errors(settings):
             trainer.train()
     return run
-
-
-def try_out(settings: RunSettings, data: FoldData) -> None:
-    """Run one training step on two full-size images, to detect settings that cannot work before training starts.
-
-    Raises ModelError naming the settings responsible, RunError if memory runs out.
-    """
-    model = settings.model
-    subset = data.training
-    images = torch.from_numpy(np.stack([subset.images[row] for row in subset.rows[:2]]))
-    network = checkpoint.build_network(settings, "random").train()
-    try:
-        with hardware.memory_errors(settings):
-            training_loss(network, images, torch.from_numpy(subset.targets[:2]), settings)[0]["total"].backward()
-    except RunError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        until = f" until {model.backbone_until}" if model.backbone_until else ""
-        raise ModelError(
-            f"images of {images.shape[1]} px are too small for {model.backbone}{until}, then a block with a kernel of "
-            f"{model.block_kernel}, stride {model.block_stride} and padding {model.block_padding}: {error}. Prepare "
-            "larger images (size), or change model.backbone_until or model.block_kernel"
-        ) from error
-
-
-def training_loss(
-    network: Regressor, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Compute the terms of the loss with their "total", and the prediction (B,).
-
-    Args:
-        network: the network.
-        images: (B, S, S, 3) uint8.
-        targets: (B,), on the model's scale.
-        settings: precision and loss weights.
-    """
-    with hardware.autocast(images.device, settings.training.precision):
-        output = network(network.inputs(images))
-    return network.loss(output, targets, settings.losses), network.prediction(output).detach()
 
 
 def _is_trained(run: Run) -> bool:
@@ -105,7 +66,9 @@ def _is_trained(run: Run) -> bool:
 class _Trainer:
     """State of one training; `_save` writes everything needed to resume it."""
 
-    def __init__(self, settings: RunSettings, run: Run, data: FoldData, device: torch.device, pace: Pace | None):
+    def __init__(
+        self, settings: RunSettings, run: Run, data: FoldData, device: torch.device, pace: Pace | None
+    ) -> None:
         self.settings, self.run, self.data, self.device, self.pace = settings, run, data, device, pace
         self.stages = protocol(settings)
         hardware.make_deterministic(device)
@@ -124,8 +87,11 @@ class _Trainer:
             return None
         run = Run(runs.run_directory(backbone))
         if not (run / "manifest.json").exists() or not _is_trained(run):
-            how = f"with: {run.command()}" + (", with the seed and overrides of this run" if backbone.tag else "")
-            raise RunError(f"the backbone {files.display_path(run.path)} is missing or not trained. Make it {how}")
+            same = ", with the seed and overrides of this run" if backbone.tag else ""
+            raise RunError(
+                f"the backbone {files.display_path(run.path)} is missing or not trained. Train it with: "
+                f"{run.command()}{same}"
+            )
         return str(run.require_whole(MODEL) / MODEL)
 
     def train(self) -> None:
@@ -154,7 +120,7 @@ class _Trainer:
             begin = time.monotonic()
             rates = dict(zip(stage.learning_rates, schedule.get_last_lr(), strict=True))
             row = {"epoch": len(self.history) + 1, "cycle": stage.cycle, "stage": stage.name}
-            row |= {f"rate_{part}": rates.get(part, 0.0) for part, _ in self.network.named_children()}
+            row |= {f"lr_{part}": rates.get(part, 0.0) for part, _ in self.network.named_children()}
             row |= self._epoch(stage, optimizer)
             schedule.step()
             if "backbone" in stage.learning_rates and not stage.batchnorm_frozen:
@@ -163,7 +129,7 @@ class _Trainer:
             if not math.isfinite(row["validation_total"]):
                 raise RunError(
                     f"the validation loss is not finite in epoch {row['epoch']} ({stage.name}, cycle {stage.cycle}). "
-                    "The state before this epoch is kept; a lower learning rate or precision float32 may help"
+                    "The state before this epoch is kept; try a lower learning rate or training.precision = 'float32'"
                 )
             row["seconds"] = round(time.monotonic() - begin, 2)
             self.history.append(row)
@@ -205,7 +171,8 @@ class _Trainer:
                     raise RunError(
                         f"the loss is not finite in epoch {epoch + 1} ({stage.name}, cycle {stage.cycle}): "
                         + ", ".join(f"{k} = {v:g}" for k, v in values.items())
-                        + ". The state before this epoch is kept; a lower learning rate or precision float32 may help"
+                        + ". The state before this epoch is kept; try a lower learning rate or training.precision = "
+                        "'float32'"
                     )
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value * len(targets)
@@ -253,8 +220,8 @@ class _Trainer:
         sources = {(p, r, c) for p, r, c in zip(result.positions, result.rows, result.columns, strict=True)}
         images = len(set(result.positions))
         print(
-            f"projection, cycle {stage.cycle}: {len(sources)} different patches of {images} images, "
-            f"squared distance moved {np.median(result.distances):.3f} (median), {result.distances.max():.3f} (most)"
+            f"projection, cycle {stage.cycle}: {len(sources)} distinct patches from {images} images, squared "
+            f"distance moved: median {np.median(result.distances):.3f}, maximum {result.distances.max():.3f}"
         )
 
     def _select(self, stage: Stage, row: dict[str, Any]) -> None:
@@ -281,37 +248,19 @@ class _Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        for name in ("best", "projection", "projected", "optimizer_state", "history"):
+        for name in ("best", "projection", "projected", "optimizer_state"):
             setattr(self, name, state[name])
+        self.history = [{runs.current_column(name): value for name, value in row.items()} for row in state["history"]]
 
     def _finish(self) -> None:
         """Write the selected model and the sources of its prototypes."""
         if self.best is None:
-            raise RunError("no epoch was selected: every validation loss is not a number")
+            raise RunError("no epoch was selected: all validation losses are NaN; try a lower learning rate")
         self.network.load_state_dict(self.best["network"])
         if projection := self.best["projection"]:
-            self._write_prototypes({name: tensor.numpy() for name, tensor in projection.items()})
+            arrays = {name: tensor.numpy() for name, tensor in projection.items()}
+            write_prototypes(self.run, Projection(**arrays), self.network, self.data)
         self.run.update(selected_epoch=self.best["epoch"], validation_loss=self.best["loss"])
         checkpoint.save_model(self.run / MODEL, self.network, self.settings.as_dict())
         self.run.record()
         (self.run / "last.ckpt").unlink(missing_ok=True)
-
-    def _write_prototypes(self, projection: dict[str, np.ndarray]) -> None:
-        labels = self.data.store.scale.to_user(self.network.prototype_labels.cpu().double().numpy())
-        rows = self.data.training.once().rows[projection["positions"]]
-        files.write_csv(
-            self.run / "prototypes.csv",
-            [
-                {
-                    "prototype": j,
-                    "label": round(float(labels[j]), 6),
-                    "image_id": self.data.store.table["image_id"][rows[j]],
-                    "row": int(projection["rows"][j]),
-                    "col": int(projection["columns"][j]),
-                    "distance_before_projection": float(projection["distances"][j]),
-                }
-                for j in range(len(labels))
-            ],
-        )
-        files.write_array(self.run / "prototype_maps.npy", projection["maps"])
-        files.write_array(self.run / "prototypes_before_projection.npy", projection["before"])

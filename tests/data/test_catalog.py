@@ -64,7 +64,7 @@ def test_columns_are_found_by_their_usual_names_and_a_byte_order_mark_is_no_part
 def test_without_a_patient_column_every_image_is_a_patient(csv_settings):
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
     assert found.rows["patient_id"].tolist() == found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
-    assert "patients are not known: every image counts as one of its own; give patient_column" in found.notes[0]
+    assert "patients are not known: every image counts as a separate patient; set patient_column" in found.notes[0]
 
 
 def test_a_path_from_the_folder_on_is_not_ambiguous(csv_settings, tmp_path):
@@ -241,9 +241,9 @@ def test_tables_as_programs_write_them(csv_settings, text, labels):
     ("text", "message"),
     [
         (listing(["é.jpg"], [0]).encode("latin-1"), r"not a table.*Save it as UTF-8 \(Excel: CSV UTF-8\)"),
-        (listing(["1", "2"], [0, 1]), r"'1' \(line 2; 001\.jpg is there\)"),
-        (listing(["1.0", "2.0"], [0, 1]), r"'1\.0' \(line 2; 001\.jpg is there\)"),
-        (listing(["001.gif", "2"], [0, 1]), r"'001\.gif' \(line 2; 001\.jpg is there\)"),
+        (listing(["1", "2"], [0, 1]), r"'1' \(line 2; found 001\.jpg\)"),
+        (listing(["1.0", "2.0"], [0, 1]), r"'1\.0' \(line 2; found 001\.jpg\)"),
+        (listing(["001.gif", "2"], [0, 1]), r"'001\.gif' \(line 2; found 001\.jpg\)"),
         (PLAIN.replace(",0", ";980").replace(",1", ";1,250").replace(",", ";", 1), "label '1,250' is not a number"),
         (PLAIN.replace(",0", ",980").replace(",1", ',"1,250"'), "label '1,250' is not a number"),
     ],
@@ -256,7 +256,7 @@ def test_what_comes_near_is_named(csv_settings, text, message):
 def test_a_table_in_another_format_is_named(csv_settings):
     settings = csv_settings(PLAIN, TEN)
     (Path(settings.folder) / "labels.csv").rename(Path(settings.folder) / "labels.xlsx")
-    with pytest.raises(DataError, match=r"found none; give the parameter table\. There is labels\.xlsx"):
+    with pytest.raises(DataError, match=r"found none; set the parameter table\. Found labels\.xlsx"):
         catalog.find(settings)
 
 
@@ -281,7 +281,7 @@ def test_a_table_without_the_names_of_its_columns(csv_settings, text, turned):
     found = catalog.find(csv_settings(text, TEN))
     assert found.rows["label"].tolist() == [0, 1] * 5
     assert found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
-    assert any("no line with the names of its columns: they are taken as" in note for note in found.notes)
+    assert any("no header line; its columns are assumed to be" in note for note in found.notes)
     bad = re.sub(r"1([,;])003", r"mild\g<1>003", text).replace("003.jpg,1", "003.jpg,mild")
     bad = bad.replace("003.jpg;1", "003.jpg;mild")
     with pytest.raises(DataError, match=rf"line {5 if text.startswith('sep') else 4}: label 'mild'"):
@@ -291,8 +291,8 @@ def test_a_table_without_the_names_of_its_columns(csv_settings, text, turned):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("000.jpg,0,12\n001.jpg,1,13\n", r"its first line \(000\.jpg, 0, 12\) is a row.*image,label,patient"),
-        ("000,0\n001,1\n", "which column.*the line with the names of the columns missing"),
+        ("000.jpg,0,12\n001.jpg,1,13\n", r"the first line \(000\.jpg, 0, 12\) is data.*image,label,patient"),
+        ("000,0\n001,1\n", "no column is named.*is the header line missing"),
     ],
 )
 def test_a_table_without_names_that_cannot_be_guessed(csv_settings, text, message):
@@ -346,8 +346,8 @@ def test_a_name_as_it_is_goes_before_one_in_another_case(csv_settings):
 @pytest.mark.parametrize(
     ("listed", "said"),
     [
-        ("000.png", "'000.png' (line 2; 000.jpg is there)"),
-        ("eye.jpg", "eye.ppm is there, but .ppm is not read, only .jpg"),
+        ("000.png", "'000.png' (line 2; found 000.jpg)"),
+        ("eye.jpg", "found eye.ppm, but .ppm is not supported, only .jpg"),
         ("none.jpg", "'none.jpg' (line 2)"),
         (".", "'.' (line 2)"),
     ],
@@ -378,18 +378,18 @@ def with_row(line: int, text: str) -> str:
         (with_row(7, "005.jpg,"), {}, ["labels.csv, line 7", "''", "not a number"]),
         (with_row(7, "005.jpg,nan"), {}, ["labels.csv, line 7", "'nan'", "not a number"]),
         (with_row(7, "005.jpg,inf"), {}, ["labels.csv, line 7", "'inf'", "not a number"]),
-        (listing(TEN, [7] * 10), {}, ["raw", "every label is 7", "at least two different"]),
+        (listing(TEN, [7] * 10), {}, ["raw", "all labels are 7", "at least two distinct"]),
         (with_row(3, "nowhere.jpg,1"), {}, ["labels.csv", "1 images", "raw", "'nowhere.jpg' (line 3)"]),
         (with_row(3, ",1"), {}, ["labels.csv, line 3", "image ''", "name of a file below"]),
         (with_row(3, "../x.jpg,1"), {}, ["labels.csv, line 3", "'../x.jpg'", "name of a file below"]),
         (with_row(3, "/etc/x.jpg,1"), {}, ["labels.csv, line 3", "'/etc/x.jpg'", "name of a file below"]),
         (with_row(3, "twice,1"), {}, ["labels.csv, line 3", "'twice'", "a/twice.jpg", "b/twice.jpg"]),
-        (with_row(3, "000.jpg,1"), {}, ["labels.csv, line 3", "'000.jpg'", "listed twice", "line 2", "One row"]),
-        (with_row(3, "only,1") + "c/only.jpg,1\n", {}, ["c/only.jpg", "listed twice", "line 12"]),
+        (with_row(3, "000.jpg,1"), {}, ["labels.csv, line 3", "'000.jpg'", "already in line 2", "one row"]),
+        (with_row(3, "only,1") + "c/only.jpg,1\n", {}, ["c/only.jpg", "line 12", "is already in line"]),
         ("image,label\n", {}, ["labels.csv", "no rows"]),
         ("", {}, ["labels.csv", "not a table"]),
         ("image,label\n000.jpg,1\n001.jpg,2,3\n", {}, ["labels.csv", "not a table", "line 3"]),
-        ("image,label\n" + "".join(f"{n},1,\n" for n in TEN), {}, ["labels.csv", "more cells than the first line"]),
+        ("image,label\n" + "".join(f"{n},1,\n" for n in TEN), {}, ["labels.csv", "more cells than the header line"]),
         (b"image,label\n000.jpg,\xe9\n", {}, ["labels.csv", "not a table", "UTF-8"]),
         (listing(TEN, LABELS, "severity"), {}, ["labels.csv", "level", "label_column", "one of: image, severity"]),
         (
@@ -402,7 +402,7 @@ def with_row(line: int, text: str) -> str:
         (listing(TEN, LABELS), {"patient_column": "who"}, ["patient_column = 'who'", "no such column", "image, label"]),
         (listing(TEN, LABELS), {"split_column": "part"}, ["split_column = 'part'", "no such column", "image, label"]),
         (listing(TEN, LABELS), {"table": "train.csv"}, ["table = 'train.csv'", "no such file", "labels.csv"]),
-        (listing(TEN, LABELS), {"folder": None}, ["data_folder", "needed to prepare 'mine'"]),
+        (listing(TEN, LABELS), {"folder": None}, ["data_folder", "required to prepare 'mine'"]),
         (listing(TEN, LABELS), {"folder": "/no/where"}, ["data_folder = '/no/where'", "no such folder"]),
         (listing(TEN[:4], LABELS[:4]), {}, ["4 patients", "at least 5"]),
         (listing(TEN, [i / 9 for i in range(10)]), {}, ["10 images", "quintile has 2", "at least 5", "split_column"]),
@@ -431,7 +431,7 @@ def test_a_bad_table_is_refused_with_value_place_and_remedy(csv_settings, table,
         (["train"] * 9 + ["val"], range(10), ["labels.csv, line 11", "'val'", "train or test"]),
         (["train"] * 10, range(10), ["labels.csv", "no row with 'test'"]),
         (["test"] * 10, range(10), ["labels.csv", "no row with 'train'"]),
-        (["train"] * 5 + ["test"] * 5, [0, 1, 2, 3, 77, 77, 6, 7, 8, 9], ["1 patients", "two sides", "77"]),
+        (["train"] * 5 + ["test"] * 5, [0, 1, 2, 3, 77, 77, 6, 7, 8, 9], ["1 patients", "more than one part", "77"]),
     ],
 )
 def test_a_bad_split_column_is_refused(csv_settings, parts, patients, fragments):
@@ -449,7 +449,9 @@ def test_a_folder_needs_one_table_or_the_name_of_one(csv_settings, tmp_path, oth
     (tmp_path / "raw" / "labels.csv").unlink()
     for name in others:
         (tmp_path / "raw" / name).write_text(listing(TEN, LABELS))
-    with pytest.raises(DataError, match=rf"raw: one label table .* found {', '.join(others) or 'none'}; .* table"):
+    with pytest.raises(
+        DataError, match=rf"raw: expected one label table .* found {', '.join(others) or 'none'}; .* table"
+    ):
         catalog.find(settings)
     if others:
         assert len(catalog.find(csv_settings(listing(TEN, LABELS), TEN, table="b.csv")).rows) == 10
@@ -479,7 +481,7 @@ def test_a_label_that_may_mean_ungradable_is_said(csv_settings, placeholder, not
     names, _ = graded(30)
     labels = [*(i % 5 for i in range(29)), placeholder]
     notes = " ".join(catalog.find(csv_settings(listing(names, labels), names)).notes)
-    assert (f"label {placeholder} (1 rows) stands beside grades of 0 to 4" in notes) == noted
+    assert (f"label {placeholder} (1 rows) is outside the grades 0 to 4" in notes) == noted
 
 
 @pytest.mark.parametrize(
@@ -495,19 +497,19 @@ def test_labels_of_another_scale_are_not_taken_for_grades(csv_settings, labels, 
 def test_patients_that_the_names_suggest_are_offered(csv_settings, eyes):
     names = [f"{i}_{eye}.jpg" for i in range(20) for eye in eyes]
     found = catalog.find(csv_settings(listing(names, [i % 5 for i in range(40)]), names))
-    assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients of 40 images" in n for n in found.notes)
+    assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients for 40 images" in n for n in found.notes)
     rows = np.arange(40)
     said = patients.on_two_sides(list(found.notes), found.rows["image_id"], (rows[:21], rows[21:31], rows[31:]))
     assert "Patients are not known" in said
-    assert "there are 20, and 2 of them are on two sides" in said
+    assert "suggest 20 patients, 2 of them in more than one part" in said
 
 
 def test_where_patients_are_known_or_the_names_suggest_none(csv_settings):
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
     assert not any("suggest" in note for note in found.notes)
     ids = found.rows["image_id"]
-    assert patients.on_two_sides(list(found.notes), ids, (np.arange(10),)).endswith("cannot be said.")
-    assert patients.on_two_sides([], ids, (np.arange(10),)) == "No patient is on two sides of any split."
+    assert patients.on_two_sides(list(found.notes), ids, (np.arange(10),)).endswith("cannot be checked.")
+    assert patients.on_two_sides([], ids, (np.arange(10),)) == "No patient is in more than one part of any split."
 
 
 def test_a_placeholder_photograph_is_named(csv_settings):
@@ -515,6 +517,7 @@ def test_a_placeholder_photograph_is_named(csv_settings):
     table = "image,label,who\n" + "".join(f"{n},{i % 2},{n.split('_')[0]}\n" for i, n in enumerate(names))
     files = {n: f"{n}".encode() if "left" in n else b"no photograph" for n in names}
     with pytest.raises(
-        DataError, match=r"0_right.jpg is there 20 times.*of 20 patients 1 are left, too few.*leave its rows out"
+        DataError,
+        match=r"0_right.jpg has 20 byte-identical copies.*so 1 of 20 patients remain, too few.*remove its rows",
     ):
         catalog.find(csv_settings(table, files, patient_column="who"))

@@ -119,7 +119,10 @@ def test_black_frames_of_any_width(width):
         (np.zeros((100, 100, 3), np.uint8), "nearly black image: 95 % of its pixels are at most 0 of 255"),
         (np.full((100, 100, 3), 9, np.uint8), "nearly black image: 95 % of its pixels are at most 9 of 255"),
         (fundus(200, 300, 150, 100, 30), r"no fundus found: the largest bright region has a radius of 3\d px only"),
-        (np.tile(np.uint8([200] + 11 * [0])[None, :, None], (120, 10, 3)), "no fundus found: no bright region"),
+        (
+            np.tile(np.uint8([200] + 11 * [0])[None, :, None], (120, 10, 3)),
+            "no fundus found: the image has no bright region",
+        ),
     ],
     ids=["black", "nearly black", "spot", "thin lines"],
 )

@@ -89,14 +89,14 @@ def test_eyepacs_without_its_test_folder_splits_off_patients(tmp_path):
         (lambda r: shutil.rmtree(r / "train"), ["folder train/ is missing", "photographs"]),
         (
             lambda r: (shutil.rmtree(r / "train"), write(r, {"train.zip.001": "", "train.zip.002": ""})),
-            ["train/ is missing", "still packed (train.zip.001, train.zip.002)", "cat train.zip.* >", "unzip"],
+            ["train/ is missing", "still zipped (train.zip.001, train.zip.002)", "cat train.zip.* >", "unzip"],
         ),
-        (lambda r: (shutil.rmtree(r / "test"), write(r, {"test.zip.001": ""})), ["test/ is missing", "still packed"]),
+        (lambda r: (shutil.rmtree(r / "test"), write(r, {"test.zip.001": ""})), ["test/ is missing", "still zipped"]),
         (lambda r: (shutil.rmtree(r / "train"), write(r, {"train.zip": ""})), ["train/ is missing", "unzip train.zip"]),
         (lambda r: (r / "retinopathy_solution.csv").unlink(), ["retinopathy_solution.csv is missing", "test/"]),
         (
             lambda r: (r / "trainLabels.csv").rename(r / "trainLabels.csv.zip"),
-            ["trainLabels.csv is still packed", "unzip trainLabels.csv.zip"],
+            ["trainLabels.csv is still zipped", "unzip trainLabels.csv.zip"],
         ),
         (lambda r: (r / "train" / "13_left.jpeg").unlink(), ["1 images have no file", "'13_left' (line 8)"]),
         (
@@ -115,7 +115,7 @@ def test_eyepacs_without_its_test_folder_splits_off_patients(tmp_path):
             lambda r: write(
                 r, {"test/10_left.jpeg": "other", "retinopathy_solution.csv": "image,level,Usage\n10_left,1,Public\n"}
             ),
-            ["1 patients have images on two sides", "10"],
+            ["1 patients have images in more than one part", "10"],
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_label_between_grades_is_refused_for_known_data_sets(tmp_path):
     eyepacs(tmp_path)
     text = (tmp_path / "trainLabels.csv").read_text().replace("10_right,0", "10_right,2.5")
     (tmp_path / "trainLabels.csv").write_text(text)
-    with pytest.raises(DataError, match=r"trainLabels.csv, line 3: label '2.5' is no grade"):
+    with pytest.raises(DataError, match=r"trainLabels.csv, line 3: label '2.5' is not a grade"):
         find(tmp_path, "eyepacs")
 
 
@@ -229,12 +229,12 @@ def test_a_known_folder_given_as_csv_or_as_retinamnist(tmp_path):
 def test_two_files_with_one_id_are_refused(csv_settings):
     names = ["a.png", "a.jpg", *(f"{i}.png" for i in range(8))]
     table = "image,label\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(names))
-    with pytest.raises(DataError, match=r"line 3: image 'a.jpg' has the id 'a', as line 2 has"):
+    with pytest.raises(DataError, match=r"line 3: image 'a.jpg' has the same id 'a' as line 2"):
         catalog.find(csv_settings(table, names))
 
 
 def test_two_columns_of_one_name_are_refused(csv_settings):
-    with pytest.raises(DataError, match="two columns are called 'label'"):
+    with pytest.raises(DataError, match="two columns are named 'label'"):
         catalog.find(csv_settings("image,label, label\na.png,1,2\n", ["a.png"]))
 
 
@@ -266,7 +266,7 @@ def test_a_folder_that_is_nothing_known(tmp_path):
     (tmp_path / "holiday.jpg").write_text("x")
     with pytest.raises(DataError, match="is not eyepacs. eyepacs is recognised by trainLabels.csv .* -p dataset csv"):
         find(tmp_path, "eyepacs")
-    with pytest.raises(DataError, match="data_folder: needed to prepare 'idrid'; ieee-dataport.org"):
+    with pytest.raises(DataError, match="data_folder: required to prepare 'idrid'; ieee-dataport.org"):
         catalog.find(DataSettings(dataset="idrid"))
 
 
@@ -292,14 +292,16 @@ def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, t
     odd = os.fsencode(tmp_path / "raw") + b"/caf\xe9"
     os.mkdir(odd)
     os.rename(tmp_path / "raw/004.jpg", odd + b"/004.jpg")
-    with pytest.raises(DataError, match=r"caf\\udce9/004.jpg: the name of a file or folder is not UTF-8 \(1 such"):
+    with pytest.raises(
+        DataError, match=r"caf\\udce9/004.jpg: the name of the file or its folder is not UTF-8 \(1 such"
+    ):
         catalog.find(settings)
 
 
 def test_files_without_a_row_are_mentioned(tmp_path):
     aptos2019(tmp_path)
     write(tmp_path, {"train_images/extra.png": "e", "train_images/more.png": "m"})
-    note = "2 image files have no row in train.csv, so they are not used: extra.png, more.png"
+    note = "2 image files have no row in train.csv and are ignored: extra.png, more.png"
     assert note in find(tmp_path, "aptos2019").notes
 
 

@@ -77,16 +77,18 @@ def test_masks_of_synthetic_images_need_no_folder():
 
 def test_missing_and_odd_masks_are_named(folders):
     store = prepare(DataSettings(dataset="csv", name="spots", folder=str(folders / "images"), size=64))
-    with pytest.raises(DataError, match="spots has no lesion masks; give a folder"):
+    with pytest.raises(DataError, match="spots has no lesion masks; pass a folder"):
         lesion_masks(store, "e0")
     (folders / "masks/e1_haemorrhage.png").unlink()
     with pytest.raises(DataError, match=r"no mask e1_<lesion>\.png"):
         lesion_masks(store, "e1", folders / "masks")
     assert masked(store, ["e0", "e1", "e2"], folders / "masks") == ["e0", "e2"]
-    with pytest.raises(DataError, match=r"of any of 1 images, whose ids look like 'e1'"):
+    with pytest.raises(DataError, match=r"for any of 1 images; their ids look like 'e1'"):
         masked(store, ["e1"], folders / "masks")
     cv2.imwrite(str(folders / "masks/e2_haemorrhage.png"), np.zeros((480, 480), np.uint8))
-    with pytest.raises(DataError, match=r"e2_haemorrhage\.png is 480 x 480 px, another shape than its photograph"):
+    with pytest.raises(
+        DataError, match=r"e2_haemorrhage\.png is 480 x 480 px, not of the aspect ratio of its photograph"
+    ):
         lesion_masks(store, "e2", folders / "masks")
 
 

@@ -249,11 +249,11 @@ def test_a_folder_without_meta_is_made_again(copy, store, in_process):
 @pytest.mark.parametrize(
     ("change", "fragments"),
     [
-        ({"seed": 3}, ["seed = 3", "synthetic-32", "made with 0", "overwrite=True"]),
-        ({"train_images": 18}, ["train_images = 18", "made with 16", "another name"]),
-        ({"preparation": "resize"}, ["preparation = 'resize'", "made with 'graham'"]),
-        ({"recipe_size": 540}, ["recipe_size = 540", "made with 512"]),
-        ({"max_train_per_grade": 5}, ["max_train_per_grade = 5", "made with 2443"]),
+        ({"seed": 3}, ["seed = 3", "synthetic-32", "prepared with 0", "overwrite=True"]),
+        ({"train_images": 18}, ["train_images = 18", "prepared with 16", "another name"]),
+        ({"preparation": "resize"}, ["preparation = 'resize'", "prepared with 'graham'"]),
+        ({"recipe_size": 540}, ["recipe_size = 540", "prepared with 512"]),
+        ({"max_train_per_grade": 5}, ["max_train_per_grade = 5", "prepared with 2443"]),
     ],
 )
 def test_other_settings_than_the_stores_are_refused(copy, change, fragments):
@@ -271,7 +271,7 @@ def test_a_csv_store_is_used_again_by_its_name(csv_settings, own_outputs, in_pro
     assert prepare.prepare(named).settings.preparation == "resize"
     assert prepare.prepare(named).fingerprint == made.fingerprint
     assert in_process == []
-    with pytest.raises(DataError, match="data_folder: needed to prepare 'yours'"):
+    with pytest.raises(DataError, match="data_folder: required to prepare 'yours'"):
         prepare.prepare(replace(named, name="yours"))
 
 
@@ -342,7 +342,7 @@ def test_a_few_unusable_images_are_left_out_and_listed(csv_settings, own_outputs
     assert made.images[:, 16, 16, 1].tolist() == [10, 20, 30, 50, 60, 70, 80, 0]
     rejected = pd.read_csv(made.path / "rejected.csv", dtype=str)
     assert rejected["image_id"].tolist() == ["0", "4"]
-    assert rejected["reason"].str.contains(r"/[04]\.png: not an image that can be decoded \(\d+ bytes").all()
+    assert rejected["reason"].str.contains(r"/[04]\.png: cannot be decoded as an image \(\d+ bytes").all()
     assert made.meta["rejected"] == 2
     assert sum(made.meta["counts"].values()) == 8
 
@@ -370,7 +370,7 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     assert len(store.images) == 10
     assert store.doubtful["image_id"].tolist() == ["wall", "hole"]
     wall, hole = store.doubtful["doubt"]
-    assert wall.startswith("disc: bright into its corners")
+    assert wall.startswith("disc: bright up to the corners")
     assert "damaged file: Corrupt JPEG data" in hole
     (store.path / "doubtful.csv").unlink()  # a store of an older version
     assert not len(store.doubtful)
@@ -396,9 +396,9 @@ def test_image_files_are_read_as_rgb(tmp_path, name, image, expect):
     ("content", "message"),
     [
         (None, r"x\.jpg: cannot be read \(No such file or directory\)"),
-        (b"", r"x\.jpg: not an image that can be decoded \(0 bytes"),
-        (b"<html>404</html>", r"x\.jpg: not an image that can be decoded \(16 bytes"),
-        ("cut", r"x\.jpg: not an image that can be decoded \(\d+ bytes"),
+        (b"", r"x\.jpg: cannot be decoded as an image \(0 bytes"),
+        (b"<html>404</html>", r"x\.jpg: cannot be decoded as an image \(16 bytes"),
+        ("cut", r"x\.jpg: cannot be decoded as an image \(\d+ bytes"),
     ],
     ids=["missing", "empty", "text", "cut off"],
 )

@@ -81,7 +81,7 @@ def test_a_full_disk_is_said_clearly_and_the_preparation_goes_on(own_outputs, in
             return original(partial, size, slots, pixels, lines)
 
         patch.setattr(store_writer, "append", full)
-        with pytest.raises(DataError, match=r"no space left .*synthetic-32.partial: 10 of 24 images .* goes on"):
+        with pytest.raises(DataError, match=r"no space left .*synthetic-32.partial: 10 of 24 images .* resumes"):
             prepare.prepare(settings)
     in_process.clear()
     assert len(prepare.prepare(settings).images) == 24

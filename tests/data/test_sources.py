@@ -52,7 +52,7 @@ def test_the_same_folder_is_opened_without_reading_a_photograph(settings, monkey
 def test_a_changed_label(settings):
     text = TABLE.replace("004.png,0", "004.png,1")
     (folder(settings) / "labels.csv").write_text(text)
-    assert "1 image with another label (004: 1, was 0)" in refused(settings)
+    assert "1 image with a different label (004: 1, was 0)" in refused(settings)
 
 
 def test_a_new_row_and_one_that_is_gone(settings):
@@ -61,7 +61,7 @@ def test_a_new_row_and_one_that_is_gone(settings):
     (folder(settings) / "labels.csv").write_text(text)
     said = refused(settings)
     assert "1 image new (012)" in said
-    assert "1 image gone (003)" in said
+    assert "1 image removed (003)" in said
 
 
 @pytest.mark.parametrize("same_size", [True, False])
@@ -70,7 +70,7 @@ def test_a_replaced_photograph(settings, same_size):
     before = path.read_bytes()
     path.write_bytes(before[:-20] + bytes(20) if same_size else png((9, 8, 7)) + b"more")
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 10**9))
-    assert "1 image with another file (" in refused(settings)
+    assert "1 image with a different file (" in refused(settings)
     assert "007.png" in refused(settings)
 
 
@@ -83,13 +83,13 @@ def test_a_copy_of_the_folder_is_the_same_and_another_folder_of_this_name_is_not
     shutil.copytree(folder(settings), tmp_path / "copy")
     assert len(prepare.prepare(replace(settings, folder=str(tmp_path / "copy"))).images) == 12
     other = csv_settings(TABLE, {name: (5, 200, 15 * i) for i, name in enumerate(NAMES)}, folder="other")
-    assert "12 images with another file" in refused(replace(settings, folder=other.folder))
+    assert "12 images with a different file" in refused(replace(settings, folder=other.folder))
 
 
 def test_a_folder_that_has_gone_is_no_error_since_the_store_is_whole(settings, tmp_path, capsys):
     folder(settings).rename(tmp_path / "moved")
     assert len(prepare.prepare(settings).images) == 12
-    assert "is not there" in capsys.readouterr().out
+    assert "does not exist" in capsys.readouterr().out
 
 
 def test_a_mended_photograph_that_had_been_rejected(csv_settings, own_outputs, in_process):
@@ -114,9 +114,9 @@ def test_only_what_changed_is_named_though_the_caps_choose_others(csv_settings, 
     prepare.prepare(made)
     (folder(made) / "labels.csv").write_text(table.replace("004.png,0", "004.png,1"))
     said = refused(made)
-    assert "1 image with another label (004: 1, was 0)" in said
+    assert "1 image with a different label (004: 1, was 0)" in said
     assert "new" not in said
-    assert "gone" not in said
+    assert "removed" not in said
 
 
 def test_a_table_in_another_order_is_the_same(settings):
@@ -143,7 +143,7 @@ def test_a_table_in_a_subfolder(csv_settings, own_outputs, in_process):
 def test_a_folder_that_was_emptied_says_how_to_go_on(settings):
     for name in NAMES[:3]:
         (folder(settings) / name).unlink()
-    with pytest.raises(DataError, match="3 images have no file.*without data_folder the store is used as it is"):
+    with pytest.raises(DataError, match="3 images have no file.*omit data_folder to use the store as it is"):
         prepare.prepare(settings)
     assert len(prepare.prepare(replace(settings, folder=None)).images) == 12
 

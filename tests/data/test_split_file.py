@@ -73,7 +73,7 @@ def test_another_split_file_is_not_taken_for_the_stores(given, own_outputs, in_p
     prepare(given())
     assert len(prepare(given()).images) == 20
     other = given(lambda f: f["Fold 1"]["val"]["fussed_labels"].__setitem__(0, 1.3))
-    with pytest.raises(DataError, match="split_file = .* was made with 'other content'.*overwrite=True"):
+    with pytest.raises(DataError, match="split_file = .* was prepared with 'different content'.*overwrite=True"):
         prepare(other)
     (tmp_path / "cv.json").unlink()
     with pytest.raises(DataError, match="split_file = .* cannot be read"):
@@ -96,9 +96,9 @@ def test_projection_sees_a_repeated_image_once():
 
 
 def test_without_a_test_file_the_data_sets_own_test_part_is_used(given):
-    with pytest.raises(DataError, match="no test part of its own, so test_split_file is needed"):
+    with pytest.raises(DataError, match="this data set has no test set; set test_split_file"):
         catalog.find(given(test_split_file=None))
-    with pytest.raises(SettingsError, match="test_split_file = .* needs split_file"):
+    with pytest.raises(SettingsError, match="test_split_file = .* requires split_file"):
         given(split_file=None)
 
 
@@ -120,9 +120,12 @@ def test_without_a_test_file_the_data_sets_own_test_part_is_used(given):
         (lambda f: f["Fold 0"]["val"]["labels"].__setitem__(0, 3), ["'4_right' has label 5 here and 3 elsewhere"]),
         (lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, "../x"), ["files[0] = '../x'", "below"]),
         (lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, "/etc/x"), ["files[0] = '/etc/x'", "below"]),
-        (lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, 7), ["files[0] = 7", "must be a name"]),
+        (lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, 7), ["files[0] = 7", "must be a string"]),
         (lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, "99_left"), ["1 of its images", "99_left"]),
-        (lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, "9_right"), ["1 images are in training and in the test"]),
+        (
+            lambda f: f["Fold 0"]["val"]["files"].__setitem__(0, "9_right"),
+            ["1 images are in both training and test set"],
+        ),
     ],
 )
 def test_a_split_file_that_cannot_be_used(given, change, fragments):
@@ -135,7 +138,7 @@ def test_a_split_file_that_cannot_be_used(given, change, fragments):
 def test_an_empty_part_is_named_before_anything_is_trained(given, own_outputs, in_process):
     store = prepare(given(lambda f: f["Fold 1"].update(val=part([]))))
     assert len(fold_split(store, store.settings, 0).validation) == 7
-    with pytest.raises(DataError, match="fold 1: its part 'val' has no image"):
+    with pytest.raises(DataError, match="fold 1: part 'val' has no usable image"):
         fold_split(store, store.settings, 1)
 
 
@@ -143,5 +146,5 @@ def test_an_empty_part_is_named_before_anything_is_trained(given, own_outputs, i
 def test_a_split_file_that_is_no_json_object(given, tmp_path, content):
     settings = given()
     (tmp_path / "cv.json").unlink() if content is None else (tmp_path / "cv.json").write_text(content)
-    with pytest.raises(DataError, match="cv.json.*(not JSON|JSON object|cannot be read)"):
+    with pytest.raises(DataError, match="cv.json.*(not valid JSON|JSON object|cannot be read)"):
         catalog.find(settings)

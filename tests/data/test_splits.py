@@ -107,7 +107,7 @@ def test_the_fingerprint_tells_the_parts_apart():
             [0] * 20 + [1] * 5,
             [*"abcdefghijklmnopqrst", *"vvvvv"],
             True,
-            r"fold \d: no validation image of grade 1; fewer folds, or more images, are needed",
+            r"fold \d: no validation image of grade 1; use fewer folds or add images",
         ),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_grade_that_training_would_lack_is_named():
 
 def test_a_shared_patient_is_named():
     rows = table([0, 1, 2, 3], ["a", "b", "a", "c"], ["train", "train", "test", "test"])
-    with pytest.raises(DataError, match="1 patients have images on two sides of the split: a$"):
+    with pytest.raises(DataError, match="1 patients have images in more than one part of the split: a$"):
         splits.assert_no_shared_patient(rows)
     rows["patient_id"] = list("abcd")
     splits.assert_no_shared_patient(rows)
@@ -133,7 +133,7 @@ def test_a_shared_patient_is_named():
 
 def test_a_split_that_shares_a_patient_is_refused(eyes):
     eyes.loc[0, "patient_id"] = eyes.loc[119, "patient_id"]
-    with pytest.raises(DataError, match="1 patients have images on two sides of the split: p059"):
+    with pytest.raises(DataError, match="1 patients have images in more than one part of the split: p059"):
         splits.split(eyes, True, DataSettings(), 0)
 
 
@@ -151,7 +151,7 @@ def test_the_test_part_is_a_fifth_of_the_patients_with_both_their_eyes(eyes):
 @pytest.mark.parametrize(
     ("labels", "grades", "message"),
     [
-        ([0, 0, 1, 1], True, "4 patients cannot be split into training and test; at least 5"),
+        ([0, 0, 1, 1], True, "4 patients cannot be split into training and test set; at least 5"),
         ([0, 1, 2, 3, 4, 4], True, "6 images cannot be split.* largest grade has 2, and at least 5 are needed"),
         (np.arange(20) / 7, False, "20 images cannot be split.* largest label quintile has 4, and at least 5"),
     ],

@@ -208,7 +208,7 @@ def test_a_run_that_is_asked_for_in_another_spelling(copied, tmp_path, monkeypat
 def test_a_run_that_is_asked_for_and_not_there_is_named(copied):
     missing = copied.path.with_name("fold2")
     app = explorer.Explorer(missing)
-    assert f"{files.display_path(missing)} is missing. Make it with: papermill" in app.notice
+    assert f"{files.display_path(missing)} is missing. Create it with: papermill" in app.notice
     assert app.tabs.children == ()
     app.chooser.value = str(copied.path.resolve())  # the others are still offered
     assert len(app.tabs.children) == 4

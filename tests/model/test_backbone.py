@@ -14,7 +14,8 @@ import torchvision
 
 from insightr_nb.errors import ModelError
 from insightr_nb.model import backbone as module
-from insightr_nb.model.backbone import build_backbone, load_weights, out_channels, read_state_dict
+from insightr_nb.model.backbone import build_backbone, out_channels
+from insightr_nb.model.weights import load_weights, read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_weights_of_another_architecture_are_named(tmp_path, trained):
     torch.save(trained, tmp_path / "r18.pth")
     with pytest.raises(ModelError, match=r"r18\.pth.*layer1\.0\.conv1\.weight is \(64, 64, 3, 3\) instead of"):
         build_backbone("resnet50", str(tmp_path / "r18.pth"))
-    with pytest.raises(ModelError, match="no tensor called"):
+    with pytest.raises(ModelError, match="no tensor named"):
         load_weights(build_backbone("vgg11"), tmp_path / "r18.pth")
 
 
@@ -152,16 +153,16 @@ def test_weights_beside_what_libraries_leave_in_a_checkpoint(tmp_path, trained):
 
 def test_several_state_dicts_are_named(tmp_path, trained):
     torch.save({"student": trained, "teacher": trained}, tmp_path / "m.pth")
-    with pytest.raises(ModelError, match=r"m\.pth: holds several state dicts \('student', 'teacher'\)"):
+    with pytest.raises(ModelError, match=r"m\.pth: contains several state dicts \('student', 'teacher'\)"):
         build_backbone("resnet18", str(tmp_path / "m.pth"))
 
 
 @pytest.mark.parametrize(
     ("larger", "name", "until", "surplus"),
     [
-        ("resnet34", "resnet18", None, r"layer1\.2\.conv1\.weight is surplus"),
-        ("resnet34", "resnet18", "layer2", r"layer1\.2\.conv1\.weight is surplus"),
-        ("convnext_small", "convnext_tiny", None, r"features\.5\.9\.layer_scale is surplus"),
+        ("resnet34", "resnet18", None, r"layer1\.2\.conv1\.weight is unexpected"),
+        ("resnet34", "resnet18", "layer2", r"layer1\.2\.conv1\.weight is unexpected"),
+        ("convnext_small", "convnext_tiny", None, r"features\.5\.9\.layer_scale is unexpected"),
     ],
 )
 def test_weights_of_a_larger_network_are_refused(tmp_path, larger, name, until, surplus):
@@ -187,7 +188,7 @@ def test_a_densenet_with_the_names_of_torchvisions_files(tmp_path):
 
 def test_weights_that_are_not_finite_are_refused(tmp_path, trained):
     torch.save(trained | {"bn1.weight": torch.full((64,), torch.nan)}, tmp_path / "m.pth")
-    with pytest.raises(ModelError, match=r"1 tensors hold values that are not finite, such as bn1\.weight"):
+    with pytest.raises(ModelError, match=r"1 tensors contain non-finite values, such as bn1\.weight"):
         build_backbone("resnet18", str(tmp_path / "m.pth"))
 
 
@@ -245,7 +246,7 @@ def test_imagenet_weights_from_the_cache(cache, trained, monkeypatch):
 def test_a_cached_download_that_is_something_else_is_named(cache, content):
     name = torchvision.models.get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
     (cache / name).write_bytes(content)
-    with pytest.raises(ModelError, match=rf"{name} is not the file that torchvision has published.*Delete it"):
+    with pytest.raises(ModelError, match=rf"{name} is not the file published by torchvision.*Delete it"):
         build_backbone("resnet18", "imagenet")
 
 
@@ -255,6 +256,8 @@ def test_a_download_that_is_a_page_of_a_proxy_is_named(cache, monkeypatch):
             return types.SimpleNamespace(get_all=lambda _: None)
 
     monkeypatch.setattr(torch.hub, "urlopen", lambda _: Page(b"<html>log in</html>"))
-    with pytest.raises(ModelError, match=r"could not be downloaded \(invalid hash value.*elsewhere and give it"):
+    with pytest.raises(
+        ModelError, match=r"could not be downloaded \(invalid hash value.*another machine and pass the file"
+    ):
         build_backbone("resnet18", "imagenet")
     assert not list(cache.iterdir())

@@ -141,7 +141,7 @@ def test_01_and_02(fresh):
     folder, _ = fresh
     text = succeed("01_prepare_data", folder, preset="smoke")
     assert "160 images of 64 x 64 px, 0 rejected" in text
-    assert "No patient is on two sides" in text
+    assert "No patient is in more than one part" in text
     assert (folder / "data/synthetic-64/figures/five_grades.png").exists()
     succeed("02_model", folder, preset="smoke")
     assert (folder / "figures/02_model/architecture.png").exists()

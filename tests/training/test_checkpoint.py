@@ -82,5 +82,5 @@ def test_a_bit_that_turned_over_in_a_state_is_noticed(tmp_path):
     last = content.index(struct.pack("<f", 299))  # the tensor's bytes end here
     for at in (last, last - 4 * 200):
         path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
-        with pytest.raises(RunError, match=r"last\.ckpt is damaged \(.+\); overwrite=True"):
+        with pytest.raises(RunError, match=r"last\.ckpt is damaged \(.+\)\. Use overwrite=True"):
             load_state(path)

@@ -56,7 +56,7 @@ def test_an_epoch_much_slower_than_announced_is_said_once(settings, capsys, monk
     for step in settings.steps():
         train(step, PACE)
         lines = capsys.readouterr().out.splitlines()
-        said = [n for n, line in enumerate(lines) if "times as long as announced" in line]
+        said = [n for n, line in enumerate(lines) if "times as long as estimated" in line]
         assert len(said) == 1
         assert lines[said[0] - 1].startswith("epoch ")
         assert sum(line.startswith("epoch ") for line in lines) > 1
@@ -68,8 +68,8 @@ def test_what_helps_against_other_processes(settings, monkeypatch):
     announced = pace.epoch(stage, settings, data)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     note = pace.slower(2.5 * announced, stage, settings, data)
-    assert note.startswith("This epoch took 2.5 times as long as announced")
-    assert "2 threads wait for each other" in note
+    assert note.startswith("This epoch took 2.5 times as long as estimated")
+    assert "Fewer than 2 threads are then faster" in note
     assert "OMP_NUM_THREADS=1" in note
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert "OMP_NUM_THREADS" not in pace.slower(2.5 * announced, stage, settings, data)  # fewer cannot be

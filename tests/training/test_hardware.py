@@ -16,7 +16,7 @@ def test_the_device_is_chosen_or_the_wish_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert hardware.choose_device("auto").type == "cuda"
-    with pytest.raises(SettingsError, match="has 1 of that kind"):
+    with pytest.raises(SettingsError, match="cuda devices on this machine: 1"):
         hardware.choose_device("cuda:1")
 
 

@@ -25,7 +25,8 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import DataSettings, RunSettings
 from insightr_nb.training import checkpoint, trainer
 from insightr_nb.training.checkpoint import load_model
-from insightr_nb.training.trainer import train, try_out
+from insightr_nb.training.step import try_out
+from insightr_nb.training.trainer import train
 
 RESULTS = ("model.safetensors", "predictions.csv", "weights.npy", "metrics.json", "prototypes.csv")
 
@@ -178,6 +179,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(s
     shutil.rmtree(run.path)
 
 
+def test_a_run_of_an_older_version_resumes_with_the_current_columns_of_history(monkeypatch):
+    """Older versions wrote rate_<part> for lr_<part>, in history.csv and in last.ckpt."""
+    given = settings("older", variant="backbone", seed=1)
+    run = Run(runs.run_directory(given))
+    validate = trainer._Trainer._validate
+    monkeypatch.setattr(trainer._Trainer, "_validate", lambda self: validate(self) if not self.history else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(given)
+    monkeypatch.undo()
+    state = checkpoint.load_state(run / "last.ckpt")
+    older = [{name.replace("lr_", "rate_"): value for name, value in row.items()} for row in state["history"]]
+    assert {"rate_backbone", "rate_last_layer"} <= older[0].keys()
+    checkpoint.save_state(run / "last.ckpt", state | {"history": older})
+    pd.DataFrame(older).to_csv(run / "history.csv", index=False)
+    assert run.table("history.csv")["lr_backbone"].tolist() == [5e-4]
+    train(given)
+    history = pd.read_csv(run / "history.csv")
+    assert history["lr_backbone"].tolist() == [5e-4, 5e-4]
+    assert not [name for name in history if name.startswith("rate_")]
+    shutil.rmtree(run.path)
+
+
 def test_a_finished_run_is_found_and_not_made_again(smoke_run, smoke_settings, monkeypatch):
     monkeypatch.setattr(trainer._Trainer, "train", lambda self: pytest.fail("trained again"))
     before = (smoke_run / "model.safetensors").stat().st_mtime_ns
@@ -210,7 +233,7 @@ def test_the_epoch_is_selected_by_the_loss_that_the_settings_name():
 
 def test_other_settings_in_the_same_folder_are_refused(smoke_run, smoke_settings):
     changed = dataclasses.replace(smoke_settings, losses=dataclasses.replace(smoke_settings.losses, k=2))
-    with pytest.raises(RunError, match=r"losses\.k is 3 there, 2 now.*another tag"):
+    with pytest.raises(RunError, match=r"losses\.k was 3, is now 2.*another tag"):
         train(changed)
     assert smoke_run.state == "finished"
 
@@ -223,7 +246,7 @@ def test_a_missing_backbone_names_the_command():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"model.block_kernel": 9}, r"64 px are too small for resnet18.* kernel of 9.*block_kernel"),
+        ({"model.block_kernel": 9}, r"64 px are too small for resnet18.* kernel size 9.*block_kernel"),
         ({"model.backbone": "inception_v3", "model.backbone_until": None}, r"64 px are too small for inception_v3"),
     ],
 )
@@ -261,7 +284,7 @@ def test_continuous_labels_need_grades(tmp_path, monkeypatch):
     data = fold_data(ages)
     assert data.training.targets.min() >= 1
     assert data.training.targets.max() <= 5
-    with pytest.raises(SettingsError, match="'ages' are no integer grades"):
+    with pytest.raises(SettingsError, match="'ages' are not integer grades"):
         fold_data(dataclasses.replace(ages, labels="continuous"))
 
 

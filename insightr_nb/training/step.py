@@ -1,0 +1,49 @@
+"""One training step: the loss of a batch, and a trial step before training starts."""
+
+import numpy as np
+import torch
+
+from insightr_nb.data.folds import FoldData
+from insightr_nb.errors import ModelError, RunError
+from insightr_nb.model.network import Regressor
+from insightr_nb.settings import RunSettings
+from insightr_nb.training import checkpoint, hardware
+
+
+def training_loss(
+    network: Regressor, images: torch.Tensor, targets: torch.Tensor, settings: RunSettings
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Compute the terms of the loss with their "total", and the prediction (B,).
+
+    Args:
+        network: the network.
+        images: (B, S, S, 3) uint8.
+        targets: (B,), on the model's scale.
+        settings: precision and loss weights.
+    """
+    with hardware.autocast(images.device, settings.training.precision):
+        output = network(network.inputs(images))
+    return network.loss(output, targets, settings.losses), network.prediction(output).detach()
+
+
+def try_out(settings: RunSettings, data: FoldData) -> None:
+    """Run one training step on two full-size images, to detect settings that cannot work before training starts.
+
+    Raises ModelError naming the settings responsible, RunError if memory runs out.
+    """
+    model = settings.model
+    subset = data.training
+    images = torch.from_numpy(np.stack([subset.images[row] for row in subset.rows[:2]]))
+    network = checkpoint.build_network(settings, "random").train()
+    try:
+        with hardware.memory_errors(settings):
+            training_loss(network, images, torch.from_numpy(subset.targets[:2]), settings)[0]["total"].backward()
+    except RunError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        until = f" up to {model.backbone_until}" if model.backbone_until else ""
+        raise ModelError(
+            f"images of {images.shape[1]} px are too small for {model.backbone}{until} and a block with kernel size "
+            f"{model.block_kernel}, stride {model.block_stride} and padding {model.block_padding}: {error}. Prepare "
+            "larger images (size), or change model.backbone_until or model.block_kernel"
+        ) from error
