@@ -20,14 +20,14 @@ from filelock import FileLock, Timeout
 from insightr_nb.errors import RunError
 
 WAIT = 20  # seconds to wait for a lock; a kernel outlives a killed papermill by about one second
-_PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 def outputs_root() -> Path:
     """Return the root of all outputs: $INSIGHTR_OUTPUTS, else `outputs/` in the project or the working folder."""
     if given := os.environ.get("INSIGHTR_OUTPUTS"):
         return given_path(given)
-    return (_PROJECT if (_PROJECT / "notebooks").is_dir() else Path.cwd()) / "outputs"
+    return (PROJECT if (PROJECT / "notebooks").is_dir() else Path.cwd()) / "outputs"
 
 
 def given_path(text: str | Path) -> Path:

@@ -6,15 +6,13 @@ Functions on manifests as dictionaries; `runs` reads and writes the files.
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from insightr_nb.files import PROJECT
 from insightr_nb.presets import REGRESSIONS, VARIANTS
 from insightr_nb.settings import RunSettings
-
-_PROJECT = Path(__file__).resolve().parents[1]
 
 
 def this_process() -> dict[str, Any]:
@@ -33,7 +31,7 @@ def is_alive(manifest: dict[str, Any]) -> bool:
 
 def git_state() -> dict[str, Any]:
     def ask(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(_PROJECT), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:

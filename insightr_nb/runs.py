@@ -92,6 +92,13 @@ class Run:
             ) from None
 
     @property
+    def is_trained(self) -> bool:
+        """Whether training is complete: the model is written and recorded before last.ckpt is removed."""
+        if (self / "last.ckpt").exists() or not (self / "manifest.json").exists():
+            return False
+        return "model.safetensors" in (self.manifest.get("files") or {})
+
+    @property
     def metrics(self) -> dict[str, Any]:
         return read_json(self / "metrics.json")
 

@@ -7,13 +7,13 @@ from urllib.parse import quote
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from insightr_nb import files
 from insightr_nb.analysis.explanation import DISCLAIMER, Explanation, FoldsExplanation
-from insightr_nb.analysis.figures import LABEL_COLOURS, picture, save
+from insightr_nb.analysis.figures import LABEL_COLOURS, draw_box, picture, save
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.data.graham import GROUND
@@ -64,11 +64,6 @@ def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarr
     return run.display_grid.upsample(np.clip(scale(np.log(similarities)), 0, 1))
 
 
-def _box(axes, box, colour: str) -> None:
-    x0, y0, x1, y1 = box
-    axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.6))
-
-
 def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     """Plot the prototypes by label: the source patch (box) centred in a window of three cells' width."""
     table = run.prototypes.sort_values("label")
@@ -84,7 +79,7 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
         x, y = (x0 + x1) // 2, (y0 + y1) // 2  # centre of the box and the window
         picture(place, image[y : y + 2 * reach, x : x + 2 * reach], f"#{p['prototype']}  label {p['label']:.1f}")
         place.set_xlabel(f"image of {run.store.table['label'][row]:g}", fontsize=8)
-        _box(place, np.array([x0, y0, x1, y1]) + np.array([reach - x, reach - y] * 2), "cyan")
+        draw_box(place, np.array([x0, y0, x1, y1]) + np.array([reach - x, reach - y] * 2))
     for place in axes.flat[len(table) :]:
         place.axis("off")
     figure.suptitle("Learned prototypes: patches of training images (box) and their surroundings, by label")
@@ -113,7 +108,7 @@ def explanation(
         p = e.prototype_sources.iloc[j]
         axes = figure.add_subplot(grid[r, 1])
         picture(axes, overlay(e.picture, heat(run, maps[r], scale)), "where the image looks like it" if r == 0 else "")
-        _box(axes, run.display_box(e.boxes[j]), "cyan")
+        draw_box(axes, run.display_box(e.boxes[j]))
         axes = figure.add_subplot(grid[r, 2])
         source = run.display_image(p["image_id"])
         picture(
@@ -121,7 +116,7 @@ def explanation(
             overlay(source, heat(run, sources[r], scale)),
             f"prototype {j} in its source" if r == 0 else f"prototype {j}",
         )
-        _box(axes, run.display_box(p[["x0", "y0", "x1", "y1"]]), "cyan")
+        draw_box(axes, run.display_box(p[["x0", "y0", "x1", "y1"]]))
         axes = figure.add_subplot(grid[r, 3])
         axes.axis("off")
         lines = [
@@ -214,7 +209,7 @@ def _in_words(e: Explanation, folds: FoldsExplanation | None) -> str:
     return "\n".join(lines)
 
 
-def _contributions(axes, e: Explanation, top: np.ndarray) -> None:
+def _contributions(axes: Axes, e: Explanation, top: np.ndarray) -> None:
     labels = e.prototype_labels
     width = 0.8 * (labels[1] - labels[0])
     colours = colormaps[LABEL_COLOURS]((labels - labels.min()) / np.ptp(labels))

@@ -1,6 +1,6 @@
 """Figures of the notebooks, as matplotlib figures; `save` writes them to figures/. Labels are in the user's units."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from insightr_nb import files
@@ -77,7 +78,13 @@ def photographs(listed: pd.DataFrame, title: str) -> Figure | None:
     return figure
 
 
-def picture(axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
+def draw_box(axes: Axes, box: Iterable[float], width: float = 1.6) -> None:
+    """Draw a box x0, y0, x1, y1 in pixels of the picture, x1 and y1 exclusive, along the edges of its pixels."""
+    x0, y0, x1, y1 = box
+    axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor="cyan", linewidth=width))
+
+
+def picture(axes: Axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
     """Show a picture without ticks or frame. A title is plain text, no mathtext."""
     axes.imshow(image)
     axes.set(xticks=[], yticks=[])

@@ -6,10 +6,12 @@ around that centre. Its receptive field, the region it depends on, is larger, us
 Figures are drawn at display size; `Grid.scaled` and `scaled_box` convert from network pixels.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.model.receptive_field import receptive_field
@@ -33,7 +35,7 @@ class Grid:
     offset: float
     receptive_field: float
 
-    def centre(self, cell):
+    def centre(self, cell: ArrayLike) -> np.ndarray:
         """Pixel coordinate of the centre of a cell or an array of cells; can lie just outside the image."""
         return self.offset + self.stride * np.asarray(cell)
 
@@ -74,7 +76,7 @@ class Grid:
         return (weights @ values @ weights.T).astype(np.float32)  # weights: (size, cells)
 
 
-def scaled_box(box, size: int, to: int) -> tuple[int, int, int, int]:
+def scaled_box(box: Iterable[float], size: int, to: int) -> tuple[int, int, int, int]:
     """Scale a box x0, y0, x1, y1 from an image of `size` pixels a side to the same image at `to` pixels a side.
 
     Args:

@@ -94,7 +94,7 @@ class LoadedRun:
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self.display_image, image_ids))
 
-    def display_box(self, box) -> tuple[int, int, int, int]:
+    def display_box(self, box: Iterable[float]) -> tuple[int, int, int, int]:
         """Convert a box x0, y0, x1, y1 from network pixels to display pixels."""
         return scaled_box(box, self.grid.size, self.display_grid.size)
 

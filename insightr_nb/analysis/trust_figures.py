@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from insightr_nb.analysis import tracing
 from insightr_nb.analysis.explanation import Explanation
+from insightr_nb.analysis.figures import draw_box
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.data import display
 
@@ -23,8 +24,7 @@ def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
     row, col = cells.centre(e.cells[j])
     side = cells.receptive_field
     axes.add_patch(Rectangle((col - side / 2, row - side / 2), side, side, fill=False, ec="orange", ls="--", lw=2))
-    x0, y0, x1, y1 = run.display_box(e.boxes[j])
-    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=2))
+    draw_box(axes, run.display_box(e.boxes[j]), 2)
     reach = max(side - cells.size, 0) / 2 + 4
     axes.set(xlim=(-reach, cells.size + reach), ylim=(cells.size + reach, -reach), xticks=[], yticks=[])
     axes.set_facecolor("white")
@@ -79,8 +79,7 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
                 display.enlarged(lesion.astype(np.float32), cells.size), [0.5], colors="#7CFC00", linewidths=0.7
             )
             axes.set(xticks=[], yticks=[])
-        x0, y0, x1, y1 = run.display_box(e.boxes[j])
-        top.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
+        draw_box(top, run.display_box(e.boxes[j]))
         top.set(xlim=(-0.5, cells.size - 0.5), ylim=(cells.size - 0.5, -0.5))  # a box can extend beyond the edge
         top.set_title(f"label {e.target:g}, prototype {e.prototype_labels[j]:.1f}", fontsize=9)
     every[0, 0].set_ylabel("similarity over cells")
@@ -131,8 +130,7 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
         axes.axis("off")
     for axes, p in zip(every.flat, chosen.itertuples(), strict=False):
         axes.imshow(run.display_image(p.image_id))
-        x0, y0, x1, y1 = run.display_box(boxes.loc[p.prototype, ["x0", "y0", "x1", "y1"]])
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="cyan", lw=1.5))
+        draw_box(axes, run.display_box(boxes.loc[p.prototype, ["x0", "y0", "x1", "y1"]]))
         axes.set_title(
             f"#{p.prototype} label {p.label:.1f}\nimage of {p.source_label:g}, twins {p.twins}\n"
             f"background {p.background:.0%}",

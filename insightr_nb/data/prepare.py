@@ -1,7 +1,6 @@
 """Preparation of a store from raw photographs: images are read and normalised in parallel, and written in order."""
 
 import dataclasses
-import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 from insightr_nb import files
 from insightr_nb.data import catalog, sources, store_writer
 from insightr_nb.data.photograph import end_with_parent, prepare_one
-from insightr_nb.data.store import Store, check_same, open_store, store_path
+from insightr_nb.data.store import Store, check_same, image_digest, open_store, store_path
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
@@ -125,7 +124,7 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
             try:
                 for row, result in zip(block, pool.map(prepare_one, jobs, chunksize=2), strict=True):
                     bar.update()
-                    digest = "" if result.image is None else hashlib.sha256(result.image.tobytes()).hexdigest()[:16]
+                    digest = "" if result.image is None else image_digest(result.image)
                     lines.append((row, digest, result))
                     if result.image is not None:
                         pixels.append(result.image)

@@ -71,7 +71,7 @@ class Store:
     def image(self, row: int) -> np.ndarray:
         """Return one image, (size, size, 3) uint8. Raises DataError if its digest does not match the table."""
         pixels = np.array(self.images[row])
-        if _digest(pixels) != self.table["digest"].iloc[row]:
+        if image_digest(pixels) != self.table["digest"].iloc[row]:
             path, image_id = self.path / "images.npy", self.table["image_id"].iloc[row]
             raise DataError(
                 f"{files.display_path(path)} is damaged: image {image_id!r} has changed since it was prepared. Prepare "
@@ -114,7 +114,8 @@ class Store:
         return int(rows[0])
 
 
-def _digest(pixels: np.ndarray) -> str:
+def image_digest(pixels: np.ndarray) -> str:
+    """Digest of a prepared image, as in the column `digest` of table.csv."""
     return hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
 
 

@@ -1,9 +1,11 @@
 """Images of the explorer as arrays, composed with OpenCV in a few milliseconds, and its charts as SVG."""
 
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 
 import cv2
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
@@ -13,7 +15,12 @@ from insightr_nb.data.graham import GROUND
 CYAN = (0, 229, 255)
 
 
-def boxed(image: np.ndarray, boxes, side: int, colours=None) -> np.ndarray:
+def boxed(
+    image: np.ndarray,
+    boxes: Iterable[Iterable[float]],
+    side: int,
+    colours: Sequence[tuple[int, int, int]] | None = None,
+) -> np.ndarray:
     """Resize a square picture and draw boxes on it.
 
     Args:
@@ -35,7 +42,7 @@ def boxed(image: np.ndarray, boxes, side: int, colours=None) -> np.ndarray:
     return picture
 
 
-def patch(image: np.ndarray, box, reach: int, side: int) -> np.ndarray:
+def patch(image: np.ndarray, box: Sequence[float], reach: int, side: int) -> np.ndarray:
     """Crop a box with its surroundings, with the box drawn.
 
     Args:
@@ -73,7 +80,7 @@ def label_colour(label: float, low: float, high: float) -> str:
 def contributions(
     labels: np.ndarray,
     shares: np.ndarray,
-    top,
+    top: Container[int],
     lines: dict[str, tuple[float, str]],
     width: int = 880,
     height: int = 190,
@@ -122,7 +129,7 @@ def contributions(
     return "".join(parts) + "</svg>"
 
 
-def shares_chart(shares, width: int = 420, height: int = 120) -> str:
+def shares_chart(shares: pd.Series, width: int = 420, height: int = 120) -> str:
     """Bar chart of shares as SVG, one bar per name from 0 to 100 %.
 
     Args:
@@ -148,7 +155,14 @@ def shares_chart(shares, width: int = 420, height: int = 120) -> str:
 
 
 def scatter(
-    points: np.ndarray, values, stars: np.ndarray, grades, low: float, high: float, chosen: int, side: int = 560
+    points: np.ndarray,
+    values: np.ndarray,
+    stars: np.ndarray,
+    grades: np.ndarray,
+    low: float,
+    high: float,
+    chosen: int,
+    side: int = 560,
 ) -> np.ndarray:
     """Draw the latent map: test patches as stars and prototypes as circles, by label; a ring marks the chosen one.
 
@@ -170,10 +184,10 @@ def scatter(
     picture = np.full((side, side, 3), 255, np.uint8)
     palette = (colormaps[LABEL_COLOURS](np.linspace(0, 1, 256))[:, :3] * 255).astype(int)
 
-    def place(p):
+    def place(p: np.ndarray) -> tuple[int, ...]:
         return tuple(int(v) for v in (20 + (side - 40) * (p - begin) / extent * [1, -1] + [0, side - 40]))
 
-    def colour(v):
+    def colour(v: float) -> list[int]:
         return [int(c) for c in palette[int(np.clip((v - low) / (high - low), 0, 1) * 255)]]
 
     faint = picture.copy()

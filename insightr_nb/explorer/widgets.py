@@ -1,6 +1,7 @@
 """Widgets shared by the tabs of the explorer."""
 
 from html import escape
+from typing import Any
 
 import ipywidgets as w
 
@@ -8,12 +9,12 @@ DOT = " &nbsp;·&nbsp; "
 WARNING, ERROR = "#8a4b00", "#a00000"
 
 
-def text(content: str, **layout) -> w.HTML:
+def text(content: str, **layout: Any) -> w.HTML:
     """Create an HTML widget."""
     return w.HTML(content, layout=w.Layout(**layout))
 
 
-def small(content: str, **layout) -> w.HTML:
+def small(content: str, **layout: Any) -> w.HTML:
     """Create an HTML widget with small text."""
     return text(f"<small>{content}</small>", **layout)
 

@@ -98,12 +98,7 @@ def measure(settings: RunSettings, data: FoldData) -> Pace:
 
 def untrained(steps: list[RunSettings]) -> list[RunSettings]:
     """Runs whose training is not complete."""
-    existing = [Run(runs.run_directory(settings)) for settings in steps]
-    return [
-        settings
-        for settings, run in zip(steps, existing, strict=True)
-        if settings.overwrite or (run / "last.ckpt").exists() or not (run / "model.safetensors").exists()
-    ]
+    return [s for s in steps if s.overwrite or not Run(runs.run_directory(s)).is_trained]
 
 
 def interrupted(steps: list[RunSettings]) -> dict[str, Any] | None:

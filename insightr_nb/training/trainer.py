@@ -45,7 +45,7 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
         resumed = not settings.overwrite and (run / "manifest.json").exists()
         if resumed:
             runs.check_same(run, settings.as_dict(), fingerprints)
-            if _is_trained(run):
+            if run.is_trained:
                 return run.require_whole(MODEL)
         data.store.check()
         with hardware.memory_errors(settings):
@@ -56,11 +56,6 @@ def train(settings: RunSettings, pace: Pace | None = None) -> Run:
         with run.working(), hardware.memory_errors(settings):
             trainer.train()
     return run
-
-
-def _is_trained(run: Run) -> bool:
-    """Whether training is complete; `_finish` writes and records the model before it removes last.ckpt."""
-    return not (run / "last.ckpt").exists() and MODEL in (run.manifest.get("files") or {})
 
 
 class _Trainer:
@@ -86,7 +81,7 @@ class _Trainer:
         if backbone is None:
             return None
         run = Run(runs.run_directory(backbone))
-        if not (run / "manifest.json").exists() or not _is_trained(run):
+        if not run.is_trained:
             same = ", with the seed and overrides of this run" if backbone.tag else ""
             raise RunError(
                 f"the backbone {files.display_path(run.path)} is missing or not trained. Train it with: "
@@ -125,12 +120,9 @@ class _Trainer:
             schedule.step()
             if "backbone" in stage.learning_rates and not stage.batchnorm_frozen:
                 self._estimate_batchnorm()
-            row |= self._validate()
-            if not math.isfinite(row["validation_total"]):
-                raise RunError(
-                    f"the validation loss is not finite in epoch {row['epoch']} ({stage.name}, cycle {stage.cycle}). "
-                    "The state before this epoch is kept; try a lower learning rate or training.precision = 'float32'"
-                )
+            validation = self._validate()
+            _check_finite("validation loss", validation["validation_total"], validation, stage, row["epoch"])
+            row |= validation
             row["seconds"] = round(time.monotonic() - begin, 2)
             self.history.append(row)
             self._select(stage, row)
@@ -167,13 +159,7 @@ class _Trainer:
                 terms["mae"] = (prediction - targets).abs().mean() * self.data.store.scale.unit
                 numbers = torch.stack(list(terms.values())).tolist()  # the only device synchronisation of the step
                 values = dict(zip(terms, numbers, strict=True))
-                if not math.isfinite(values["total"]):
-                    raise RunError(
-                        f"the loss is not finite in epoch {epoch + 1} ({stage.name}, cycle {stage.cycle}): "
-                        + ", ".join(f"{k} = {v:g}" for k, v in values.items())
-                        + ". The state before this epoch is kept; try a lower learning rate or training.precision = "
-                        "'float32'"
-                    )
+                _check_finite("loss", values["total"], values, stage, epoch + 1)
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value * len(targets)
         return {f"train_{name}": value / len(dataset) for name, value in sums.items()}
@@ -264,3 +250,13 @@ class _Trainer:
         checkpoint.save_model(self.run / MODEL, self.network, self.settings.as_dict())
         self.run.record()
         (self.run / "last.ckpt").unlink(missing_ok=True)
+
+
+def _check_finite(name: str, total: float, terms: dict[str, float], stage: Stage, epoch: int) -> None:
+    """Raise RunError that lists the terms of a loss if their total is not finite."""
+    if not math.isfinite(total):
+        listed = ", ".join(f"{k} = {v:g}" for k, v in terms.items())
+        raise RunError(
+            f"the {name} is not finite in epoch {epoch} ({stage.name}, cycle {stage.cycle}): {listed}. The state "
+            "before this epoch is kept. Try a lower learning rate or training.precision = 'float32'"
+        )
