@@ -37,7 +37,7 @@ SHORT = {
 
 
 @contextlib.contextmanager
-def own_outputs() -> Iterator[Path]:
+def temporary_outputs() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, INSIGHTR_OUTPUTS=folder):
         yield Path(folder)
 
@@ -54,7 +54,7 @@ def finished(preset: str, tag: str = "bench", **changes: dict[str, Any]) -> Run:
 def explanations() -> list[Row]:
     """Explanation of one image, and a what-if on 250 test images, both compared with one forward pass."""
     rows = []
-    with own_outputs():
+    with temporary_outputs():
         for preset, test in (("demo", 250), ("paper", 10)):
             run = load_run(finished(preset, data={"train_images": 40, "test_images": test}))
             image_id = run.predictions["image_id"][0]
@@ -109,7 +109,7 @@ def fold(pairs: int = 2) -> Row:
         name: vars(RunSettings.from_parameters().training)[name]
         for name in ("cycles", "joint_epochs", "warm_up_epochs", "last_layer_epochs")
     }
-    with own_outputs():
+    with temporary_outputs():
         for pair in range(pairs):
             for precision in ("auto", "float32") if pair % 2 else ("float32", "auto"):
                 changes = {"data": data, "training": protocol | {"precision": precision}}

@@ -157,18 +157,17 @@ def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[s
 
 
 def _eyepacs_part(folder: Path, part: str, table: str) -> tuple[pd.DataFrame, list[str]]:
-    packed = sorted(p.name for p in folder.glob(f"{part}.zip*"))
     if not (folder / part).is_dir():
-        fix = (
-            (
-                f"its parts are still zipped ({', '.join(packed[:3])}{' ...' if len(packed) > 3 else ''}). Join and "
+        zipped = sorted(p.name for p in folder.glob(f"{part}.zip*"))
+        if not zipped:
+            fix = "it contains the photographs"
+        elif zipped == [f"{part}.zip"]:
+            fix = f"unzip {zipped[0]} in {folder}"
+        else:
+            fix = (
+                f"its parts are still zipped ({', '.join(zipped[:3])}{' ...' if len(zipped) > 3 else ''}). Join and "
                 f"unpack them in {folder}: cat {part}.zip.* > {part}_all.zip && unzip {part}_all.zip"
-                if len(packed) > 1 or packed[0] != f"{part}.zip"
-                else f"unzip {packed[0]} in {folder}"
             )
-            if packed
-            else "it contains the photographs"
-        )
         raise DataError(f"{folder}: the folder {part}/ is missing; {fix}")
     path = folder / table
     if not path.is_file():
