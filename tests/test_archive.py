@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -204,37 +202,3 @@ def test_a_zip_with_more_or_other_than_it_lists_is_refused(zipped, tmp_path):
     with pytest.raises(RunError, match="holds something else"):
         archive.load(Path(shutil.copy(zipped, tmp_path / "busy.zip")))
     assert (tmp_path / "imported/busy/mine.txt").read_text() == "x"
-
-
-# -- one writer -------------------------------------------------------------------------------------------------------
-
-
-def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(files, "WAIT", 0.3)
-    code = (
-        "import sys, pathlib; from insightr_nb import files\n"
-        "with files.exclusive_lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "fold0")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout.readline() == "in\n"
-    with (
-        pytest.raises(RunError, match=rf"fold0 is in use by process {other.pid} on .* since 20"),
-        files.exclusive_lock(tmp_path / "fold0"),
-    ):
-        pytest.fail("both are in")
-    assert "waiting 0.3 s" in capfd.readouterr().out
-    other.kill()
-    other.communicate()
-    with files.exclusive_lock(tmp_path / "fold0"):  # whoever held it has died
-        pass
-
-
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
-    (tmp_path / "outputs").write_text("a file where a folder should be")
-    with (
-        pytest.raises(RunError, match=r"outputs/runs/fold0 cannot be written to: .*INSIGHTR_OUTPUTS"),
-        files.exclusive_lock(tmp_path / "outputs/runs/fold0"),
-    ):
-        pytest.fail("it can")

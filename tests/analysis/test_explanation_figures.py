@@ -1,8 +1,14 @@
 """What the figures are made of."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from insightr_nb.analysis import explanation_figures
+from insightr_nb.analysis.explanation import explain, explain_folds
+from insightr_nb.errors import RunError
 
 GREY = np.full((64, 64, 3), 90, np.uint8)
 
@@ -12,3 +18,45 @@ def test_a_cold_map_leaves_the_picture_and_a_hot_one_covers_it():
     hot = explanation_figures.overlay(GREY, np.ones((64, 64)), 1.0)
     assert (hot == np.array([252, 254, 164])).all()  # the brightest of inferno
     assert np.array_equal(explanation_figures.overlay(GREY, np.ones((64, 64)), 0.0), GREY)
+
+
+def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
+    name = loaded.predictions["image_id"][0]
+    e = explain(loaded, name)
+    squares = (e.prototype_labels - e.prediction) ** 2
+    assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))
+    picture, text = explanation_figures.write_explanation(loaded, e, tmp_path, name)
+    assert picture.stat().st_size > 10_000
+    content = json.loads(text.read_text())
+    assert content["prediction"] == pytest.approx(e.prediction)
+    assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
+    assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
+    folds = explain_folds([loaded, loaded], name)
+    explanation_figures.write_explanation(loaded, e, tmp_path, name, folds=folds)
+    assert json.loads(text.read_text())["folds"]["predictions"] == [e.prediction] * 2
+    assert folds.prediction == pytest.approx(e.prediction)
+    assert folds.spread == pytest.approx(0)
+    with pytest.raises(RunError, match="no run was given"):
+        explain_folds([], name)
+
+
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("Müller$1$", "Müller$1$")],
+)
+def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
+    row = 3
+    table = loaded.store.table.copy()
+    e = explain(loaded, table["image_id"][row])
+    table.loc[row, "image_id"] = given
+    renamed = replace(loaded, store=replace(loaded.store, table=table))
+    picture, text = explanation_figures.write_explanation(renamed, e, tmp_path, given, count=1)
+    assert (picture.name, text.name) == (f"explanation_{file}.png", f"explanation_{file}.json")
+    assert json.loads(text.read_text())["image"] == given
+
+
+def test_a_photograph_of_ones_own_is_called_by_its_file(loaded, tmp_path):
+    e = explain(loaded, loaded.store.table["image_id"][3])
+    own = str(tmp_path / "eyes" / "IMG.001.jpg")
+    picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path, own, count=1)
+    assert picture.name == "explanation_IMG.001.png"

@@ -2,52 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 
 from insightr_nb import runs
 from insightr_nb.analysis import lesions, locality, sweeps, table_figures
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import load_run
-from insightr_nb.analysis.geometry import grid
-from insightr_nb.errors import SettingsError
-from insightr_nb.model.network import INSightRNet
 from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 from insightr_nb.training.trainer import train
-
-
-@pytest.mark.parametrize(("value", "stride", "sees"), [("layer1", 4, 55), ("layer2", 2, 107), ("layer3", 1, 227)])
-def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
-    (run,) = sweeps.sweep(TableSettings(), "locality", [value], [0])
-    assert run.model.block_stride == stride
-    torch.manual_seed(0)
-    cells = grid(INSightRNet(run.model), run.data.size)
-    assert (cells.cells, cells.stride, cells.receptive_field) == (9, 16, sees)
-    assert run.tag == (None if value == "layer2" else f"locality-{value}")  # the preset's own is the run of the tables
-    assert run.backbone_run().tag == run.tag
-
-
-@pytest.mark.parametrize(
-    ("preset", "layers"),
-    [("demo", [1, 2, 3]), ("photo", [1, 2, 3, 4]), ("smoke", [1, 2]), ("paper", [2, 3, 4]), ("released", [])],
-)
-def test_the_layers_that_make_9_x_9_cells(preset, layers):
-    settings = TableSettings(preset=preset)
-    assert sweeps.localities(settings) == [f"layer{n}" for n in layers]
-    for layer in sweeps.localities(settings):
-        (run,) = sweeps.sweep(settings, "locality", [layer], [0])
-        side = run.data.size // {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}[layer]
-        cells = (side + 2 * run.model.block_padding - run.model.block_kernel) // run.model.block_stride + 1
-        assert cells == 9
-
-
-def test_the_values_are_layers():
-    with pytest.raises(SettingsError, match="sweep over locality: did you mean 'layer2'"):
-        sweeps.sweep(TableSettings(), "locality", ["layer22"], [0])
-    with pytest.raises(SettingsError, match="images of 128 px have no 9 x 9 cells at layer4"):
-        sweeps.sweep(TableSettings(), "locality", ["layer4"], [0])
-    with pytest.raises(SettingsError, match="sweep over k: 'two' must be a number"):
-        sweeps.sweep(TableSettings(), "k", ["two"], [0])
 
 
 @pytest.fixture(scope="module")

@@ -84,3 +84,12 @@ def test_what_has_no_meaning_is_none():
         "diversity": 5,
         "n_test": 1,
     }
+
+
+def test_interval():
+    mean, low, high = metrics.interval(np.array([0, 1, 1, 1, np.nan]))
+    assert mean == 0.75
+    assert 0 <= low < 0.75 < high <= 1
+    assert metrics.interval(np.ones(5)) == (1, 1, 1)
+    assert np.isnan(metrics.interval(np.array([]))).all()
+    assert np.isnan(metrics.interval(np.array([1.0]))[1:]).all()

@@ -10,6 +10,7 @@ import pytest
 from insightr_nb import files, runs
 from insightr_nb.analysis import records
 from insightr_nb.errors import RunError
+from insightr_nb.presets import PRESETS, VARIANTS
 from insightr_nb.runs import Run
 
 
@@ -56,3 +57,14 @@ def test_an_index_with_a_name_is_kept(smoke_run, smoke_settings):
 def test_nothing_is_no_record(smoke_settings):
     with pytest.raises(RunError, match="record 'table1': no finished run"):
         records.record("table1", smoke_settings, [])
+
+
+def test_another_preset_makes_a_record_stale(monkeypatch):
+    content = {"preset": "smoke", "dataset": "synthetic", "settings": records.settings_of("smoke", ["no_psd"])}
+    assert content["settings"]["no_psd"] == {"losses.psd": 0.0}
+    assert content["settings"]["insightr"]["losses.cluster"] == 1.0
+    assert records.stale(content) == []
+    monkeypatch.setitem(PRESETS["smoke"], "losses.cluster", 0.5)
+    assert records.stale(content) == ["insightr: losses.cluster was 1.0 and is 0.5"]
+    monkeypatch.setitem(VARIANTS, "no_psd", {"losses.psd": 0.1})
+    assert records.stale(content)[1] == "no_psd: losses.psd was 0.0 and is 0.1"

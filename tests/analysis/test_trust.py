@@ -1,7 +1,5 @@
 """Measures of trust by hand-made cases, and on the smoke run."""
 
-import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,68 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from insightr_nb.analysis import explanation_figures, lesions, metrics, trust
-from insightr_nb.analysis.explanation import explain, explain_folds, load_run
+from insightr_nb.analysis import trust
 from insightr_nb.analysis.geometry import Grid
-from insightr_nb.data.masks import lesion_masks
-from insightr_nb.errors import DataError, RunError
+from insightr_nb.errors import DataError
 from insightr_nb.settings import LabelScale
-
-CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
-LESION = np.zeros((6, 6), bool)
-LESION[3, 5] = True  # under the centre of cell (1, 2)
-
-
-def heat(*cells) -> np.ndarray:
-    values = np.zeros((3, 3))
-    for cell in cells:
-        values[cell] = 1
-    return values
-
-
-@pytest.mark.parametrize(
-    ("values", "lesion", "expect"),
-    [
-        (heat((1, 2)), LESION, 1),  # right
-        (heat((2, 1)), LESION, 0),  # wrong, though rows and columns exchanged it would be right
-        (heat((1, 2), (0, 0)), LESION, 0.5),  # a tie
-        (heat(), LESION, 1 / 9),  # nine-fold tie: as a random cell
-        (heat((1, 2)), np.zeros((6, 6), bool), 0),  # empty mask
-        (heat((1, 2)), np.roll(LESION, 1, axis=0), 0),  # no tolerance: one pixel beside
-    ],
-    ids=["right", "wrong", "tie", "flat", "no lesion", "one pixel off"],
-)
-def test_pointing(values, lesion, expect):
-    assert lesions.pointing(values, CENTRES, lesion) == pytest.approx(expect)
-
-
-def test_a_centre_outside_the_image_takes_the_nearest_pixel():
-    lesion = np.zeros((6, 6), bool)
-    lesion[0, 0] = True
-    assert lesions.pointing(heat((0, 0)), np.array([-4.0, 2, 8]), lesion) == 1
-
-
-def test_mass_ratio():
-    disc = np.ones((4, 4), bool)
-    lesion = np.zeros((4, 4), bool)
-    lesion[0] = True  # a quarter of the disc
-    assert lesions.mass_ratio(np.ones((4, 4)), lesion, disc) == pytest.approx(1)  # flat: chance
-    assert lesions.mass_ratio(lesion.astype(float), lesion, disc) == pytest.approx(4)  # all of it: 1 / (1 / 4)
-    assert lesions.mass_ratio((~lesion).astype(float), lesion, disc) == 0
-    assert np.isnan(lesions.mass_ratio(np.ones((4, 4)), np.zeros((4, 4), bool), disc))
-    assert np.isnan(lesions.mass_ratio(np.zeros((4, 4)), lesion, disc))
-    half = disc.copy()
-    half[2:] = False  # what lies outside the disc does not count
-    assert lesions.mass_ratio(np.ones((4, 4)), lesion, half) == pytest.approx(1)
-
-
-def test_interval():
-    mean, low, high = metrics.interval(np.array([0, 1, 1, 1, np.nan]))
-    assert mean == 0.75
-    assert 0 <= low < 0.75 < high <= 1
-    assert metrics.interval(np.ones(5)) == (1, 1, 1)
-    assert np.isnan(metrics.interval(np.array([]))).all()
-    assert np.isnan(metrics.interval(np.array([1.0]))[1:]).all()
 
 
 def test_evidence_puts_every_contribution_at_its_match():
@@ -311,43 +251,6 @@ def test_certainty_of_five_images():
 # -- on a run ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def loaded(smoke_run):
-    return load_run(smoke_run)
-
-
-def test_the_lesion_report_of_a_run(loaded):
-    report = lesions.lesion_report(loaded, limit=12)
-    assert set(report["method"]) == {
-        "INSightR-Net, top 1",
-        "INSightR-Net, top 1, traced",
-        "INSightR-Net, top 3",
-        "contrast of the image",
-        "random map",
-    }
-    table = loaded.predictions.set_index("image_id")
-    one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
-    e = explain(loaded, one["image_id"])
-    masks = lesion_masks(loaded.store, one["image_id"])
-    lesion = np.any(list(masks.values()), axis=0)
-    row, col = np.clip(np.rint(loaded.grid.centre(e.cells[e.top(1)[0]])).astype(int), 0, 63)
-    assert one["pointing"] == lesion[row, col]
-    assert one["target"] == table.loc[one["image_id"], "target"]
-    assert "any" not in masks
-    summary = lesions.lesion_table(report)
-    assert ("all", "chance") in summary.index
-    assert (summary["pointing low"] <= summary["pointing"]).all()
-    kinds = lesions.by_kind(report)
-    assert set(kinds.index.get_level_values("method")) == set(report["method"])
-    assert (kinds["images"] <= 12).all()
-    sources = lesions.source_report(loaded)
-    assert len(sources) == 10
-    p = loaded.prototypes.iloc[sources["pointing"].first_valid_index()]
-    mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
-    row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
-    assert sources["pointing"][p["prototype"]] == mask[row, col]
-
-
 def test_contributions_are_complete(loaded):
     assert trust.completeness(loaded) < 1e-5
 
@@ -377,45 +280,3 @@ def test_prototypes_drift_only_where_batchnorm_moves(loaded):
     assert moving[0] <= 1e-6
     assert moving[2] > 1e-4
     assert all((before[k] == v).all() for k, v in loaded.network.state_dict().items())
-
-
-def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
-    name = loaded.predictions["image_id"][0]
-    e = explain(loaded, name)
-    squares = (e.prototype_labels - e.prediction) ** 2
-    assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))
-    picture, text = explanation_figures.write_explanation(loaded, e, tmp_path, name)
-    assert picture.stat().st_size > 10_000
-    content = json.loads(text.read_text())
-    assert content["prediction"] == pytest.approx(e.prediction)
-    assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
-    assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
-    folds = explain_folds([loaded, loaded], name)
-    explanation_figures.write_explanation(loaded, e, tmp_path, name, folds=folds)
-    assert json.loads(text.read_text())["folds"]["predictions"] == [e.prediction] * 2
-    assert folds.prediction == pytest.approx(e.prediction)
-    assert folds.spread == pytest.approx(0)
-    with pytest.raises(RunError, match="no run was given"):
-        explain_folds([], name)
-
-
-@pytest.mark.parametrize(
-    ("given", "file"),
-    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("Müller$1$", "Müller$1$")],
-)
-def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
-    row = 3
-    table = loaded.store.table.copy()
-    e = explain(loaded, table["image_id"][row])
-    table.loc[row, "image_id"] = given
-    renamed = replace(loaded, store=replace(loaded.store, table=table))
-    picture, text = explanation_figures.write_explanation(renamed, e, tmp_path, given, count=1)
-    assert (picture.name, text.name) == (f"explanation_{file}.png", f"explanation_{file}.json")
-    assert json.loads(text.read_text())["image"] == given
-
-
-def test_a_photograph_of_ones_own_is_called_by_its_file(loaded, tmp_path):
-    e = explain(loaded, loaded.store.table["image_id"][3])
-    own = str(tmp_path / "eyes" / "IMG.001.jpg")
-    picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path, own, count=1)
-    assert picture.name == "explanation_IMG.001.png"

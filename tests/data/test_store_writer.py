@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from insightr_nb import files
-from insightr_nb.data import photograph, prepare, store_writer
+from insightr_nb.data import prepare, store_writer
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
@@ -187,36 +187,3 @@ def test_files_that_changed_are_read_again_when_a_store_is_overwritten(csv_setti
     in_process.clear()
     prepare.prepare(settings, overwrite=True)
     assert len(in_process) == 10
-
-
-def test_workers_end_with_a_parent_that_was_killed(tmp_path):
-    script = tmp_path / "prepare_it.py"
-    script.write_text(CODE.replace("train_images=160", "train_images=2000"))
-    environment = os.environ | {"INSIGHTR_OUTPUTS": str(tmp_path / "out"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.DEVNULL)
-    progress = tmp_path / "out" / "data" / "synthetic-32.partial" / "progress.csv"
-    until = time.monotonic() + 60
-    while not progress.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
-    assert children
-    process.kill()
-    process.wait()
-    until = time.monotonic() + 15
-    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists()]
-
-
-def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_outputs, in_process, tmp_path):
-    colours = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
-    table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(colours))
-    dot = cv2.imencode(".png", np.full((1, 1, 3), 200, np.uint8))[1].tobytes()
-    settings = csv_settings(table, colours | {"2.png": dot})
-    store = prepare.prepare(settings, max_rejected=0.2)
-    assert store.rejected["image_id"].tolist() == ["2"]
-    assert "an image of 1 x 1 px is too small" in store.rejected["reason"][0]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photograph, "_prepared_and_disc", lambda *_: np.zeros(2).reshape(3))
-        result = photograph.prepare_one((str(tmp_path / "raw/2.png"), settings))
-        assert "cannot be prepared (ValueError" in result.reason

@@ -7,7 +7,6 @@ import pytest
 from places import ROOT
 
 from insightr_nb.analysis import records, tables
-from insightr_nb.presets import PRESETS, VARIANTS
 
 RECORDS = sorted((ROOT / "docs" / "results").glob("*.json"))
 
@@ -41,17 +40,6 @@ def test_every_record_is_told_somewhere(render):
     told = {name for name in render.BLOCKS if f"<!-- results: {name} -->" in texts}
     assert {p.stem for p in RECORDS} <= told
     assert {"short_table1", "table1_continuous", "statistics"} <= told  # of the record table1 as well
-
-
-def test_another_preset_makes_a_record_stale(monkeypatch):
-    content = {"preset": "smoke", "dataset": "synthetic", "settings": records.settings_of("smoke", ["no_psd"])}
-    assert content["settings"]["no_psd"] == {"losses.psd": 0.0}
-    assert content["settings"]["insightr"]["losses.cluster"] == 1.0
-    assert records.stale(content) == []
-    monkeypatch.setitem(PRESETS["smoke"], "losses.cluster", 0.5)
-    assert records.stale(content) == ["insightr: losses.cluster was 1.0 and is 0.5"]
-    monkeypatch.setitem(VARIANTS, "no_psd", {"losses.psd": 0.1})
-    assert records.stale(content)[1] == "no_psd: losses.psd was 0.0 and is 0.1"
 
 
 def test_a_changed_number_is_another_text(render, tmp_path, monkeypatch):

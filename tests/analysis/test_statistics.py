@@ -1,0 +1,37 @@
+"""Tests of sparsity and intervals of differences, on runs made by hand."""
+
+import numpy as np
+import pytest
+from analysis.handmade import all_runs
+from scipy.stats import binom
+
+from insightr_nb.analysis import statistics
+
+pytestmark = pytest.mark.usefixtures("handmade_runs")
+
+
+def test_the_wilcoxon_test_of_sparsity():
+    """All 40 images smaller by 4: with n equal differences the p value is that of the normal approximation."""
+    tests = statistics.sparsity_tests(all_runs())
+    assert tests["insightr"].tolist() == [3, 3, 3]
+    assert tests["log_similarity"].tolist() == [7, 7, 7]  # 80 % of 8 equal ones
+    assert (tests["p"] < binom.pmf(0, 40, 0.5) * 1e7).all()
+    assert (tests["p"] < 0.001).all()
+    assert tests["p_paper"].tolist() == tests["p"].tolist()  # without importances the two agree
+    turned = statistics.sparsity_tests(all_runs(), "log_similarity", "insightr")
+    assert (turned["p"] > 0.999).all()
+
+
+def test_the_interval_of_a_difference_counts_images_and_folds():
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0, 1, (5, 400))
+    difference, low, high = statistics.paired_difference(base + 0.1, base)
+    assert (difference, low, high) == pytest.approx((0.1, 0.1, 0.1))
+    shifted = base + np.array([-0.2, -0.1, 0, 0.1, 0.2])[:, None]  # folds differ, images do not
+    difference, low, high = statistics.paired_difference(shifted, base)
+    assert difference == pytest.approx(0, abs=1e-12)
+    assert -0.16 < low < -0.08
+    assert 0.08 < high < 0.16
+    noise = base + rng.normal(0.05, 0.5, (1, 400))  # images differ, folds do not: sd of the mean is 0.5 / 20
+    difference, low, high = statistics.paired_difference(noise, base)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.025, rel=0.15)

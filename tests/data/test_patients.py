@@ -1,0 +1,26 @@
+"""Patients guessed from the names of images."""
+
+import numpy as np
+import pytest
+from data.tables import TEN, listing
+
+from insightr_nb.data import catalog, patients
+
+
+@pytest.mark.parametrize("eyes", [("left", "right"), ("L", "R"), ("OD", "OS")])
+def test_patients_that_the_names_suggest_are_offered(csv_settings, eyes):
+    names = [f"{i}_{eye}.jpg" for i in range(20) for eye in eyes]
+    found = catalog.find(csv_settings(listing(names, [i % 5 for i in range(40)]), names))
+    assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients of 40 images" in n for n in found.notes)
+    rows = np.arange(40)
+    said = patients.on_two_sides(list(found.notes), found.rows["image_id"], (rows[:21], rows[21:31], rows[31:]))
+    assert "Patients are not known" in said
+    assert "there are 20, and 2 of them are on two sides" in said
+
+
+def test_where_patients_are_known_or_the_names_suggest_none(csv_settings):
+    found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
+    assert not any("suggest" in note for note in found.notes)
+    ids = found.rows["image_id"]
+    assert patients.on_two_sides(list(found.notes), ids, (np.arange(10),)).endswith("cannot be said.")
+    assert patients.on_two_sides([], ids, (np.arange(10),)) == "No patient is on two sides of any split."
