@@ -1,4 +1,4 @@
-"""Shared by all tests: a place for outputs outside the project, and finished runs of preset `smoke`, made once."""
+"""Shared by all tests: a temporary outputs folder, and a finished run of preset `smoke`."""
 
 from pathlib import Path
 

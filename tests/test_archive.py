@@ -1,4 +1,4 @@
-"""Is a run what it claims to be, and taking it along: archive.verify, archive.export, archive.load."""
+"""Verification of runs, and their export to and import from a zip: verify, export, load."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def copied(smoke_run, tmp_path, monkeypatch) -> Run:
 
 
 def flip(path: Path, at: float = 0.5) -> None:
-    """One bit in the middle of the file turns over; size and time stay."""
+    """Flip one bit in the middle of the file; its size stays."""
     content = bytearray(path.read_bytes())
     content[int(at * len(content))] ^= 1
     path.write_bytes(content)
@@ -43,7 +43,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_a_finished_run_is_what_it_claims(smoke_run):
+def test_verify_accepts_a_finished_run(smoke_run):
     assert archive.verify(smoke_run.path) == []
     assert archive.verify(smoke_run) == []
     recorded = smoke_run.manifest["files"]
@@ -113,7 +113,7 @@ def _split() -> str:
     return fold_data(RunSettings.from_parameters(preset="smoke")).split.fingerprint
 
 
-def test_an_unfinished_run_says_so(copied, tmp_path):
+def test_verify_and_export_refuse_an_unfinished_run(copied, tmp_path):
     copied.update(state="failed", error="x")
     assert archive.verify(copied) == ["the run is failed"]
     assert archive.verify(tmp_path / "a/b/c/d/e/f") == ["the run is missing"]
@@ -129,7 +129,7 @@ def zipped(copied, tmp_path) -> Path:
     return archive.export(copied, tmp_path / "colleague.zip", test_images=12)
 
 
-def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, smoke_run, tmp_path, monkeypatch):
+def test_loaded_run_is_intact_and_explains_images(zipped, smoke_run, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
     run = archive.load(zipped)
     assert run.path.is_relative_to(tmp_path / "elsewhere/imported/colleague")
@@ -150,7 +150,7 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, sm
     assert archive.load(zipped) == run  # found, not unpacked again
 
 
-def test_the_pictures_come_along_at_display_size(zipped, copied, tmp_path, monkeypatch):
+def test_zip_contains_images_at_display_size(zipped, copied, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
     loaded = load_run(archive.load(zipped))
     monkeypatch.setattr(display, "prepared_source", lambda *_: pytest.fail("drawn anew"))
@@ -178,7 +178,7 @@ def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(zipped, tmp_path)
     "name",
     ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt", "runs\\..\\evil.txt", "C:/evil.txt", "data//evil.txt"],
 )
-def test_names_in_a_zip_never_leave_their_folder(zipped, tmp_path, name):
+def test_paths_in_a_zip_cannot_leave_its_folder(zipped, tmp_path, name):
     evil = tmp_path / "evil.zip"
     with zipfile.ZipFile(zipped) as old, zipfile.ZipFile(evil, "w") as new:
         about = json.loads(old.read("contents.json"))

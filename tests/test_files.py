@@ -10,7 +10,7 @@ from insightr_nb import files
 from insightr_nb.errors import RunError
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+def test_failed_write_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path):
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
     with pytest.raises(TypeError):
@@ -24,7 +24,7 @@ def test_fingerprints_depend_on_where_parts_end():
     assert files.fingerprint("ab", b"c") == "629c2f14f654f026"
 
 
-def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkeypatch, capfd):
+def test_exclusive_lock_names_the_process_that_holds_it(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(files, "WAIT", 0.3)
     code = (
         "import sys, pathlib; from insightr_nb import files\n"

@@ -1,4 +1,4 @@
-"""The parameters cells of the notebooks: what is injected is checked, and so is every value."""
+"""The parameters cells of the notebooks: names, defaults and values are checked."""
 
 import papermill
 import pytest

@@ -21,7 +21,7 @@ def test_preset_paper_has_the_numbers_of_the_paper():
     assert (t.batchnorm_images, t.joint_halve_every, t.block_weight_decay) == (0, 0, 0)
 
 
-def test_preset_released_departs_where_the_published_code_does():
+def test_preset_released_has_the_numbers_of_the_published_code():
     s = RunSettings.from_parameters(preset="released")
     assert (s.data.size, s.losses.k, s.training.joint_epochs, s.training.last_layer_epochs) == (540, 4, 21, 9)
     assert (s.training.baseline_lr, s.training.joint_halve_every, s.training.fill) == (5e-4, 5, 0)
@@ -30,7 +30,7 @@ def test_preset_released_departs_where_the_published_code_does():
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_preset_and_variant_can_be_had_and_read_back(preset, variant):
+def test_settings_of_every_preset_and_variant_round_trip(preset, variant):
     from insightr_nb.training.checkpoint import settings_of
 
     settings = RunSettings.from_parameters(preset=preset, variant=variant, fold=1)

@@ -1,3 +1,5 @@
+"""Runs: folder, manifest, state, command that makes them, and the baseline to compare with."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +43,7 @@ def test_the_folder_of_a_run_follows_from_its_settings(outputs):
         ("backbone", "training.pretrain_lr", True),
     ],
 )
-def test_a_run_may_differ_only_in_what_decides_nothing_of_its_variant(tmp_path, variant, name, decides):
+def test_differences_ignore_settings_that_do_not_affect_the_variant(tmp_path, variant, name, decides):
     plain = RunSettings.from_parameters(variant=variant)
     changed = RunSettings.from_parameters(variant=variant, overrides={name: 0.125}, tag="x").as_dict() | {"tag": None}
     run = Run(tmp_path)
@@ -70,7 +72,7 @@ def test_the_states_of_a_run(tmp_path):
     assert Run(tmp_path).state == "missing"
 
 
-def test_an_error_is_written_down_and_goes_on_up(tmp_path):
+def test_working_records_an_error_and_raises_it(tmp_path):
     run = started(tmp_path)
     with pytest.raises(ValueError, match="boom"), run.working():
         raise ValueError("boom")
@@ -80,7 +82,7 @@ def test_an_error_is_written_down_and_goes_on_up(tmp_path):
         run.require_finished()
 
 
-def test_the_manifest_says_how_it_was_made(tmp_path):
+def test_manifest_has_settings_data_versions_and_commit(tmp_path):
     manifest = started(tmp_path).manifest
     assert manifest["settings"] == TRIAL.as_dict()
     assert manifest["overrides"] == {"losses.k": 1}

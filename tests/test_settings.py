@@ -1,3 +1,5 @@
+"""Settings of a run: conversion, checks, the backbone run, and the scale of labels."""
+
 import numpy as np
 import pytest
 
@@ -84,7 +86,7 @@ def test_a_run_that_changes_the_pretraining_has_a_backbone_of_its_own():
     assert RunSettings.from_parameters(overrides={"training.pretrain_epochs": 0}, tag="t").backbone_run() is None
 
 
-def test_the_device_and_the_folder_are_no_part_of_what_identifies_a_run():
+def test_as_dict_leaves_out_device_and_overwrite():
     a = RunSettings.from_parameters(device="cpu").as_dict()
     assert a == RunSettings.from_parameters(device="auto", overwrite=True).as_dict()
 

@@ -1,4 +1,4 @@
-"""What the figures are made of."""
+"""Explanations as files: overlay of a map, file names, content of the JSON file."""
 
 import json
 from dataclasses import replace
@@ -13,14 +13,14 @@ from insightr_nb.errors import RunError
 GREY = np.full((64, 64, 3), 90, np.uint8)
 
 
-def test_a_cold_map_leaves_the_picture_and_a_hot_one_covers_it():
+def test_overlay_is_transparent_at_zero_and_opaque_at_the_maximum():
     assert np.array_equal(explanation_figures.overlay(GREY, np.zeros((64, 64)), 1.0), GREY)
     hot = explanation_figures.overlay(GREY, np.ones((64, 64)), 1.0)
     assert (hot == np.array([252, 254, 164])).all()  # the brightest of inferno
     assert np.array_equal(explanation_figures.overlay(GREY, np.ones((64, 64)), 0.0), GREY)
 
 
-def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
+def test_write_explanation_saves_picture_and_json_for_one_run_and_for_folds(loaded, tmp_path):
     name = loaded.predictions["image_id"][0]
     e = explain(loaded, name)
     squares = (e.prototype_labels - e.prediction) ** 2
@@ -44,7 +44,7 @@ def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
     ("given", "file"),
     [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("Müller$1$", "Müller$1$")],
 )
-def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
+def test_special_characters_of_an_image_id_in_the_file_name(loaded, tmp_path, given, file):
     row = 3
     table = loaded.store.table.copy()
     e = explain(loaded, table["image_id"][row])
@@ -55,7 +55,7 @@ def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, fil
     assert json.loads(text.read_text())["image"] == given
 
 
-def test_a_photograph_of_ones_own_is_called_by_its_file(loaded, tmp_path):
+def test_explanation_of_a_user_file_is_named_after_the_file(loaded, tmp_path):
     e = explain(loaded, loaded.store.table["image_id"][3])
     own = str(tmp_path / "eyes" / "IMG.001.jpg")
     picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path, own, count=1)

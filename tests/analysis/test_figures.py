@@ -71,6 +71,7 @@ def test_a_doubtful_disc_is_drawn(tmp_path):
     )
     green = (shown(one) == (0, 255, 0)).all(axis=2)
     rows, columns = np.nonzero(green)
+    assert len(rows) > 600  # a circle of 2 px
     assert np.hypot(rows - 160, columns - 160) == pytest.approx(100, abs=5)
     assert not (shown(other) == (0, 255, 0)).all(axis=2).any()
 
@@ -145,12 +146,18 @@ def test_a_stage_of_several_epochs_is_one_band():
     assert spans == [(0.5, 3), (3.5, 2)]
 
 
+def test_a_new_cycle_is_a_new_band():
+    history = HISTORY.assign(stage="joint", cycle=[1, 1, 2, 2, 2])
+    spans = [(p.get_x(), p.get_width()) for p in figures.training_curves(history, 5).axes[0].patches]
+    assert spans == [(0.5, 2), (2.5, 3)]
+
+
 def test_predictions_lie_at_their_labels():
     table = pd.DataFrame({"target": [0.0, 10, 20], "prediction": [1.0, 9, 25]})
     (axes,) = figures.predictions_by_label(table, LabelScale(0, 20), "title").axes
     x, y = axes.collections[0].get_offsets().T
     assert y.tolist() == [1, 9, 25]
-    assert np.abs(x - [0, 10, 20]).max() <= 0.12 * 5  # a grade is 5 of these units
+    assert 0.12 < np.abs(x - [0, 10, 20]).max() <= 0.12 * 5  # a grade is 5 of these units
     assert len(set(x - [0, 10, 20])) == 3
     assert [values.tolist() for values in axes.lines[0].get_data()] == [[0, 20], [0, 20]]
     assert colors.same_color(axes.lines[0].get_color(), "black")

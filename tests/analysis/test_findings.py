@@ -15,7 +15,7 @@ from insightr_nb.runs import Run
 pytestmark = pytest.mark.usefixtures("handmade_runs")
 
 
-def test_nothing_made_yet():
+def test_findings_are_open_without_finished_runs():
     results = collect(SETTINGS.grid(["baseline"]))
     assert set(findings.findings(results)["verdict"]) == {findings.OPEN}
     assert statistics.sparsity_tests(results).empty
@@ -23,8 +23,8 @@ def test_nothing_made_yet():
     assert tables.table1(results, ["baseline"]).iloc[0, 0] == "missing (3 of 3 folds)"
 
 
-def test_the_two_ways_to_count_sparsity_need_not_agree():
-    """An importance that spreads the contributions of one fold: by contributions it is no longer sparser there."""
+def test_sparsity_by_contributions_and_by_similarities_can_disagree():
+    """In one fold the importance spreads the contributions, so that only the similarities are sparser there."""
     all_runs()
     run = Run(runs.run_directory(SETTINGS.run("insightr", 2)))
     files.write_array(run / "weights.npy", np.ones((len(TARGETS), 10), np.float32))
@@ -40,7 +40,7 @@ def test_the_two_ways_to_count_sparsity_need_not_agree():
     assert "as the paper counts" in verdicts.index[1]
 
 
-def test_findings_hold_or_do_not():
+def test_verdicts_follow_the_metrics():
     found = findings.findings(all_runs()).set_index("finding")
     assert found["verdict"].tolist()[:3] == [findings.HOLDS] * 3
     assert "0.230 against 0.210; difference +0.020 (+0.020 to +0.020)" in found["figures"].iloc[0]
@@ -53,7 +53,7 @@ def test_findings_hold_or_do_not():
     assert found["verdict"].tolist()[:3] == [findings.NOT] * 3
 
 
-def test_findings_on_removed_losses_need_the_papers_sign_in_all_folds_but_one():
+def test_a_removed_loss_needs_the_papers_sign_in_all_folds_but_one():
     settings = TableSettings(preset="smoke", folds=3, variants="baseline,insightr,no_psd,no_min_k")
     for s in settings.grid(["insightr", "no_psd", "no_min_k"]):
         used = {"insightr": 5, "no_psd": 10, "no_min_k": 2 if s.fold == 0 else 10}[s.variant]
@@ -65,7 +65,7 @@ def test_findings_on_removed_losses_need_the_papers_sign_in_all_folds_but_one():
     assert min_k["figures"] == "4.0 with it, 6.0 without; 1 of 3 folds agree"
 
 
-def test_statistics_are_plain_json():
+def test_statistics_of_missing_runs_are_null_in_json():
     results = all_runs()
     Run(runs.run_directory(SETTINGS.run("insightr", 1))).update(state="failed", error="x")
     results = collect(SETTINGS.grid(SETTINGS.listed("variants")))

@@ -33,7 +33,7 @@ def heat(*cells) -> np.ndarray:
     ],
     ids=["right", "wrong", "tie", "flat", "no lesion", "one pixel off"],
 )
-def test_pointing(values, lesion, expect):
+def test_pointing_by_hand(values, lesion, expect):
     assert lesions.pointing(values, CENTRES, lesion) == pytest.approx(expect)
 
 
@@ -43,7 +43,7 @@ def test_a_centre_outside_the_image_takes_the_nearest_pixel():
     assert lesions.pointing(heat((0, 0)), np.array([-4.0, 2, 8]), lesion) == 1
 
 
-def test_mass_ratio():
+def test_mass_ratio_by_hand():
     disc = np.ones((4, 4), bool)
     lesion = np.zeros((4, 4), bool)
     lesion[0] = True  # a quarter of the disc

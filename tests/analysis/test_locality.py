@@ -1,4 +1,4 @@
-"""The sweep over where the backbone ends: its settings, and what is measured of its runs."""
+"""Results of the sweep over the last layer of the backbone, and their figure."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def swept(smoke_run):
     return settings
 
 
-def test_each_run_is_measured(swept, smoke_run):
+def test_locality_has_the_measures_of_each_run(swept, smoke_run):
     frame = locality.locality(swept)
     assert frame["backbone_until"].tolist()[0] == "layer2"
     assert frame["receptive_field"].tolist() == [
@@ -37,7 +37,7 @@ def test_each_run_is_measured(swept, smoke_run):
     assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
 
 
-def test_it_is_drawn_with_the_receptive_field_along_the_axis(swept):
+def test_figure_has_the_receptive_field_on_its_x_axis(swept):
     figure = locality.figure(locality.locality(swept))
     assert [axes.get_title() for axes in figure.axes] == [
         "Accuracy",
@@ -50,6 +50,6 @@ def test_it_is_drawn_with_the_receptive_field_along_the_axis(swept):
     table_figures.plt.close(figure)
 
 
-def test_without_such_runs_there_is_nothing(monkeypatch, tmp_path):
+def test_locality_is_empty_without_finished_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     assert locality.locality(TableSettings()).empty

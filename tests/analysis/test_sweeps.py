@@ -12,7 +12,7 @@ from insightr_nb.parameters import TableSettings
 
 
 @pytest.mark.usefixtures("handmade_runs")
-def test_sweeps_are_overrides_with_tags_and_found_again():
+def test_sweep_runs_are_tagged_overrides_and_found_by_their_tags():
     wanted = sweeps.sweep(SETTINGS, "prototypes", [5, 20], [0, 1])
     assert [(s.tag, s.fold, s.model.prototypes) for s in wanted] == [
         ("prototypes-5", 0, 5),
@@ -49,7 +49,7 @@ def test_sweeps_are_overrides_with_tags_and_found_again():
 
 
 @pytest.mark.parametrize(("value", "stride", "sees"), [("layer1", 4, 55), ("layer2", 2, 107), ("layer3", 1, 227)])
-def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
+def test_locality_sweep_keeps_the_grid_and_shrinks_the_receptive_field(value, stride, sees):
     (run,) = sweeps.sweep(TableSettings(), "locality", [value], [0])
     assert run.model.block_stride == stride
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_the_cells_stay_the_same_and_see_less(value, stride, sees):
     ("preset", "layers"),
     [("demo", [1, 2, 3]), ("photo", [1, 2, 3, 4]), ("smoke", [1, 2]), ("paper", [2, 3, 4]), ("released", [])],
 )
-def test_the_layers_that_make_9_x_9_cells(preset, layers):
+def test_localities_are_the_layers_with_9_x_9_cells(preset, layers):
     settings = TableSettings(preset=preset)
     assert sweeps.localities(settings) == [f"layer{n}" for n in layers]
     for layer in sweeps.localities(settings):

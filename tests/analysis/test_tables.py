@@ -1,4 +1,4 @@
-"""Tables over runs: by hand-made runs, so that every number is known."""
+"""Tables over runs that are made by hand, so that every number is known."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def test_mean_and_standard_deviation_over_folds():
     assert text.loc["(1) INSightR-Net", "MAE, paper (EyePACS)"] == "0.59 ± 0.004"
 
 
-def test_a_missing_run_is_shown_with_its_command_and_never_left_out_of_a_mean():
+def test_a_mean_needs_every_fold_and_a_missing_run_has_its_command():
     all_runs()
     Run(runs.run_directory(SETTINGS.run("insightr", 1))).update(state="failed", error="x")
     results = collect(SETTINGS.grid(SETTINGS.listed("variants")))

@@ -1,4 +1,4 @@
-"""Measures of trust by hand-made cases, and on the smoke run."""
+"""Measures of trust on runs made by hand, and on the smoke run."""
 
 from types import SimpleNamespace
 
@@ -13,13 +13,13 @@ from insightr_nb.errors import DataError
 from insightr_nb.settings import LabelScale
 
 
-def test_evidence_puts_every_contribution_at_its_match():
+def test_evidence_adds_contributions_at_their_nearest_patches():
     distances = np.ones((2, 2, 2))
     distances[0, 1, 0] = distances[1, 1, 0] = 0
     np.testing.assert_array_equal(trust.evidence(np.array([2.0, 3]), distances), [[0, 0], [5, 0]])
 
 
-def test_removed_boxes_are_ground_and_the_image_stays():
+def test_removed_fills_boxes_with_grey_in_a_copy():
     image = np.zeros((4, 4, 3), np.uint8)
     changed = trust.removed(image, [(1, 0, 3, 2)])
     assert (changed[:2, 1:3] == 128).all()
@@ -27,13 +27,13 @@ def test_removed_boxes_are_ground_and_the_image_stays():
     assert image.sum() == 0
 
 
-def test_uncertainty():
+def test_uncertainty_is_the_weighted_standard_deviation_of_labels():
     """Labels 0 and 4 with equal shares: mean 2, standard deviation 2; one alone: 0."""
     labels = np.array([0.0, 4])
     assert trust.uncertainty(np.array([[1, 1], [5, 0], [3, 1]]), labels) == pytest.approx([2, 0, np.sqrt(3)])
 
 
-def test_referral():
+def test_referral_by_hand():
     curve = trust.referral(np.array([1.0, 0, 3, 0]), np.array([0.2, 0.1, 0.9, 0.3]))
     assert curve["referred"].tolist() == [0, 0.25, 0.5, 0.75]
     assert curve["by uncertainty"].tolist() == pytest.approx([1, 1 / 3, 0.5, 0])  # 3 leaves, then 0, then 1
@@ -57,7 +57,7 @@ def test_area_between_deletion_curves():
     assert high <= 0.4 + 1e-9
 
 
-def test_warnings_in_words():
+def test_warnings_count_and_list_prototypes():
     table = pd.DataFrame(
         {"prototype": [0, 1, 2], "gap": [0, 2, 0], "twins": [1, 1, 0], "background": [0, 0, 0.9], "used": [0.1, 0, 0.2]}
     )
@@ -76,7 +76,7 @@ def test_warnings_in_words():
 
 
 class HandMade:
-    """What `trust` asks of a LoadedRun: 6 px images of nine cells, tables, arrays and a network given as functions."""
+    """The part of LoadedRun that `trust` uses: 6 px images of nine cells, and tables, arrays and a network as given."""
 
     grid = Grid(size=6, cells=3, stride=2, offset=0.5, receptive_field=2)
 
@@ -139,7 +139,7 @@ def test_deletion_removes_the_largest_contribution_first(box, faithful):
     assert (mean > 0) == faithful
 
 
-def test_what_lies_on_the_ground_cannot_be_removed():
+def test_deletion_does_not_remove_cells_on_the_ground():
     distances = np.ones((1, 2, 3, 3))
     distances[0, 0, 0, 0] = distances[0, 1, 1, 1] = 0
     image = grey()
@@ -156,8 +156,8 @@ def test_what_lies_on_the_ground_cannot_be_removed():
     assert (curves["change"] == 0).all()
 
 
-def test_stability_sees_only_what_changes(monkeypatch):
-    """A flat grey image is the same after a shift, a rotation and JPEG; a brighter one turns the order round."""
+def test_stability_of_changes_with_and_without_effect(monkeypatch):
+    """Shift, rotation and JPEG do not change a grey image; a brighter one reverses the order of the prototypes."""
 
     def network(images):
         level = images.mean((1, 2, 3))
@@ -185,7 +185,7 @@ def test_stability_without_the_photograph_leaves_brightness_out(monkeypatch):
     assert trust.stability(run, np.array([0]))["change"].tolist() == list(trust.CHANGES)
 
 
-def test_stability_with_a_spot_that_moves():
+def test_predict_follows_a_shifted_spot():
     image = grey(128)
     image[2:4, 2:4] = 250
     run = HandMade({"a": image}, network=watching(2, 2, 4, 4))
@@ -193,7 +193,7 @@ def test_stability_with_a_spot_that_moves():
     assert predictions == pytest.approx([250 / 255, 128 / 255])
 
 
-def test_the_audit_of_four_prototypes():
+def test_audit_of_four_prototypes_by_hand():
     """0 and 1 are twins; 2 lies on the ground; 3 carries a label two grades off; 2 is never in the top 1 of five."""
     half = grey()
     half[:, :3] = 128
@@ -224,8 +224,8 @@ def test_the_audit_of_four_prototypes():
     assert audit["used"].tolist() == [1, 1, 0, 0.5]
 
 
-def test_certainty_of_five_images():
-    """The spread under the contributions rises with the error, so the two agree; a fifth leaves, the worst one."""
+def test_certainty_of_five_images_by_hand():
+    """The spread of the labels rises with the error, so the two correlate; the fifth left out has the largest error."""
     shares = np.array([0, 0.1, 0.2, 0.3, 0.5])
     errors = np.array([0.0, 0.1, 0.2, 0.3, 1.4])
     run = HandMade(
@@ -251,7 +251,7 @@ def test_certainty_of_five_images():
 # -- on a run ---------------------------------------------------------------------------------------------------------
 
 
-def test_contributions_are_complete(loaded):
+def test_contributions_of_a_run_add_up_to_its_predictions(loaded):
     assert trust.completeness(loaded) < 1e-5
 
 

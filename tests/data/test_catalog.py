@@ -1,4 +1,4 @@
-"""The catalogue: which images, labels, patients and parts a data set has, and what is wrong with a table."""
+"""The catalogue: images, labels, patients and parts of a data set, and its notes for the user."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_the_test_part_depends_on_the_seed_only(csv_settings):
     assert tested() != tested(seed=1)
 
 
-def test_at_most_so_many_images_a_grade(csv_settings):
+def test_caps_limit_the_images_of_each_grade(csv_settings):
     names = [f"{i:02d}.jpg" for i in range(40)]
     rows = zip(names, [0] * 20 + [1] * 20, (["train"] * 3 + ["test"]) * 10, strict=True)
     table = "image,label,part\n" + "".join(f"{n},{g},{part}\n" for n, g, part in rows)
@@ -163,7 +163,7 @@ def test_a_folder_needs_one_table_or_the_name_of_one(csv_settings, tmp_path, oth
 # -- real photographs -------------------------------------------------------------------------------------------------
 
 
-def test_real_table(idrid):
+def test_catalog_of_real_photographs(idrid):
     found = catalog.find(DataSettings(dataset="csv", name="idrid", folder=str(idrid)))
     raw = pd.read_csv(idrid / "labels.csv")
     assert (len(raw), len(found.rows)) == (413, 409)  # two pairs of copies with different grades are left out
@@ -180,7 +180,7 @@ def test_real_table(idrid):
 
 
 @pytest.mark.parametrize(("placeholder", "noted"), [(5, True), (-1, True), (255, True), (4, False)])
-def test_a_label_that_may_mean_ungradable_is_said(csv_settings, placeholder, noted):
+def test_note_on_a_label_that_may_mean_ungradable(csv_settings, placeholder, noted):
     names, _ = graded(30)
     labels = [*(i % 5 for i in range(29)), placeholder]
     notes = " ".join(catalog.find(csv_settings(listing(names, labels), names)).notes)
@@ -190,7 +190,7 @@ def test_a_label_that_may_mean_ungradable_is_said(csv_settings, placeholder, not
 @pytest.mark.parametrize(
     ("labels", "limits"), [([0, 9] * 5, {}), ([1, 2, 3, 4, 5] * 2, {}), ([0, 1, 2, 3, 5] * 2, {"label_max": 5})]
 )
-def test_labels_of_another_scale_are_not_taken_for_grades(csv_settings, labels, limits):
+def test_no_note_on_ungradable_for_labels_of_another_scale(csv_settings, labels, limits):
     labels, names = labels * 3, [f"{i:03d}.jpg" for i in range(30)]
     notes = catalog.find(csv_settings(listing(names, labels), names, **limits)).notes
     assert not any("cannot be graded" in note for note in notes)

@@ -1,4 +1,4 @@
-"""Image files of every kind that data sets hold."""
+"""Decoding of image files in the formats that data sets use."""
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ def test_a_jpeg_is_decoded_no_smaller_than_needed(tmp_path, shortest, shape):
     assert np.abs(got[5, 5].astype(int) - (30, 20, 10)).max() <= 2
 
 
-def test_other_formats_are_decoded_whole(tmp_path):
+def test_png_is_decoded_at_full_size(tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((200, 304, 3), np.uint8))
     assert read_image(tmp_path / "x.png", 10).shape == (200, 304, 3)
 
@@ -80,7 +80,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name, share):
 
 
 @pytest.mark.parametrize("bits", [10, 12])
-def test_few_bits_in_a_file_of_16_are_not_black(tmp_path, bits):
+def test_10_and_12_bit_values_in_16_bit_files_are_scaled(tmp_path, bits):
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint16)
     image[0, 0] = 255
     cv2.imwrite(str(tmp_path / "x.png"), np.round(image[..., ::-1] * ((2**bits - 1) / 255)).astype(np.uint16))

@@ -13,14 +13,14 @@ from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
 
-def test_columns_are_found_by_their_usual_names_and_a_byte_order_mark_is_no_part_of_them(csv_settings):
+def test_usual_column_names_are_found_after_a_byte_order_mark(csv_settings):
     table = b"\xef\xbb\xbfid_code , diagnosis\n" + "".join(f"{i:03d},{i % 2}\n" for i in range(10)).encode()
     found = catalog.find(csv_settings(table, TEN))
     assert found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
     assert found.rows["label"].tolist() == [0, 1] * 5
 
 
-def test_a_path_from_the_folder_on_is_not_ambiguous(csv_settings, tmp_path):
+def test_path_relative_to_the_folder_is_not_ambiguous(csv_settings, tmp_path):
     names = ["a.jpg", "sub/a.jpg"] + TEN[:8]
     found = catalog.find(csv_settings(listing(names, [0, 1] * 5), names))
     assert found.rows["source"].tolist() == [str((tmp_path / "raw" / name).resolve()) for name in names]
@@ -45,7 +45,7 @@ def test_a_path_from_the_folder_on_is_not_ambiguous(csv_settings, tmp_path):
         ),
     ],
 )
-def test_what_separates_the_cells_is_found(csv_settings, text, column):
+def test_separator_is_detected(csv_settings, text, column):
     found = catalog.find(csv_settings(text, TEN, label_column=column))
     assert found.rows["label"].tolist() == [0, 1] * 5
 
@@ -80,7 +80,7 @@ def test_lines_are_counted_from_the_first_also_after_sep(csv_settings):
         "no names, a separator at the end",
     ],
 )
-def test_tables_as_programs_write_them(csv_settings, text, labels):
+def test_encodings_separators_and_decimal_commas(csv_settings, text, labels):
     found = catalog.find(csv_settings(text, TEN))
     assert found.rows["label"].tolist() == labels
     assert found.rows["image_id"].tolist() == [f"{i:03d}" for i in range(10)]
@@ -97,13 +97,13 @@ def test_tables_as_programs_write_them(csv_settings, text, labels):
         (PLAIN.replace(",0", ",980").replace(",1", ',"1,250"'), "label '1,250' is not a number"),
     ],
 )
-def test_what_comes_near_is_named(csv_settings, text, message):
+def test_errors_suggest_the_likely_cause(csv_settings, text, message):
     with pytest.raises(DataError, match=message):
         catalog.find(csv_settings(text, TEN))
 
 
 @pytest.mark.parametrize("folder", [".Trash-1000/files", "@eaDir", "__MACOSX", "images/.thumbnails"])
-def test_copies_that_a_system_keeps_are_not_meant(csv_settings, folder):
+def test_hidden_and_system_folders_are_skipped(csv_settings, folder):
     files = [f"images/{name}" for name in TEN]
     found = catalog.find(csv_settings(PLAIN, [*files, *(f"{folder}/{name}" for name in TEN)]))
     assert all(Path(source).parent.name == "images" for source in found.rows["source"])
@@ -143,7 +143,7 @@ def test_a_table_without_names_that_cannot_be_guessed(csv_settings, text, messag
 
 
 @pytest.mark.parametrize("name", ["LABELS.CSV", "Labels.Csv"])
-def test_a_table_is_found_beside_what_systems_leave(csv_settings, name):
+def test_temporary_files_are_not_taken_for_tables(csv_settings, name):
     settings = csv_settings(listing(TEN, [0, 1] * 5), [*TEN, "._labels.csv", "~$labels.csv", "._000.jpg"])
     folder = Path(settings.folder)
     (folder / "labels.csv").rename(folder / name)
@@ -153,7 +153,7 @@ def test_a_table_is_found_beside_what_systems_leave(csv_settings, name):
 
 
 @pytest.mark.parametrize("given", ["./{}", ".//{}", "x/../{}", "{folder}/{}", "{folder}//{}"])
-def test_forms_of_a_path_below_the_folder(csv_settings, tmp_path, given):
+def test_equivalent_spellings_of_a_path(csv_settings, tmp_path, given):
     names = [f"left/{i:03d}.jpg" for i in range(10)]
     written = [given.replace("{folder}", str(tmp_path / "raw")).replace("{}", name) for name in names]
     found = catalog.find(csv_settings(listing(written, [0, 1] * 5), names))
@@ -166,20 +166,20 @@ def test_backslashes_of_a_table_made_on_windows(csv_settings):
     assert found.rows["image_id"].tolist() == [f"left/{i:03d}" for i in range(10)]
 
 
-def test_accents_and_the_case_of_letters(csv_settings):
+def test_names_match_in_any_unicode_form_and_case(csv_settings):
     files = [f"Müller_{i}.JPG" for i in range(10)]
     names = [unicodedata.normalize("NFD", f"müller_{i}.jpg") for i in range(10)]
     found = catalog.find(csv_settings(listing(names, [0, 1] * 5), files))
     assert [Path(source).name for source in found.rows["source"]] == files
 
 
-def test_both_forms_of_an_accent_in_one_folder(csv_settings):
+def test_files_that_differ_only_in_unicode_form(csv_settings):
     files = [unicodedata.normalize(form, f"Müller_{i}.jpg") for i in range(5) for form in ("NFC", "NFD")]
     found = catalog.find(csv_settings(listing(files, [0, 1] * 5), files))
     assert [Path(source).name for source in found.rows["source"]] == files
 
 
-def test_a_name_as_it_is_goes_before_one_in_another_case(csv_settings):
+def test_exact_name_is_preferred_to_another_case(csv_settings):
     files = [*TEN, *(name.upper() for name in TEN)]
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), files))
     assert [Path(source).name for source in found.rows["source"]] == TEN

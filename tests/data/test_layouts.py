@@ -1,4 +1,4 @@
-"""The data sets of the catalogue, each on a small imitation of its official folder (the real ones are not here)."""
+"""The data sets of the catalogue, each on a small imitation of its official folder."""
 
 import os
 import shutil
@@ -178,7 +178,7 @@ def imitated_retinamnist(root: Path, side: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def test_retinamnist_in_the_smallest_size_that_is_large_enough(tmp_path):
+def test_retinamnist_uses_the_smallest_sufficient_size(tmp_path):
     arrays = imitated_retinamnist(tmp_path, 64)
     found = find(tmp_path, "retinamnist", size=32)
     assert found.rows["split"].value_counts().to_dict() == {"train": 1200, "test": 400}
@@ -190,7 +190,7 @@ def test_retinamnist_in_the_smallest_size_that_is_large_enough(tmp_path):
         find(tmp_path, "retinamnist", size=65)
 
 
-def test_the_other_eye_of_a_patient_whom_a_copy_brings_into_both_parts_is_left_out_as_well(tmp_path):
+def test_a_copy_in_the_test_part_leaves_out_both_eyes_of_the_patient(tmp_path):
     """12_left of the training part is 1_left of the test part, so patients 12 and 1 are one."""
     eyepacs(tmp_path)
     (tmp_path / "trainLabels.csv").write_text(listing("image,level", EYES, [0] * 50))
@@ -202,7 +202,7 @@ def test_the_other_eye_of_a_patient_whom_a_copy_brings_into_both_parts_is_left_o
     assert len(found.rows) == 52
 
 
-def test_patients_stay_one_where_their_copies_conflict(tmp_path):
+def test_conflicting_copies_still_merge_their_patients(tmp_path):
     eyepacs(tmp_path)
     shutil.copy(tmp_path / "train/10_left.jpeg", tmp_path / "train/14_left.jpeg")  # grades 0 and 4
     rows = find(tmp_path, "eyepacs").rows.set_index("image_id")
@@ -233,7 +233,7 @@ def test_two_files_with_one_id_are_refused(csv_settings):
         catalog.find(csv_settings(table, names))
 
 
-def test_linked_folders_and_odd_names_are_followed(tmp_path):
+def test_symbolic_links_are_followed_beside_undecodable_names(tmp_path):
     (tmp_path / "disk").mkdir()
     names = [f"{i}.png" for i in range(10)]
     write(tmp_path / "disk", {name: name for name in names})
@@ -257,7 +257,7 @@ def test_a_folder_of_another_data_set_is_recognised(tmp_path, named, there):
         find(tmp_path, named)
 
 
-def test_a_folder_that_is_nothing_known(tmp_path):
+def test_unknown_folder_is_refused(tmp_path):
     (tmp_path / "holiday.jpg").write_text("x")
     with pytest.raises(DataError, match="is not eyepacs. eyepacs is recognised by trainLabels.csv .* -p dataset csv"):
         find(tmp_path, "eyepacs")

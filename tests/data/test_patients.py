@@ -8,7 +8,7 @@ from insightr_nb.data import catalog, patients
 
 
 @pytest.mark.parametrize("eyes", [("left", "right"), ("L", "R"), ("OD", "OS")])
-def test_patients_that_the_names_suggest_are_offered(csv_settings, eyes):
+def test_patients_are_suggested_from_image_names(csv_settings, eyes):
     names = [f"{i}_{eye}.jpg" for i in range(20) for eye in eyes]
     found = catalog.find(csv_settings(listing(names, [i % 5 for i in range(40)]), names))
     assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients of 40 images" in n for n in found.notes)
@@ -18,7 +18,7 @@ def test_patients_that_the_names_suggest_are_offered(csv_settings, eyes):
     assert "there are 20, and 2 of them are on two sides" in said
 
 
-def test_where_patients_are_known_or_the_names_suggest_none(csv_settings):
+def test_no_suggestion_for_unpaired_names_or_known_patients(csv_settings):
     found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
     assert not any("suggest" in note for note in found.notes)
     ids = found.rows["image_id"]

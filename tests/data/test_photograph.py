@@ -23,7 +23,7 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+def test_workers_exit_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "prepare_it.py"
     script.write_text(CODE)
     environment = os.environ | {"INSIGHTR_OUTPUTS": str(tmp_path / "out"), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -42,7 +42,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     assert not [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists()]
 
 
-def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_outputs, in_process, tmp_path):
+def test_a_file_that_cannot_be_prepared_is_rejected_with_the_reason(csv_settings, own_outputs, in_process, tmp_path):
     colours = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
     table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(colours))
     dot = cv2.imencode(".png", np.full((1, 1, 3), 200, np.uint8))[1].tobytes()
@@ -56,7 +56,7 @@ def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_
         assert "cannot be prepared (ValueError" in result.reason
 
 
-def test_a_reduced_jpeg_gives_nearly_the_same_image(tmp_path):
+def test_reduced_decoding_gives_nearly_the_same_image(tmp_path):
     """At most two grey levels from the recipe that decodes the whole file, with the same circle."""
     image = synthetic.photograph(4, 0, 1400).image
     cv2.imwrite(str(tmp_path / "x.jpg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])

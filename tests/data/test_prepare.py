@@ -1,4 +1,4 @@
-"""Preparation: the same store however it was made, resumed after an interruption, and what is refused."""
+"""Preparation of a store: deterministic, resumed after an interruption, refused for other settings."""
 
 import shutil
 import threading
@@ -21,14 +21,14 @@ from insightr_nb.settings import DataSettings
 # -- a store ----------------------------------------------------------------------------------------------------------
 
 
-def test_one_process_and_many_make_the_same_store(store, own_outputs, in_process):
+def test_store_does_not_depend_on_the_number_of_processes(store, own_outputs, in_process):
     again = prepare.prepare(SETTINGS)
     assert len(in_process) == 24
     assert again.path.is_relative_to(own_outputs)
     assert files(again.path) == files(store.path)
 
 
-def test_a_store_that_is_there_is_opened_and_not_made_again(copy, in_process):
+def test_existing_store_is_opened_without_preparing(copy, in_process):
     before = {file.name: file.stat().st_mtime_ns for file in copy.iterdir()}
     opened = prepare.prepare(replace(SETTINGS, folds=5))
     assert in_process == []
@@ -58,7 +58,7 @@ def at_image(monkeypatch, count: int, error: BaseException) -> None:
 
 
 def at_progress(monkeypatch, count: int, error: BaseException) -> None:
-    """The `count`-th block is written, but not that it is."""
+    """The images of the `count`-th block are written, but not its lines of progress."""
     original, calls = store_writer.append, []
 
     def failing(partial, size, slots, pixels, lines):
@@ -93,8 +93,8 @@ def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None
         pytest.param(lambda p: at_writing(p, "meta.json", 1, OSError("disk full")), 0, id="at the very end"),
     ],
 )
-def test_an_interrupted_preparation_goes_on_where_it_stopped(store, own_outputs, in_process, interrupt, redone):
-    """Blocks of 10 of 24 images: what whole blocks have done is not done again."""
+def test_interrupted_preparation_resumes_after_the_last_block(store, own_outputs, in_process, interrupt, redone):
+    """Blocks of 10 of 24 images: images of complete blocks are not prepared again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_BLOCK", 10)
         interrupt(patch)
@@ -134,7 +134,7 @@ def test_an_interrupted_preparation_with_other_settings_starts_again(store, own_
     assert len(in_process) == 24
 
 
-def test_two_preparations_at_the_same_time_make_one_store(store, own_outputs, in_process):
+def test_concurrent_preparations_make_one_store(store, own_outputs, in_process):
     with ThreadPoolExecutor(2) as pool:
         paths = {job.result().path for job in [pool.submit(prepare.prepare, SETTINGS) for _ in range(2)]}
     assert len(in_process) == 24
@@ -192,7 +192,7 @@ def test_a_csv_store_is_used_again_by_its_name(csv_settings, own_outputs, in_pro
         prepare.prepare(replace(named, name="yours"))
 
 
-def test_where_the_raw_folder_is_does_not_matter(csv_settings, own_outputs, in_process):
+def test_fingerprint_does_not_depend_on_the_raw_folder(csv_settings, own_outputs, in_process):
     settings = csv_settings(colours_table(), COLOURS, preparation="resize")
     elsewhere = csv_settings(colours_table(), COLOURS, preparation="resize", folder="elsewhere")
     first = prepare.prepare(settings)

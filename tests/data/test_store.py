@@ -37,7 +37,7 @@ def test_files_of_a_store(store):
     assert store.settings == replace(SETTINGS, **given, max_train_per_grade=2443, max_test_per_grade=1206)
 
 
-def test_every_row_is_its_own_photograph_prepared(store):
+def test_rows_are_the_prepared_photographs_in_order(store):
     for i, source in enumerate(store.table["source"]):
         assert source == f"synthetic:0/{i}"
         photograph = synthetic.photograph(i, 0, 38).image  # 1.2 * 32, rounded

@@ -10,7 +10,7 @@ from insightr_nb.runs import Run
 
 @pytest.fixture
 def copied(smoke_run, tmp_path, monkeypatch):
-    """The outputs with one run to damage."""
+    """A copy of the outputs with one run, to damage."""
     source = files.outputs_root()
     for part in ("data/synthetic-64", smoke_run.path.relative_to(source)):
         shutil.copytree(source / part, tmp_path / part)

@@ -1,4 +1,4 @@
-"""The explorer without a browser: what is shown when something is wrong; the rest is in tests/browser."""
+"""The explorer without a browser: choice of the run, and messages about runs that cannot be opened."""
 
 import shutil
 import threading
@@ -74,7 +74,7 @@ def test_one_damaged_manifest_leaves_the_other_runs(copied, content):
     assert "fold1/manifest.json" in app.notice
 
 
-def test_look_again_keeps_what_is_open(copied):
+def test_refresh_keeps_the_open_run(copied):
     shutil.copytree(copied.path, copied.path.with_name("fold1"))
     app = explorer.Explorer()
     tabs = app.tabs.children
@@ -96,12 +96,12 @@ def test_a_run_from_a_zip_shows_the_images_that_came_along(copied, tmp_path, mon
 
 @pytest.fixture
 def undrawn(copied, tmp_path):
-    """The same, without the pictures that other tests have looked at."""
+    """The same, without cached display images."""
     shutil.rmtree(tmp_path / "data/synthetic-64/display", ignore_errors=True)
     return copied
 
 
-def test_pictures_are_drawn_before_they_are_looked_at(undrawn, monkeypatch):
+def test_display_images_are_rendered_ahead(undrawn, monkeypatch):
     monkeypatch.setattr(explorer, "headless", lambda: False)
     before = set(threading.enumerate())
     app = explorer.Explorer()
@@ -113,7 +113,7 @@ def test_pictures_are_drawn_before_they_are_looked_at(undrawn, monkeypatch):
     assert {digests[name] for name in wanted} == {path.stem for path in (store.path / "display").glob("*.jpg")}
 
 
-def test_drawing_ahead_ends_when_another_run_is_opened(undrawn):
+def test_rendering_ahead_stops_when_another_run_is_opened(undrawn):
     app = explorer.Explorer()
     before, app.exploration = app.exploration, None
     app._draw_ahead(before)

@@ -10,7 +10,7 @@ from insightr_nb.explorer import app as explorer
 from insightr_nb.explorer import explain_tab
 
 
-def test_nothing_is_computed_again_that_did_not_change(copied, monkeypatch):
+def test_opacity_redraws_the_maps_only(copied, monkeypatch):
     app = explorer.Explorer()
     first = app.tabs.children[0]
     photograph, chart = first.picture.value, first.chart.value
@@ -21,7 +21,7 @@ def test_nothing_is_computed_again_that_did_not_change(copied, monkeypatch):
     assert (first.picture.value, first.chart.value) == (photograph, chart)
 
 
-def test_an_own_image_that_is_no_image(copied, tmp_path):
+def test_unreadable_user_file_shows_a_message(copied, tmp_path):
     (tmp_path / "note.png").write_text("no picture")
     app = explorer.Explorer()
     tab = app.tabs.children[0]
@@ -57,7 +57,7 @@ def own(copied, tmp_path):
     return app, app.tabs.children[0]
 
 
-def test_the_warning_stays_as_long_as_the_image_is_shown(own, tmp_path):
+def test_warning_stays_while_the_image_is_displayed(own, tmp_path):
     app, tab = own
     tab.explain_own(tmp_path / "eye.png")
     assert tab.message.value == ""
@@ -72,7 +72,7 @@ def test_the_warning_stays_as_long_as_the_image_is_shown(own, tmp_path):
     assert tab.message.value == ""
 
 
-def test_a_file_that_fails_changes_nothing(own, tmp_path):
+def test_failing_user_file_keeps_the_displayed_image(own, tmp_path):
     _, tab = own
     tab.explain_own(tmp_path / "eye.png")
     tab.view.value = "original"
@@ -84,7 +84,7 @@ def test_a_file_that_fails_changes_nothing(own, tmp_path):
     assert (tab.picture.value, tab.headline.value) == (picture, headline)
 
 
-def test_the_slider_leaves_an_own_image_and_what_if_is_about_the_image_shown(own, tmp_path):
+def test_what_if_is_about_the_displayed_image(own, tmp_path):
     app, tab = own
     tab.explain_own(tmp_path / "eye.png")
     app.tabs.selected_index = 2

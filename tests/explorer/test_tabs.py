@@ -3,7 +3,7 @@
 from insightr_nb.explorer import app as explorer
 
 
-def test_what_if_and_back(copied):
+def test_what_if_changes_and_reset(copied):
     app = explorer.Explorer()
     app.tabs.selected_index = 2
     tab = app.tabs.children[2]
@@ -27,7 +27,7 @@ def test_what_if_and_back(copied):
     assert tab.table.value == before
 
 
-def test_the_map_leads_to_a_prototype(copied):
+def test_latent_map_opens_the_chosen_prototype(copied):
     app = explorer.Explorer()
     app.tabs.selected_index = 3
     tab = app.tabs.children[3]
