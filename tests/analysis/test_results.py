@@ -1,5 +1,6 @@
 """Collecting the runs of a table: what is read, and which runs are refused."""
 
+import numpy as np
 import pytest
 from analysis.handmade import SETTINGS, make
 
@@ -52,3 +53,17 @@ def test_a_damaged_metrics_file_is_named_and_not_averaged(damage, message):
     damage(run / "metrics.json")
     with pytest.raises(RunError, match=message):
         collect(SETTINGS.grid(["baseline"]))
+
+
+def test_collect_has_a_row_a_run_and_the_finished_ones_by_variant_and_fold():
+    first, other = make(SETTINGS.run("insightr", 0), error=0.25, used=3), make(SETTINGS.run("insightr", 2), error=0.5)
+    results = collect(SETTINGS.grid(["insightr"]))
+    assert results.frame["state"].tolist() == ["finished", "missing", "finished"]
+    assert results.frame["mae"].tolist() == pytest.approx([0.25, np.nan, 0.5], nan_ok=True)
+    assert results.frame["sparsity_paper"].tolist() == pytest.approx([2, np.nan, 1], nan_ok=True)  # counted from 0
+    assert [results.run("insightr", fold) for fold in range(3)] == [first, None, other]
+    assert results.finished("insightr") is None
+    assert results.finished("baseline") is None
+    assert results.missing["fold"].tolist() == [1]
+    make(SETTINGS.run("insightr", 1))
+    assert len(collect(SETTINGS.grid(["insightr"])).finished("insightr")) == 3

@@ -35,3 +35,11 @@ def test_the_interval_of_a_difference_counts_images_and_folds():
     noise = base + rng.normal(0.05, 0.5, (1, 400))  # images differ, folds do not: sd of the mean is 0.5 / 20
     difference, low, high = statistics.paired_difference(noise, base)
     assert (high - low) / 2 == pytest.approx(1.96 * 0.025, rel=0.15)
+
+
+def test_difference_of_each_variant_to_the_baseline():
+    """Errors of 0.22 to 0.24 against 0.20 to 0.22: 0.02 in every fold and image, so the interval has no width."""
+    found = statistics.against_baseline(all_runs(), ["baseline", "insightr", "log_similarity"]).set_index("variant")
+    assert found.loc["insightr"].tolist() == pytest.approx([0.02] * 3)
+    assert found.loc["log_similarity"].tolist() == pytest.approx([0.1] * 3)
+    assert "baseline" not in found.index

@@ -30,14 +30,14 @@ def test_the_confusion_matrix_pools_folds_and_has_shares_of_each_grade():
 
 
 def test_calibration_has_a_panel_a_variant_with_the_mean_prediction_of_each_label():
-    by_name = {"ours": [run([0, 0], [0.0, 1.0]), run([2], [3.0])], "baseline": [run([0, 2], [0.5, 2.5])]}
+    by_name = {"ours": [run([0, 0, 0], [0.0, 1.0, 0.2]), run([2], [3.0])], "baseline": [run([0, 2], [0.5, 2.5])]}
     figure = table_figures.calibration(by_name)
     assert [axes.get_title() for axes in figure.axes] == ["ours", "baseline"]
-    for axes, (low, high) in zip(figure.axes, [(0.5, 3.0), (0.5, 2.5)], strict=True):
+    for axes, (low, high) in zip(figure.axes, [(0.4, 3.0), (0.5, 2.5)], strict=True):
         diagonal, means = axes.lines[:2]
         assert diagonal.get_xydata().tolist() == [[0, 0], [2, 2]]
-        assert means.get_xydata().tolist() == [[0, low], [2, high]]
-    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [3, 2]  # a point an image
+        assert means.get_xydata() == pytest.approx(np.array([[0, low], [2, high]]))
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [4, 2]  # a point an image
 
 
 def test_usage_is_the_share_of_images_with_a_prototype_in_the_top_5(monkeypatch):

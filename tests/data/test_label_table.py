@@ -5,10 +5,11 @@ import re
 import unicodedata
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from data.tables import LABELS, PLAIN, TEN, listing
 
-from insightr_nb.data import catalog
+from insightr_nb.data import catalog, label_table
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
@@ -299,3 +300,31 @@ def test_blank_lines_do_not_shift_the_lines_in_errors(csv_settings):
     table = "image,label\n\na.png,1\n\n\nb.png,oops\n"
     with pytest.raises(DataError, match=r"labels.csv, line 6: label 'oops' is not a number"):
         catalog.find(csv_settings(table, ["a.png", "b.png"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expect"),
+    [("a.png", "a"), ("left/IMG.001.JPG", "left/IMG.001"), ("IMG.000", "IMG.000"), ("a.csv", "a.csv"), ("a", "a")],
+)
+def test_image_id_is_the_name_without_the_suffix_of_an_image(name, expect):
+    assert label_table.image_id(name) == expect
+
+
+@pytest.mark.parametrize(
+    ("cells", "expect"),
+    [
+        (["1", "2.5", "-3"], [1, 2.5, -3]),
+        (["1,5", "2"], [1.5, 2]),
+        (["1,250", "2,5"], [1.25, 2.5]),  # a thousands separator is not followed by one digit
+        (["1e1", " 4"], [10, 4]),
+    ],
+)
+def test_labels_are_numbers_with_points_or_commas(cells, expect):
+    assert label_table.labels(pd.Series(cells), Path("labels.csv")).tolist() == expect
+
+
+def test_usual_columns_are_found_in_their_order_of_preference():
+    frame = pd.DataFrame(columns=["Level", "label", "grade"])
+    assert label_table.column(frame, None, ["level", "label"], "label_column", Path("a")) == "label"
+    assert label_table.column(frame[["Level", "grade"]], None, ["level", "label"], "label_column", Path("a")) == "Level"
+    assert label_table.column(frame, "grade", ["level", "label"], "label_column", Path("a")) == "grade"

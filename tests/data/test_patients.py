@@ -1,6 +1,7 @@
 """Patients guessed from the names of images."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from data.tables import TEN, listing
 
@@ -24,3 +25,9 @@ def test_no_suggestion_for_unpaired_names_or_known_patients(csv_settings):
     ids = found.rows["image_id"]
     assert patients.on_two_sides(list(found.notes), ids, (np.arange(10),)).endswith("cannot be said.")
     assert patients.on_two_sides([], ids, (np.arange(10),)) == "No patient is on two sides of any split."
+
+
+def test_patients_are_what_the_names_of_two_eyes_have_in_common():
+    ids = pd.Series(["12_left", "12_right", "7-OD", "7-os", "lonely_L", "plain"])
+    assert patients.by_name(ids).tolist() == ["12", "12", "7", "7", "lonely", "plain"]
+    assert patients.by_name(pd.Series(["1_left", "2_right", "bright"])) is None

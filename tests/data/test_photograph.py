@@ -18,6 +18,7 @@ from insightr_nb.settings import DataSettings
 CODE = """
 from insightr_nb.data import prepare
 from insightr_nb.settings import DataSettings
+prepare._BLOCK = 8
 if __name__ == "__main__":
     prepare.prepare(DataSettings(size=32, train_images=2000, test_images=40, folds=2), workers=1)
 """
@@ -70,3 +71,54 @@ def test_reduced_decoding_gives_nearly_the_same_image(tmp_path):
     assert np.abs(got.astype(int) - expect)[graham.mask(256)].mean() < 2
     found = find_disc(whole)
     assert (circle.x, circle.y, circle.radius) == pytest.approx((found.x, found.y, found.radius), abs=0.01 * 650)
+
+
+def test_a_synthetic_source_is_rendered_larger_than_the_prepared_image():
+    assert photograph.render_size(100) == 120
+    got = photograph.photograph("synthetic:3/7", 100)
+    assert np.array_equal(got, synthetic.photograph(7, 3, 120).image)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expect"),
+    [
+        ({"preparation": "resize"}, lambda image: graham.resize(image, 64)),
+        ({"preparation": "graham", "centre": "image"}, lambda image: graham.published(image, 64, 512)),
+        ({"preparation": "graham", "centre": "disc"}, lambda image: graham.normalise(image, 64, 512)),
+    ],
+    ids=["resize", "image", "disc"],
+)
+def test_the_preparation_is_that_of_the_settings(settings, expect):
+    image = synthetic.photograph(1, 0, 120).image
+    got = photograph.prepared(image, DataSettings(size=64, **settings))
+    assert np.array_equal(got, expect(image))
+    others = [make(image) for make in (lambda i: graham.resize(i, 64), lambda i: graham.normalise(i, 64, 512))]
+    assert sum(np.array_equal(got, other) for other in others) <= 1
+
+
+def test_a_thumbnail_is_padded_with_grey_and_can_outline_the_disc(tmp_path):
+    image = cv2.circle(np.zeros((200, 400, 3), np.uint8), (200, 100), 90, (40, 80, 150), -1)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    plain, outlined = (photograph.thumbnail(str(tmp_path / "a.png"), 100, outline) for outline in (False, True))
+    assert plain.shape == (100, 100, 3)
+    assert (plain[:25] == 128).all()
+    assert (plain[75:] == 128).all()
+    green = np.argwhere((outlined[..., 1] > 200) & (outlined[..., 0] < 100))
+    assert np.hypot(*(green - 50).T) == pytest.approx(22.5, abs=2)
+    assert len(green) > 20
+    assert not ((plain[..., 1] > 200) & (plain[..., 0] < 100)).any()
+
+
+def test_no_thumbnail_of_what_cannot_be_decoded_or_has_no_disc_to_outline(tmp_path):
+    (tmp_path / "a.png").write_text("text")
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((50, 50, 3), np.uint8))
+    assert photograph.thumbnail(str(tmp_path / "a.png")) is None
+    assert photograph.thumbnail(str(tmp_path / "nowhere.png")) is None
+    assert photograph.thumbnail(str(tmp_path / "black.png"), outline=True) is None
+    assert photograph.thumbnail(str(tmp_path / "black.png"), 20).shape == (20, 20, 3)
+
+
+def test_a_missing_file_is_a_result_with_a_reason():
+    got = photograph.prepare_one(("nowhere.png", DataSettings(size=32, dataset="csv", name="mine", folder=".")))
+    assert (got.image, got.source) == (None, None)
+    assert got.reason.startswith("nowhere.png: cannot be read")

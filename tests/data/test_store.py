@@ -10,6 +10,7 @@ import pytest
 from data.stores import COLOURS, SETTINGS, files
 
 from insightr_nb.data import graham, prepare, synthetic
+from insightr_nb.data.store import open_store
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import read_json
 
@@ -106,3 +107,26 @@ def test_a_damaged_store_is_refused(copy, damage, fragments):
         prepare.open_store(copy)
     for fragment in fragments:
         assert fragment in str(error.value)
+
+
+def test_part_is_a_store_of_some_rows(store):
+    with store.part(np.array([5, 2])) as path:
+        part = open_store(path)
+        assert part.partial
+        assert not store.partial
+        assert part.table["image_id"].tolist() == store.table["image_id"].iloc[[5, 2]].tolist()
+        assert np.array_equal(part.images, store.images[[5, 2]])
+        assert part.fingerprint == store.fingerprint
+    assert not path.exists()
+
+
+def test_check_finds_an_image_that_has_changed(copy):
+    open_store(copy).check()
+    content = bytearray((copy / "images.npy").read_bytes())
+    content[-1] ^= 1  # in the last image
+    (copy / "images.npy").write_bytes(content)
+    damaged = open_store(copy)
+    assert damaged.image(0).shape == (32, 32, 3)
+    with pytest.raises(DataError) as caught:
+        damaged.check()
+    assert repr(damaged.table["image_id"].iloc[-1]) in str(caught.value)
