@@ -1,5 +1,7 @@
 """The three sets of a fold: their rows, and their targets on the model's scale from 1 to 5."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,3 +60,13 @@ def test_the_split_of_a_store_does_not_depend_on_the_labels_of_the_run(store):
     assert plain.fingerprint == continuous.fingerprint
     assert plain.fingerprint == folds.fold_split(store, settings().data, 0).fingerprint
     assert plain.fingerprint != folds.fold_split(store, settings().data, 1).fingerprint
+
+
+def test_continuous_labels_of_a_split_file_are_used_as_they_are(store, monkeypatch):
+    plain = folds.fold_split(store, settings().data, 0)
+    given = tuple(rows % 5 + 0.25 for rows in (plain.training, plain.validation))
+    monkeypatch.setattr(folds, "fold_split", lambda *_: replace(plain, continuous=given))
+    data = folds.fold_data(settings(labels="continuous"))
+    assert data.training.targets.tolist() == [n % 5 + 1.25 for n in plain.training]
+    assert data.validation.targets.tolist() == [n % 5 + 1.25 for n in plain.validation]
+    assert folds.fold_data(settings()).training.targets.tolist() == [n % 5 + 1 for n in plain.training]

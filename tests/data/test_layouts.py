@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from insightr_nb.data import catalog, duplicates
+from insightr_nb.data import catalog, duplicates, layouts
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
@@ -309,3 +310,24 @@ def test_real_copies(idrid):
     assert len(found.rows) == 413 - out.sum()
     kept = found.rows.groupby("patient_id")["split"].nunique()
     assert (kept == 1).all()
+
+
+@pytest.mark.parametrize(
+    "part", ["1. Original Images/b. Testing Set", "2. Groundtruths/b. IDRiD_Disease Grading_Testing Labels.csv"]
+)
+def test_a_missing_part_of_idrid_is_named_with_where_to_obtain_it(tmp_path, part):
+    idrid_official(tmp_path)
+    path = tmp_path / "B. Disease Grading" / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataError) as caught:
+        find(tmp_path, "idrid")
+    assert str(path) in str(caught.value)
+    assert layouts.CATALOG["idrid"].obtain in str(caught.value)
+
+
+def test_retinamnist_without_its_package_says_how_to_install_it(tmp_path, monkeypatch):
+    imitated_retinamnist(tmp_path, 28)
+    monkeypatch.setitem(sys.modules, "medmnist", None)
+    with pytest.raises(DataError) as caught:
+        find(tmp_path, "retinamnist", size=32)
+    assert "pip install medmnist" in str(caught.value)

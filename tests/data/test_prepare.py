@@ -3,6 +3,7 @@
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,3 +280,16 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     assert "damaged file: Corrupt JPEG data" in hole
     (store.path / "doubtful.csv").unlink()  # a store of an older version
     assert not len(store.doubtful)
+
+
+def test_a_killed_worker_is_reported_with_what_is_kept(own_outputs, in_process, monkeypatch):
+    """The second block breaks the pool: ten images are kept, and the next call prepares the other 14."""
+    monkeypatch.setattr(prepare, "_BLOCK", 10)
+    with pytest.MonkeyPatch.context() as patch:
+        at_image(patch, 13, BrokenProcessPool())
+        with pytest.raises(DataError) as caught:
+            prepare.prepare(SETTINGS)
+    assert "10 images are kept" in str(caught.value)
+    in_process.clear()
+    assert len(prepare.prepare(SETTINGS).images) == 24
+    assert len(in_process) == 14

@@ -130,3 +130,12 @@ def test_check_finds_an_image_that_has_changed(copy):
     with pytest.raises(DataError) as caught:
         damaged.check()
     assert repr(damaged.table["image_id"].iloc[-1]) in str(caught.value)
+
+
+def test_tables_of_a_store_have_their_columns_and_keep_ids_as_text(copy):
+    made = open_store(copy)
+    assert made.duplicates.columns.tolist() == ["group", "image_id", "patient_id", "label", "happened"]
+    (copy / "duplicates.csv").write_text("group,image_id,patient_id,label,happened\n0,007,NA,1,kept\n")
+    assert made.duplicates[["image_id", "patient_id"]].values.tolist() == [["007", "NA"]]
+    (copy / "rejected.csv").write_text("image_id,reason,source\n1e5,too small,a.png\n")
+    assert made.rejected.values.tolist() == [["1e5", "too small", "a.png"]]
