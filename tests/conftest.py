@@ -1,4 +1,4 @@
-"""Shared by all tests: a place for outputs outside the project, and finished runs of preset `smoke`, made once."""
+"""Shared by all tests: a temporary outputs folder, and a finished run of preset `smoke`."""
 
 from pathlib import Path
 
@@ -17,6 +17,10 @@ def pytest_collection_modifyitems(items) -> None:
         "test_snakefile.py",
         "test_photographs.py",
         "test_kill.py",
+        "test_archive.py",
+        "test_store_writer.py",
+        "test_locality.py",
+        "test_app.py",
         "test_trust.py",
         "test_writes.py",
     )

@@ -1,9 +1,7 @@
-"""Is a run what it claims to be, and taking it along: archive.verify, archive.export, archive.load."""
+"""Verification of runs, and their export to and import from a zip: verify, export, load."""
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -36,7 +34,7 @@ def copied(smoke_run, tmp_path, monkeypatch) -> Run:
 
 
 def flip(path: Path, at: float = 0.5) -> None:
-    """One bit in the middle of the file turns over; size and time stay."""
+    """Flip one bit in the middle of the file; its size stays."""
     content = bytearray(path.read_bytes())
     content[int(at * len(content))] ^= 1
     path.write_bytes(content)
@@ -46,7 +44,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_a_finished_run_is_what_it_claims(smoke_run):
+def test_verify_accepts_a_finished_run(smoke_run):
     assert archive.verify(smoke_run.path) == []
     assert archive.verify(smoke_run) == []
     recorded = smoke_run.manifest["files"]
@@ -116,7 +114,7 @@ def _split() -> str:
     return fold_data(RunSettings.from_parameters(preset="smoke")).split.fingerprint
 
 
-def test_an_unfinished_run_says_so(copied, tmp_path):
+def test_verify_and_export_refuse_an_unfinished_run(copied, tmp_path):
     copied.update(state="failed", error="x")
     assert archive.verify(copied) == ["the run is failed"]
     assert archive.verify(tmp_path / "a/b/c/d/e/f") == ["the run is missing"]
@@ -132,7 +130,7 @@ def zipped(copied, tmp_path) -> Path:
     return archive.export(copied, tmp_path / "colleague.zip", test_images=12)
 
 
-def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, smoke_run, tmp_path, monkeypatch):
+def test_loaded_run_is_intact_and_explains_images(zipped, smoke_run, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
     run = archive.load(zipped)
     assert run.path.is_relative_to(tmp_path / "elsewhere/imported/colleague")
@@ -153,7 +151,7 @@ def test_a_run_from_a_zip_is_whole_and_explains_without_anything_else(zipped, sm
     assert archive.load(zipped) == run  # found, not unpacked again
 
 
-def test_the_pictures_come_along_at_display_size(zipped, copied, tmp_path, monkeypatch):
+def test_zip_contains_images_at_display_size(zipped, copied, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
     loaded = load_run(archive.load(zipped))
     monkeypatch.setattr(display, "prepared_source", lambda *_: pytest.fail("drawn anew"))
@@ -181,7 +179,7 @@ def test_a_zip_is_refused_when_it_is_not_whole_or_none_of_ours(zipped, tmp_path)
     "name",
     ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt", "runs\\..\\evil.txt", "C:/evil.txt", "data//evil.txt"],
 )
-def test_names_in_a_zip_never_leave_their_folder(zipped, tmp_path, name):
+def test_paths_in_a_zip_cannot_leave_its_folder(zipped, tmp_path, name):
     evil = tmp_path / "evil.zip"
     with zipfile.ZipFile(zipped) as old, zipfile.ZipFile(evil, "w") as new:
         about = json.loads(old.read("contents.json"))
@@ -205,37 +203,3 @@ def test_a_zip_with_more_or_other_than_it_lists_is_refused(zipped, tmp_path):
     with pytest.raises(RunError, match="already contains other files"):
         archive.load(Path(shutil.copy(zipped, tmp_path / "busy.zip")))
     assert (tmp_path / "imported/busy/mine.txt").read_text() == "x"
-
-
-# -- one writer -------------------------------------------------------------------------------------------------------
-
-
-def test_the_second_process_says_who_holds_the_folder_and_stops(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(files, "WAIT", 0.3)
-    code = (
-        "import sys, pathlib; from insightr_nb import files\n"
-        "with files.exclusive_lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "fold0")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout.readline() == "in\n"
-    with (
-        pytest.raises(RunError, match=rf"fold0 is in use by process {other.pid} on .* since 20"),
-        files.exclusive_lock(tmp_path / "fold0"),
-    ):
-        pytest.fail("both are in")
-    assert "waiting up to 0.3 s" in capfd.readouterr().out
-    other.kill()
-    other.communicate()
-    with files.exclusive_lock(tmp_path / "fold0"):  # whoever held it has died
-        pass
-
-
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
-    (tmp_path / "outputs").write_text("a file where a folder should be")
-    with (
-        pytest.raises(RunError, match=r"outputs/runs/fold0 cannot be written to: .*INSIGHTR_OUTPUTS"),
-        files.exclusive_lock(tmp_path / "outputs/runs/fold0"),
-    ):
-        pytest.fail("it can")

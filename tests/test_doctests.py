@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the equations and metrics run and give what they show."""
+"""The examples in the docstrings of equations and metrics give the results that they show."""
 
 import doctest
 

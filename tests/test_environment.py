@@ -1,4 +1,4 @@
-"""What a fresh machine needs: the same versions wherever they are written, and the libraries that OpenCV links."""
+"""Equal versions in all lists of dependencies, and the system libraries of OpenCV."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What `make` would run, in folders whose names a shell must not take apart."""
+"""Commands of `make`, in folders whose names need quoting."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def test_outputs_go_where_they_are_asked_for(tmp_path, name):
 
 @pytest.mark.parametrize("given", ["my outputs", "~/x", "/absolute/it's", None])
 def test_jupyterlab_writes_where_make_would(tmp_path, given):
-    """A kernel of JupyterLab starts in the folder of its notebook: what is relative must not count from there."""
+    """Kernels of JupyterLab start in the folder of their notebook, so relative paths must become absolute."""
     bin_folder = tmp_path / ".venv/bin"
     bin_folder.mkdir(parents=True)
     for file in ("Makefile", "requirements.lock", "pyproject.toml"):

@@ -1,11 +1,11 @@
-"""The parameters cells of the notebooks: what is injected is checked, and so is every value."""
+"""The parameters cells of the notebooks: names, defaults and values are checked."""
 
 import papermill
 import pytest
 from places import ROOT
 
 from insightr_nb.errors import SettingsError
-from insightr_nb.parameters import Ablations, Explore, Model, Prepare, Projection, Tables, Train, Trust
+from insightr_nb.parameters import Ablations, Explore, Model, Prepare, Projection, Tables, TableSettings, Train, Trust
 
 NOTEBOOKS = {
     "01_prepare_data": Prepare,
@@ -68,3 +68,27 @@ def test_parameters_of_the_preparation():
 def test_a_bad_value_is_named(kind, given, message):
     with pytest.raises(SettingsError, match=message):
         kind(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "fragments"),
+    [
+        ({"variants": "insight"}, ["variants = 'insight'", "did you mean 'insightr'"]),
+        ({"shown": "no_kluster"}, ["shown", "'no_kluster'", "'no_cluster'"]),
+        ({"preset": "dmo"}, ["'dmo'", "'demo'"]),
+        ({"variants": "insightr,baseline,insightr"}, ["each once"]),
+        ({"variants": "none"}, ["at least one"]),
+        ({"folds": 0}, ["folds = 0", "at least 1"]),
+        ({"dataset": "csv"}, ["name"]),
+    ],
+)
+def test_bad_parameters_of_a_table(given, fragments):
+    with pytest.raises(SettingsError) as error:
+        Ablations(**given)
+    for fragment in fragments:
+        assert fragment in str(error.value)
+
+
+def test_a_fold_that_the_data_do_not_have():
+    with pytest.raises(SettingsError, match="fold = 3: folds count from 0 to 2"):
+        TableSettings(preset="smoke", folds=4).grid(["baseline"])

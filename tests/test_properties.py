@@ -1,4 +1,4 @@
-"""Whatever is given, it is either used or refused by one of the package's own errors, which names the value."""
+"""Property-based tests: any input is either used or refused with an error of the package that names it."""
 
 import csv
 import dataclasses

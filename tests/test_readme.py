@@ -1,4 +1,4 @@
-"""The texts: links and pictures exist, commands name what there is, README stays short."""
+"""README and docs: links and pictures exist, commands and parameters are valid, README is short."""
 
 import ast
 import importlib

@@ -1,39 +1,10 @@
-import dataclasses
+"""Settings of a run: conversion, checks, the backbone run, and the scale of labels."""
 
+import numpy as np
 import pytest
 
 from insightr_nb.errors import SettingsError
-from insightr_nb.settings import PRESETS, VARIANTS, LabelScale, RunSettings
-
-
-def test_preset_paper_has_the_numbers_of_the_paper():
-    s = RunSettings.from_parameters(preset="paper")
-    assert (s.data.size, s.data.recipe_size) == (512, 512)
-    assert (s.model.prototypes, s.model.latent_channels, s.model.epsilon) == (50, 128, 1e-4)
-    assert (s.model.prototype_label_min, s.model.prototype_label_max) == (0.1, 5.9)
-    assert dataclasses.astuple(s.losses) == (1.0, 1.0, 10.0, 3, 0.5)
-    t = s.training
-    assert (t.cycles, t.joint_epochs, t.last_layer_epochs, t.warm_up_epochs, t.batch_size) == (2, 20, 10, 5, 30)
-    assert (t.lr_backbone, t.lr_block, t.lr_prototypes, t.lr_last_layer) == (1e-5, 1e-3, 1e-3, 1e-3)
-    assert (t.baseline_epochs, t.baseline_lr, t.baseline_halve_every) == (30, 1e-4, 5)
-    assert (t.rotation, t.scale_min, t.scale_max, t.fill) == (360, 0.9, 1.1, 128)
-    assert (t.batchnorm_images, t.joint_halve_every, t.block_weight_decay) == (0, 0, 0)
-
-
-def test_preset_released_departs_where_the_published_code_does():
-    s = RunSettings.from_parameters(preset="released")
-    assert (s.data.size, s.losses.k, s.training.joint_epochs, s.training.last_layer_epochs) == (540, 4, 21, 9)
-    assert (s.training.baseline_lr, s.training.joint_halve_every, s.training.fill) == (5e-4, 5, 0)
-    assert (s.model.input_values, s.model.channels, s.training.selection) == ("unit", "bgr", "total")
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_preset_and_variant_can_be_had_and_read_back(preset, variant):
-    from insightr_nb.training.checkpoint import settings_of
-
-    settings = RunSettings.from_parameters(preset=preset, variant=variant, fold=1)
-    assert settings_of(settings.as_dict()) == settings
+from insightr_nb.settings import VARIANTS, LabelScale, RunSettings
 
 
 def test_papermill_hands_over_text_for_numbers():
@@ -115,7 +86,7 @@ def test_a_run_that_changes_the_pretraining_has_a_backbone_of_its_own():
     assert RunSettings.from_parameters(overrides={"training.pretrain_epochs": 0}, tag="t").backbone_run() is None
 
 
-def test_the_device_and_the_folder_are_no_part_of_what_identifies_a_run():
+def test_as_dict_leaves_out_device_and_overwrite():
     a = RunSettings.from_parameters(device="cpu").as_dict()
     assert a == RunSettings.from_parameters(device="auto", overwrite=True).as_dict()
 
@@ -136,3 +107,16 @@ def test_grades_shift_by_one():
 def test_prototype_labels_go_below_the_range_in_the_users_units():
     assert LabelScale(0, 4).to_user(0.1) == pytest.approx(-0.9)
     assert LabelScale(0, 4).to_user(5.9) == pytest.approx(4.9)
+
+
+@pytest.mark.parametrize(
+    ("scale", "user", "model"),
+    [
+        (LabelScale(0, 4), [0, 1, 4, -0.9, 4.9], [1, 2, 5, 0.1, 5.9]),
+        (LabelScale(1, 5), [1, 3, 5], [1, 3, 5]),
+        (LabelScale(-10, 30), [-10, 0, 10, 30, 35], [1, 2, 3, 5, 5.5]),
+    ],
+)
+def test_the_range_becomes_1_to_5_inside_and_comes_back(scale, user, model):
+    assert scale.to_model(np.array(user, float)) == pytest.approx(model)
+    assert scale.to_user(np.array(model, float)) == pytest.approx(user)

@@ -1,4 +1,4 @@
-"""The graph of notebook runs: what it makes, that it goes on after `kill -9`, and that it does nothing twice."""
+"""The graph of notebook runs: its jobs, and resuming after `kill -9`."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What evaluation says of the ground, against the boxes and the images themselves; metrics of the validation part."""
+"""Evaluation of a run: the share of contributions from the ground, and metrics of the validation images."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from insightr_nb.data.folds import fold_data
 from insightr_nb.data.graham import GROUND
 
 
-def test_the_share_on_the_ground_counts_boxes_that_show_mostly_grey(smoke_run):
+def test_ground_share_counts_boxes_that_are_more_than_half_grey(smoke_run):
     run = load_run(smoke_run)
     weights, distances = smoke_run.array("weights.npy"), smoke_run.array("distances.npy")
     shares = []
@@ -28,7 +28,7 @@ def test_the_share_on_the_ground_counts_boxes_that_show_mostly_grey(smoke_run):
     assert 0 < np.mean(shares) <= 1
 
 
-def test_the_metrics_of_the_validation_part_are_those_of_its_explanations(smoke_run, smoke_settings):
+def test_validation_metrics_agree_with_the_explanations_of_the_images(smoke_run, smoke_settings):
     found = validation_metrics(smoke_run, smoke_settings)
     data = fold_data(smoke_settings)
     ids = data.store.table["image_id"].to_numpy()[data.validation.rows]

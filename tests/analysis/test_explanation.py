@@ -1,4 +1,4 @@
-"""Explanations, beside what the smoke run shows of them in tests/training."""
+"""Choice of typical images. tests/training tests the explanations of the smoke run."""
 
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ from insightr_nb.analysis.loaded_run import load_run
         ([4, 0, 0, 2, 2, 0, 4, 2, 4], [3, 0, 1, 2, 4, 3, 4, 3, 2], ["2", "7", "0"]),
     ],
 )
-def test_typical_images_are_of_median_error_in_each_third_of_the_labels(targets, predictions, expect):
+def test_typical_selects_the_median_error_in_each_third_of_the_labels(targets, predictions, expect):
     names = [str(n) for n in range(len(targets))]
     table = pd.DataFrame({"image_id": names, "target": targets, "prediction": predictions})
     assert typical(table) == expect

@@ -1,14 +1,63 @@
-"""What the figures are made of."""
+"""Explanations as files: overlay of a map, file names, content of the JSON file."""
 
+import json
+from dataclasses import replace
+
+import cv2
 import numpy as np
+import pytest
 
 from insightr_nb.analysis import explanation_figures
+from insightr_nb.analysis.explanation import explain, explain_folds
+from insightr_nb.data import synthetic
+from insightr_nb.errors import RunError
 
 GREY = np.full((64, 64, 3), 90, np.uint8)
 
 
-def test_a_cold_map_leaves_the_picture_and_a_hot_one_covers_it():
+def test_overlay_is_transparent_at_zero_and_opaque_at_the_maximum():
     assert np.array_equal(explanation_figures.overlay(GREY, np.zeros((64, 64)), 1.0), GREY)
     hot = explanation_figures.overlay(GREY, np.ones((64, 64)), 1.0)
     assert (hot == np.array([252, 254, 164])).all()  # the brightest of inferno
     assert np.array_equal(explanation_figures.overlay(GREY, np.ones((64, 64)), 0.0), GREY)
+
+
+def test_write_explanation_saves_picture_and_json_for_one_run_and_for_folds(loaded, tmp_path):
+    name = loaded.predictions["image_id"][0]
+    e = explain(loaded, name)
+    squares = (e.prototype_labels - e.prediction) ** 2
+    assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))
+    picture, text = explanation_figures.write_explanation(loaded.path, e, str(tmp_path))
+    assert picture.stat().st_size > 10_000
+    content = json.loads(text.read_text())
+    assert content["prediction"] == pytest.approx(e.prediction)
+    assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
+    assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
+    folds = explain_folds([loaded, loaded], name)
+    explanation_figures.write_explanation(loaded, e, tmp_path, folds=folds)
+    assert json.loads(text.read_text())["folds"]["predictions"] == [e.prediction] * 2
+    assert folds.prediction == pytest.approx(e.prediction)
+    assert folds.spread == pytest.approx(0)
+    with pytest.raises(RunError, match="no run was given"):
+        explain_folds([], name)
+
+
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("Müller$1$", "Müller$1$")],
+)
+def test_special_characters_of_an_image_id_in_the_file_name(loaded, tmp_path, given, file):
+    row = 3
+    table = loaded.store.table.copy()
+    table.loc[row, "image_id"] = given
+    renamed = replace(loaded, store=replace(loaded.store, table=table))
+    picture, text = explanation_figures.write_explanation(renamed, explain(renamed, given), tmp_path, count=1)
+    assert (picture.name, text.name) == (f"explanation_{file}.png", f"explanation_{file}.json")
+    assert json.loads(text.read_text())["image"] == given
+
+
+def test_explanation_of_a_user_file_is_named_after_the_file(loaded, tmp_path):
+    cv2.imwrite(str(tmp_path / "IMG.001.jpg"), synthetic.photograph(3, 5, 200).image[..., ::-1])
+    e = explain(loaded, str(tmp_path / "IMG.001.jpg"))
+    picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path / "new", count=1)
+    assert picture.name == "explanation_IMG.001.png"

@@ -1,3 +1,5 @@
+"""From latent cells to pixels: centres, boxes, receptive fields and upsampled maps."""
+
 import dataclasses
 
 import cv2
@@ -12,7 +14,7 @@ from insightr_nb.settings import ModelSettings, RunSettings
 
 
 def linear(network: INSightRNet) -> INSightRNet:
-    """The same kernels, strides and paddings, equal weights, means for maxima: gradients then show pure geometry."""
+    """Set all weights equal and replace maxima by means, so that gradients depend on the geometry only."""
     for parent in list(network.backbone.modules()):
         for name, module in parent.named_children():
             if isinstance(module, nn.MaxPool2d):
@@ -34,7 +36,7 @@ def gradient(network: INSightRNet, size: int, row: int, col: int) -> np.ndarray:
     return image.grad[0].abs().sum(0).numpy()
 
 
-def test_the_paper_preset_is_64_i_minus_16():
+def test_cell_i_of_preset_paper_is_centred_at_64_i_minus_16():
     cells = Grid(512, 9, 64, -16.0, 467)
     assert [cells.centre(i) for i in (0, 1, 8)] == [-16, 48, 496]
     assert cells.box(0, 0) == (0, 0, 16, 16)
@@ -66,7 +68,7 @@ def test_a_cell_depends_on_the_pixels_around_its_centre(model, size, cell):
     assert np.ptp(np.flatnonzero(weight.sum(1))) + 1 == cells.receptive_field
 
 
-def test_every_cell_has_pixels_and_inner_boxes_touch():
+def test_no_box_is_empty_and_inner_boxes_touch():
     cells = Grid(256, 9, 32, -8.0, 227)  # cell 0 is centred outside the image
     for i in range(9):
         x0, y0, x1, y1 = cells.box(i, i)
@@ -90,7 +92,7 @@ def test_a_map_is_upsampled_onto_the_centres(smooth):
         assert (heat > 0).sum() == 64 * 64
 
 
-def test_the_border_keeps_the_value_of_its_cell():
+def test_upsample_extends_border_cells_to_the_edge():
     cells = Grid(256, 9, 32, -16.0, 467)
     values = np.arange(81, dtype=float).reshape(9, 9)
     assert cells.upsample(values)[255, 255] == 80
@@ -101,7 +103,7 @@ def test_the_border_keeps_the_value_of_its_cell():
     assert first[16 - 1, 16 - 1] < 0.2
 
 
-def test_a_scaled_grid_means_the_same_places():
+def test_scaled_grid_has_the_same_centres_in_other_pixels():
     """Cell 3 of 128 px is centred at pixel 44, whose middle is 44.5 px from the edge: 178 of 512 px, pixel 177.5."""
     small = Grid(128, 9, 16, -4.0, 107)
     large = small.scaled(512)

@@ -1,3 +1,5 @@
+"""Metrics of predictions and contributions, with numbers computed by hand."""
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ GRADES = LabelScale(0, 4)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("value", [1.0, 0.02, 1e4, 0.1])
-def test_fifty_equal_weights_need_forty(value, dtype):
+def test_sparsity_of_50_equal_weights_is_40(value, dtype):
     assert metrics.sparsity(np.full((2, 50), value, dtype)).tolist() == [40, 40]
 
 
@@ -30,7 +32,7 @@ def test_diversity_by_hand():
     assert metrics.diversity(weights, top=4) == 4
 
 
-def test_of_equal_contributions_the_first_prototype_counts():
+def test_top_prototypes_breaks_ties_by_the_lowest_index():
     assert metrics.top_prototypes(np.array([[1.0, 2.0, 2.0, 1.0]]), 3).tolist() == [[1, 2, 0]]
 
 
@@ -41,7 +43,7 @@ def test_mae_and_accuracy_by_hand():
     assert metrics.accuracy(predictions, targets, GRADES) == 0.75
 
 
-def test_kappa():
+def test_kappa_by_hand():
     assert metrics.quadratic_kappa(np.array([0.1, 1.2, 3.8]), np.array([0, 1, 4]), GRADES) == 1.0
     assert metrics.quadratic_kappa(np.array([4, 0]), np.array([0, 4]), GRADES) == -1.0
     assert metrics.quadratic_kappa(np.array([2.0, 2.0]), np.array([2, 2]), GRADES) is None
@@ -70,7 +72,7 @@ def test_coherence_by_hand():
     assert (result["top_label_gap"], result["ground_share"]) == pytest.approx((3.25 / 3, 1.25 / 3))
 
 
-def test_what_has_no_meaning_is_none():
+def test_undefined_metrics_are_none():
     nothing = dict.fromkeys(("sparsity", "diversity", "top_label_gap", "label_spread", "ground_share"))
     baseline = metrics.summary(np.array([1.0]), np.array([1.0]), GRADES, True)
     assert baseline == nothing | {"mae": 0, "mae_clamped": 0, "accuracy": 1, "kappa": None, "n_test": 1}
@@ -84,3 +86,12 @@ def test_what_has_no_meaning_is_none():
         "diversity": 5,
         "n_test": 1,
     }
+
+
+def test_interval_by_hand():
+    mean, low, high = metrics.interval(np.array([0, 1, 1, 1, np.nan]))
+    assert mean == 0.75
+    assert 0 <= low < 0.75 < high <= 1
+    assert metrics.interval(np.ones(5)) == (1, 1, 1)
+    assert np.isnan(metrics.interval(np.array([]))).all()
+    assert np.isnan(metrics.interval(np.array([1.0]))[1:]).all()

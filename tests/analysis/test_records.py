@@ -1,4 +1,4 @@
-"""Results as files: what they say of how they were made, and that they are plain JSON."""
+"""Records in docs/results: how they were made, plain JSON, and whether they are stale."""
 
 import json
 import shutil
@@ -10,10 +10,11 @@ import pytest
 from insightr_nb import files, runs
 from insightr_nb.analysis import records
 from insightr_nb.errors import RunError
+from insightr_nb.presets import PRESETS, VARIANTS
 from insightr_nb.runs import Run
 
 
-def test_a_record_says_how_it_was_made(smoke_run, smoke_settings, tmp_path):
+def test_record_has_rows_settings_runs_and_hardware(smoke_run, smoke_settings, tmp_path):
     frame = pd.DataFrame({"mae": [1 / 3, np.nan], "fold": [0, 1], "tag": [None, "a"]})
     content = records.record("trial", smoke_settings, [smoke_run], rows=frame, one={"n": np.int64(3), "ok": np.True_})
     written = json.loads(records.write(tmp_path / "trial.json", content).read_text())
@@ -30,7 +31,7 @@ def test_a_record_says_how_it_was_made(smoke_run, smoke_settings, tmp_path):
     assert records.stale(written) == []
 
 
-def test_a_run_counts_once_and_an_old_one_makes_the_record_stale(smoke_run, smoke_settings, tmp_path):
+def test_record_counts_a_run_once_and_is_stale_with_a_run_of_other_settings(smoke_run, smoke_settings, tmp_path):
     old = Run(tmp_path / "fold0")
     shutil.copytree(smoke_run.path, old.path)
     manifest = old.manifest
@@ -41,7 +42,7 @@ def test_a_run_counts_once_and_an_old_one_makes_the_record_stale(smoke_run, smok
     assert records.stale(content) == ["losses.cluster is 0.7 there, 1.0 now"]
 
 
-def test_a_row_is_a_line(tmp_path):
+def test_json_has_one_row_per_line(tmp_path):
     path = records.write(tmp_path / "x.json", {"rows": [{"a": 1}, {"a": 2}], "settings": {"i": {"b": 1}, "j": {}}})
     assert '  {"a": 1},\n  {"a": 2}\n' in path.read_text()
     assert '  "i": {"b": 1},\n  "j": {}\n' in path.read_text()
@@ -56,3 +57,14 @@ def test_an_index_with_a_name_is_kept(smoke_run, smoke_settings):
 def test_nothing_is_no_record(smoke_settings):
     with pytest.raises(RunError, match="record 'table1': no finished run"):
         records.record("table1", smoke_settings, [])
+
+
+def test_another_preset_makes_a_record_stale(monkeypatch):
+    content = {"preset": "smoke", "dataset": "synthetic", "settings": records.settings_of("smoke", ["no_psd"])}
+    assert content["settings"]["no_psd"] == {"losses.psd": 0.0}
+    assert content["settings"]["insightr"]["losses.cluster"] == 1.0
+    assert records.stale(content) == []
+    monkeypatch.setitem(PRESETS["smoke"], "losses.cluster", 0.5)
+    assert records.stale(content) == ["insightr: losses.cluster was 1.0 and is 0.5"]
+    monkeypatch.setitem(VARIANTS, "no_psd", {"losses.psd": 0.1})
+    assert records.stale(content)[1] == "no_psd: losses.psd was 0.0 and is 0.1"

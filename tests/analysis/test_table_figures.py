@@ -1,15 +1,82 @@
-"""Sentences about the figures of notebooks 05 and 06, by tables made by hand."""
+"""Figures of notebooks 05 and 06: what they show, read back from matplotlib."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from insightr_nb import files
 from insightr_nb.analysis import table_figures
+from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale
 
+pytestmark = pytest.mark.usefixtures("closing")
 
-def run(folder, rows: list[tuple[float, float]], weights=None) -> Run:
+
+def run(targets, predictions) -> SimpleNamespace:
+    table = pd.DataFrame({"target": np.array(targets, float), "prediction": predictions})
+    return SimpleNamespace(table=lambda name: {"predictions.csv": table}[name])
+
+
+def test_the_confusion_matrix_pools_folds_and_has_shares_of_each_grade():
+    """Grade 0: one of two is taken for 1; grade 1: right; grade 2: 4.9 is clamped to 2, 0.4 rounds to 0."""
+    runs = [run([0, 0, 1], [0.2, 0.8, 1.4]), run([2, 2, 1], [4.9, 0.4, 0.6])]
+    axes, bar = table_figures.confusion(table_figures.confusion_shares(runs, LabelScale(0, 2)), "title").axes
+    numbers = np.array([text.get_text() for text in axes.texts]).reshape(3, 3)
+    assert numbers.tolist() == [["0.50", "0.50", "0.00"], ["0.00", "1.00", "0.00"], ["0.50", "0.00", "0.50"]]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "1", "2"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction, rounded", "grade")
+    assert bar.get_ylabel() == "share of the images of a grade"
+
+
+def test_calibration_has_a_panel_a_variant_with_the_mean_prediction_of_each_label():
+    by_name = {"ours": [run([0, 0, 0], [0.0, 1.0, 0.2]), run([2], [3.0])], "baseline": [run([0, 2], [0.5, 2.5])]}
+    figure = table_figures.calibration(by_name)
+    assert [axes.get_title() for axes in figure.axes] == ["ours", "baseline"]
+    for axes, (low, high) in zip(figure.axes, [(0.4, 3.0), (0.5, 2.5)], strict=True):
+        diagonal, means = axes.lines[:2]
+        assert diagonal.get_xydata().tolist() == [[0, 0], [2, 2]]
+        assert means.get_xydata() == pytest.approx(np.array([[0, low], [2, high]]))
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [4, 2]  # a point an image
+
+
+def test_usage_is_the_share_of_images_with_a_prototype_in_the_top_5(monkeypatch):
+    """Six prototypes; the last contributes least to three of four images, the first to the other."""
+    weights = np.tile([6.0, 5, 4, 3, 2, 1], (4, 1))
+    weights[3] = weights[3, ::-1]
+    labels = np.linspace(-0.9, 4.9, 6)
+    points = np.arange(12.0).reshape(6, 2)
+    space = LatentMap(points[:4], np.arange(4.0), points, points, np.array([0.6, 0.25]))
+    monkeypatch.setattr(table_figures, "load_run", lambda run: run)
+    monkeypatch.setattr(table_figures.LatentMap, "of", lambda run: space)
+    one = SimpleNamespace(table=lambda _: pd.DataFrame({"label": labels}), array=lambda _: weights)
+    above, below, *_ = table_figures.latent_and_usage({"ours": one}).axes
+    assert [bar.get_height() for bar in below.patches] == [0.75, 1, 1, 1, 1, 0.25]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in below.patches] == pytest.approx(labels)
+    stars, circles = above.collections
+    assert stars.get_offsets().tolist() == points[:4].tolist()
+    assert circles.get_offsets().tolist() == points.tolist()
+    assert circles.get_array().tolist() == pytest.approx(labels.tolist())
+    assert (above.get_title(), above.get_xlabel(), above.get_ylabel()) == ("ours", "PC 1 (60%)", "PC 2 (25%)")
+
+
+@pytest.mark.parametrize(("values", "scale"), [([5, 20], "linear"), ([1e-5, 1e-2], "log"), ([0, 50], "linear")])
+def test_sweep_curves_are_means_over_folds(values, scale):
+    part = pd.DataFrame({"value": np.repeat(values, 2), "fold": [0, 1, 0, 1], "mae": [0.2, 0.4, 0.5, 0.7]})
+    figure = table_figures.sweep_curves(part.assign(sparsity=3.0, diversity=[1, 2, 3, 4]), "prototypes")
+    assert [axes.get_ylabel().split(" ")[0] for axes in figure.axes] == ["MAE", "sparsity", "diversity"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"prototypes"}
+    assert {axes.get_xscale() for axes in figure.axes} == {scale}
+    x, y = figure.axes[0].lines[0].get_data()
+    assert x.tolist() == values
+    assert y.tolist() == pytest.approx([0.3, 0.6])
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [1.5, 3.5]
+    assert figure.get_suptitle().endswith("over 2 folds")
+
+
+def stored(folder, rows: list[tuple[float, float]], weights=None) -> Run:
     """A run with these (target, prediction) and contributions."""
     table = [{"image_id": str(n), "target": t, "prediction": p} for n, (t, p) in enumerate(rows)]
     files.write_csv(folder / "predictions.csv", table)
@@ -19,7 +86,7 @@ def run(folder, rows: list[tuple[float, float]], weights=None) -> Run:
 
 
 def test_the_most_confused_grade_in_words(tmp_path):
-    made = run(tmp_path, [(0, 0.1), (1, 1.2), (1, 0.4), (1, 1.9), (1, 1.8), (2, 2.0)])
+    made = stored(tmp_path, [(0, 0.1), (1, 1.2), (1, 0.4), (1, 1.9), (1, 1.8), (2, 2.0)])
     shares = table_figures.confusion_shares([made], LabelScale(0, 2))
     assert shares.loc[1].tolist() == [0.25, 0.25, 0.5]
     assert table_figures.describe_confusion(shares) == (
@@ -31,7 +98,7 @@ def test_the_most_confused_grade_in_words(tmp_path):
 
 
 def test_the_largest_bias_in_words(tmp_path):
-    made = {"A": [run(tmp_path / "a", [(0, 0.5), (1, 1.1)])], "B": [run(tmp_path / "b", [(0, 0.1), (1, 0.7)])]}
+    made = {"A": [stored(tmp_path / "a", [(0, 0.5), (1, 1.1)])], "B": [stored(tmp_path / "b", [(0, 0.1), (1, 0.7)])]}
     text = table_figures.describe_calibration(made)
     assert text == "The mean prediction is farthest from the label here: A: +0.50 at label 0; B: -0.30 at label 1."
 
@@ -40,7 +107,7 @@ def test_how_often_prototypes_are_used_in_words(tmp_path):
     weights = np.zeros((4, 7))
     weights[:, :5] = 2  # the top 5 of three images
     weights[3] = [0, 1, 1, 1, 1, 1, 0]
-    made = run(tmp_path, [(0, 0)] * 4, weights)
+    made = stored(tmp_path, [(0, 0)] * 4, weights)
     assert table_figures.usage(made).tolist() == [0.75, 1, 1, 1, 1, 0.25, 0]
     text = table_figures.describe_usage({"A": made})
     assert text.startswith("A: 1 of 7 prototypes are in the top 5 of less than 1 % of the images")

@@ -1,4 +1,4 @@
-"""A match traced to pixels: found where the network looks, however far the cell lies from it."""
+"""Attribution of a match to pixels, on networks whose dependence on the image is known."""
 
 from types import SimpleNamespace
 
@@ -26,7 +26,7 @@ def spot(row: int, col: int) -> np.ndarray:
 
 
 class Plain(nn.Identity):
-    """A network that passes its input on, which is made as for the networks of the package."""
+    """The identity, with the normalisation of the input that the networks of the package have."""
 
     inputs = Regressor.inputs
     bgr = False
@@ -37,7 +37,7 @@ class Plain(nn.Identity):
 
 
 class Displaced(Plain):
-    """One prototype, cells of 8 px; each cell measures the mean brightness 24 px to its right, as if trained to."""
+    """One prototype, cells of 8 px; each cell measures the mean brightness 24 px to its right."""
 
     def forward(self, pixels):
         moved = nn.functional.pad(pixels, (0, 24, 0, 0))[..., 24:]
@@ -46,7 +46,7 @@ class Displaced(Plain):
         return SimpleNamespace(similarities=1 / (distances.flatten(2).amin(2) + 1e-4), distances=distances)
 
 
-def test_a_match_is_traced_to_what_made_it_and_its_cell_lies_elsewhere():
+def test_match_is_traced_to_the_pixels_that_cause_it_and_not_to_its_cell():
     run = SimpleNamespace(network=Displaced())
     picture = image((16, 40))
     lesion = spot(16, 40)
@@ -61,19 +61,19 @@ def test_a_match_is_traced_to_what_made_it_and_its_cell_lies_elsewhere():
 
 
 @pytest.mark.parametrize(("seen", "expected"), [((30, 30), 1), ((6, 50), 0)], ids=["right", "wrong"])
-def test_a_lesion_that_the_network_does_not_see_is_not_pointed_at(seen, expected):
+def test_trace_points_only_at_pixels_that_the_network_uses(seen, expected):
     row, col = seen
     picture = image((30, 30), (6, 50))
     traced = tracing.trace(Plain(), picture, lambda x: x[0, :, row : row + 4, col : col + 4].sum())
     assert lesions.pointing(traced, SIDE, spot(30, 30)) == expected
 
 
-def test_what_equals_the_ground_makes_nothing():
+def test_trace_of_a_grey_image_is_zero():
     assert not tracing.trace(Plain(), image(), lambda x: x.square().sum()).any()
     assert not tracing.contrast(image()).any()
 
 
-def test_signs_do_not_cancel_and_the_scale_of_the_input_does_not_matter():
+def test_trace_is_unsigned_and_independent_of_the_input_scale():
     picture = image((10, 10), (40, 40))
     picture[40:44, 40:44] = 128 - (220 - 128)  # as dark as the other is bright
     for network in (Plain(), Plain(0.45, 0.22)):
@@ -82,8 +82,8 @@ def test_signs_do_not_cancel_and_the_scale_of_the_input_does_not_matter():
         assert lesions.pointing(np.round(traced, 4), SIDE, spot(10, 10)) == pytest.approx(0.5)  # a tie
 
 
-def test_a_network_that_nothing_moves_is_traced_to_nothing():
-    """A dead unit has no gradient: the map is empty, hits by chance only, and has no mass ratio."""
+def test_trace_of_a_constant_network_is_zero():
+    """A dead unit has no gradient: the map is zero, pointing is at chance, and the mass ratio is NaN."""
     traced = tracing.trace(Plain(), image((10, 10)), lambda x: torch.relu(x - 2).sum())
     lesion = spot(10, 10)
     assert not traced.any()

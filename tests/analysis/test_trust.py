@@ -1,88 +1,25 @@
-"""Measures of trust by hand-made cases, and on the smoke run."""
+"""Measures of trust on runs made by hand, and on the smoke run."""
 
-import json
-from dataclasses import replace
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from insightr_nb.analysis import explanation_figures, lesions, metrics, trust
-from insightr_nb.analysis.explanation import explain, explain_folds
+from insightr_nb.analysis import trust
 from insightr_nb.analysis.geometry import Grid
-from insightr_nb.analysis.loaded_run import load_run
-from insightr_nb.data import synthetic
-from insightr_nb.data.masks import lesion_masks
-from insightr_nb.errors import DataError, RunError
+from insightr_nb.errors import DataError
 from insightr_nb.settings import LabelScale
 
-CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
-LESION = np.zeros((6, 6), bool)
-LESION[3, 5] = True  # under the centre of cell (1, 2)
 
-
-def heat(*cells) -> np.ndarray:
-    values = np.zeros((3, 3))
-    for cell in cells:
-        values[cell] = 1
-    return values
-
-
-@pytest.mark.parametrize(
-    ("values", "lesion", "expect"),
-    [
-        (heat((1, 2)), LESION, 1),  # right
-        (heat((2, 1)), LESION, 0),  # wrong, though rows and columns exchanged it would be right
-        (heat((1, 2), (0, 0)), LESION, 0.5),  # a tie
-        (heat(), LESION, 1 / 9),  # nine-fold tie: as a random cell
-        (heat((1, 2)), np.zeros((6, 6), bool), 0),  # empty mask
-        (heat((1, 2)), np.roll(LESION, 1, axis=0), 0),  # no tolerance: one pixel beside
-    ],
-    ids=["right", "wrong", "tie", "flat", "no lesion", "one pixel off"],
-)
-def test_pointing(values, lesion, expect):
-    assert lesions.pointing(values, CENTRES, lesion) == pytest.approx(expect)
-
-
-def test_a_centre_outside_the_image_takes_the_nearest_pixel():
-    lesion = np.zeros((6, 6), bool)
-    lesion[0, 0] = True
-    assert lesions.pointing(heat((0, 0)), np.array([-4.0, 2, 8]), lesion) == 1
-
-
-def test_mass_ratio():
-    disc = np.ones((4, 4), bool)
-    lesion = np.zeros((4, 4), bool)
-    lesion[0] = True  # a quarter of the disc
-    assert lesions.mass_ratio(np.ones((4, 4)), lesion, disc) == pytest.approx(1)  # flat: chance
-    assert lesions.mass_ratio(lesion.astype(float), lesion, disc) == pytest.approx(4)  # all of it: 1 / (1 / 4)
-    assert lesions.mass_ratio((~lesion).astype(float), lesion, disc) == 0
-    assert np.isnan(lesions.mass_ratio(np.ones((4, 4)), np.zeros((4, 4), bool), disc))
-    assert np.isnan(lesions.mass_ratio(np.zeros((4, 4)), lesion, disc))
-    half = disc.copy()
-    half[2:] = False  # what lies outside the disc does not count
-    assert lesions.mass_ratio(np.ones((4, 4)), lesion, half) == pytest.approx(1)
-
-
-def test_interval():
-    mean, low, high = metrics.interval(np.array([0, 1, 1, 1, np.nan]))
-    assert mean == 0.75
-    assert 0 <= low < 0.75 < high <= 1
-    assert metrics.interval(np.ones(5)) == (1, 1, 1)
-    assert np.isnan(metrics.interval(np.array([]))).all()
-    assert np.isnan(metrics.interval(np.array([1.0]))[1:]).all()
-
-
-def test_evidence_puts_every_contribution_at_its_match():
+def test_evidence_adds_contributions_at_their_nearest_patches():
     distances = np.ones((2, 2, 2))
     distances[0, 1, 0] = distances[1, 1, 0] = 0
     np.testing.assert_array_equal(trust.evidence(np.array([2.0, 3]), distances), [[0, 0], [5, 0]])
 
 
-def test_removed_boxes_are_ground_and_the_image_stays():
+def test_removed_fills_boxes_with_grey_in_a_copy():
     image = np.zeros((4, 4, 3), np.uint8)
     changed = trust.removed(image, [(1, 0, 3, 2)])
     assert (changed[:2, 1:3] == 128).all()
@@ -90,13 +27,13 @@ def test_removed_boxes_are_ground_and_the_image_stays():
     assert image.sum() == 0
 
 
-def test_uncertainty():
+def test_uncertainty_is_the_weighted_standard_deviation_of_labels():
     """Labels 0 and 4 with equal shares: mean 2, standard deviation 2; one alone: 0."""
     labels = np.array([0.0, 4])
     assert trust.uncertainty(np.array([[1, 1], [5, 0], [3, 1]]), labels) == pytest.approx([2, 0, np.sqrt(3)])
 
 
-def test_referral():
+def test_referral_by_hand():
     curve = trust.referral(np.array([1.0, 0, 3, 0]), np.array([0.2, 0.1, 0.9, 0.3]))
     assert curve["referred"].tolist() == [0, 0.25, 0.5, 0.75]
     assert curve["by uncertainty"].tolist() == pytest.approx([1, 1 / 3, 0.5, 0])  # 3 leaves, then 0, then 1
@@ -120,7 +57,7 @@ def test_area_between_deletion_curves():
     assert high <= 0.4 + 1e-9
 
 
-def test_warnings_in_words():
+def test_warnings_count_and_list_prototypes():
     table = pd.DataFrame(
         {"prototype": [0, 1, 2], "gap": [0, 2, 0], "twins": [1, 1, 0], "background": [0, 0, 0.9], "used": [0.1, 0, 0.2]}
     )
@@ -139,7 +76,7 @@ def test_warnings_in_words():
 
 
 class HandMade:
-    """What `trust` asks of a LoadedRun: 6 px images of nine cells, tables, arrays and a network given as functions."""
+    """The part of LoadedRun that `trust` uses: 6 px images of nine cells, and tables, arrays and a network as given."""
 
     grid = Grid(size=6, cells=3, stride=2, offset=0.5, receptive_field=2)
 
@@ -202,7 +139,7 @@ def test_deletion_removes_the_largest_contribution_first(box, faithful):
     assert (mean > 0) == faithful
 
 
-def test_what_lies_on_the_ground_cannot_be_removed():
+def test_deletion_does_not_remove_cells_on_the_ground():
     distances = np.ones((1, 2, 3, 3))
     distances[0, 0, 0, 0] = distances[0, 1, 1, 1] = 0
     image = grey()
@@ -219,8 +156,8 @@ def test_what_lies_on_the_ground_cannot_be_removed():
     assert (curves["change"] == 0).all()
 
 
-def test_stability_sees_only_what_changes(monkeypatch):
-    """A flat grey image is the same after a shift, a rotation and JPEG; a brighter one turns the order round."""
+def test_stability_of_changes_with_and_without_effect(monkeypatch):
+    """Shift, rotation and JPEG do not change a grey image; a brighter one reverses the order of the prototypes."""
 
     def network(images):
         level = images.mean((1, 2, 3))
@@ -248,7 +185,7 @@ def test_stability_without_the_photograph_leaves_brightness_out(monkeypatch):
     assert trust.stability(run, np.array([0]))["change"].tolist() == list(trust.CHANGES)
 
 
-def test_stability_with_a_spot_that_moves():
+def test_predict_follows_a_shifted_spot():
     image = grey(128)
     image[2:4, 2:4] = 250
     run = HandMade({"a": image}, network=watching(2, 2, 4, 4))
@@ -256,7 +193,7 @@ def test_stability_with_a_spot_that_moves():
     assert predictions == pytest.approx([250 / 255, 128 / 255])
 
 
-def test_the_audit_of_four_prototypes():
+def test_audit_of_four_prototypes_by_hand():
     """0 and 1 are twins; 2 lies on the ground; 3 carries a label two grades off; 2 is never in the top 1 of five."""
     half = grey()
     half[:, :3] = 128
@@ -287,8 +224,8 @@ def test_the_audit_of_four_prototypes():
     assert audit["used"].tolist() == [1, 1, 0, 0.5]
 
 
-def test_certainty_of_five_images():
-    """The spread under the contributions rises with the error, so the two agree; a fifth leaves, the worst one."""
+def test_certainty_of_five_images_by_hand():
+    """The spread of the labels rises with the error, so the two correlate; the fifth left out has the largest error."""
     shares = np.array([0, 0.1, 0.2, 0.3, 0.5])
     errors = np.array([0.0, 0.1, 0.2, 0.3, 1.4])
     run = HandMade(
@@ -314,44 +251,7 @@ def test_certainty_of_five_images():
 # -- on a run ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def loaded(smoke_run):
-    return load_run(smoke_run)
-
-
-def test_the_lesion_report_of_a_run(loaded):
-    report = lesions.lesion_report(loaded, limit=12)
-    assert set(report["method"]) == {
-        "INSightR-Net, top 1",
-        "INSightR-Net, top 1, traced",
-        "INSightR-Net, top 3",
-        "contrast of the image",
-        "random map",
-    }
-    table = loaded.predictions.set_index("image_id")
-    one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
-    e = explain(loaded, one["image_id"])
-    masks = lesion_masks(loaded.store, one["image_id"])
-    lesion = np.any(list(masks.values()), axis=0)
-    row, col = np.clip(np.rint(loaded.grid.centre(e.cells[e.top(1)[0]])).astype(int), 0, 63)
-    assert one["pointing"] == lesion[row, col]
-    assert one["target"] == table.loc[one["image_id"], "target"]
-    assert "any" not in masks
-    summary = lesions.lesion_table(report)
-    assert ("all", "chance") in summary.index
-    assert (summary["pointing low"] <= summary["pointing"]).all()
-    kinds = lesions.by_kind(report)
-    assert set(kinds.index.get_level_values("method")) == set(report["method"])
-    assert (kinds["images"] <= 12).all()
-    sources = lesions.source_report(loaded)
-    assert len(sources) == 10
-    p = loaded.prototypes.iloc[sources["pointing"].first_valid_index()]
-    mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
-    row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
-    assert sources["pointing"][p["prototype"]] == mask[row, col]
-
-
-def test_contributions_are_complete(loaded):
+def test_contributions_of_a_run_add_up_to_its_predictions(loaded):
     assert trust.completeness(loaded) < 1e-5
 
 
@@ -380,44 +280,3 @@ def test_prototypes_drift_only_where_batchnorm_moves(loaded):
     assert moving[0] <= 1e-6
     assert moving[2] > 1e-4
     assert all((before[k] == v).all() for k, v in loaded.network.state_dict().items())
-
-
-def test_an_explanation_is_written_and_several_runs_spread(loaded, tmp_path):
-    name = loaded.predictions["image_id"][0]
-    e = explain(loaded, name)
-    squares = (e.prototype_labels - e.prediction) ** 2
-    assert e.uncertainty == pytest.approx(np.sqrt(np.average(squares, weights=e.weights)))
-    picture, text = explanation_figures.write_explanation(loaded.path, e, str(tmp_path))
-    assert picture.stat().st_size > 10_000
-    content = json.loads(text.read_text())
-    assert content["prediction"] == pytest.approx(e.prediction)
-    assert [p["prototype"] for p in content["prototypes"]] == e.top(5).tolist()
-    assert content["prototypes"][0]["source_image"] == e.prototype_sources["image_id"][e.top(1)[0]]
-    folds = explain_folds([loaded, loaded], name)
-    explanation_figures.write_explanation(loaded, e, tmp_path, folds=folds)
-    assert json.loads(text.read_text())["folds"]["predictions"] == [e.prediction] * 2
-    assert folds.prediction == pytest.approx(e.prediction)
-    assert folds.spread == pytest.approx(0)
-    with pytest.raises(RunError, match="no run was given"):
-        explain_folds([], name)
-
-
-@pytest.mark.parametrize(
-    ("given", "file"),
-    [("p00001_left", "p00001_left"), ("left/020", "left%2F020"), ("IMG.000", "IMG.000"), ("Müller$1$", "Müller$1$")],
-)
-def test_every_id_has_a_file_and_a_title_of_its_own(loaded, tmp_path, given, file):
-    row = 3
-    table = loaded.store.table.copy()
-    table.loc[row, "image_id"] = given
-    renamed = replace(loaded, store=replace(loaded.store, table=table))
-    picture, text = explanation_figures.write_explanation(renamed, explain(renamed, given), tmp_path, count=1)
-    assert (picture.name, text.name) == (f"explanation_{file}.png", f"explanation_{file}.json")
-    assert json.loads(text.read_text())["image"] == given
-
-
-def test_a_photograph_of_ones_own_is_called_by_its_file(loaded, tmp_path):
-    cv2.imwrite(str(tmp_path / "IMG.001.jpg"), synthetic.photograph(3, 5, 200).image[..., ::-1])
-    e = explain(loaded, str(tmp_path / "IMG.001.jpg"))
-    picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path / "new", count=1)
-    assert picture.name == "explanation_IMG.001.png"

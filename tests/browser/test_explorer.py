@@ -1,4 +1,4 @@
-"""Notebook 07 in a real browser: every slider and button, and the numbers that are shown."""
+"""Notebook 07 in a real browser: sliders, buttons, and the displayed numbers."""
 
 import os
 import re

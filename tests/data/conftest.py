@@ -1,10 +1,12 @@
-"""Shared by the tests of the data side: a folder of outputs per test, small csv data sets, a pool without processes."""
+"""Shared by the tests of the data side: outputs of one test, small data sets and stores, preparation in one process."""
 
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from data.stores import SETTINGS
 
 from insightr_nb.data import prepare
 from insightr_nb.settings import DataSettings
@@ -63,3 +65,19 @@ def in_process(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(prepare, "ProcessPoolExecutor", Pool)
     return worked
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> prepare.Store:
+    """24 synthetic photographs, prepared by two worker processes; opened to read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSIGHTR_OUTPUTS", str(tmp_path_factory.mktemp("store")))
+        return prepare.prepare(SETTINGS, workers=2)
+
+
+@pytest.fixture
+def copy(store, own_outputs) -> Path:
+    """A store of SETTINGS to damage."""
+    path = prepare.store_path(SETTINGS)
+    shutil.copytree(store.path, path)
+    return path

@@ -12,5 +12,5 @@ def fundus(height: int, width: int, x: float, y: float, radius: float, colour=(1
 
 
 def textured(height: int, width: int) -> np.ndarray:
-    """Bright noise, so that what Graham's normalisation makes of it is rarely 128."""
+    """Bright noise, which Graham's normalisation rarely maps to 128."""
     return np.random.default_rng(5).integers(60, 250, (height, width, 3), dtype=np.uint8)

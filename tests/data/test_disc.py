@@ -1,4 +1,4 @@
-"""The disc of the fundus is found, whatever the ground, the frame and the light; a doubtful one is said to be so."""
+"""Detection of the fundus: on any background, in frames, in bad light, and when it is doubtful."""
 
 import cv2
 import numpy as np
@@ -136,7 +136,7 @@ def test_an_image_without_a_fundus_is_refused(image, message):
     [((60, 120, 20, 280), 0), ((60, 240, 60, 240), 0), ((80, 200, 100, 270), 60)],
     ids=["a band", "a square", "a rectangle on grey"],
 )
-def test_what_is_no_circle_is_said_to_be_none(box, ground):
+def test_bright_rectangles_are_doubtful_discs(box, ground):
     image = np.full((300, 300, 3), ground, np.uint8)
     y0, y1, x0, x1 = box
     image[y0:y1, x0:x1] = 180
@@ -206,7 +206,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("change", GROUNDS.values(), ids=GROUNDS)
-def test_any_ground(change):
+def test_disc_is_found_on_any_background(change):
     image, disc = photograph()
     found = find_disc(change(image, disc))
     expect = Disc(150, 150, 158) if change is GROUNDS["already normalised"] else disc
@@ -218,7 +218,7 @@ def test_any_ground(change):
         assert found.frame == (0, 0, 0, 0)  # a bright ground is none
 
 
-def test_a_disc_of_which_little_is_left_is_not_doubtful():
+def test_narrow_band_of_a_disc_is_not_doubtful():
     image, disc = photograph()
     band = image[round(disc.y - 0.2 * disc.radius) : round(disc.y + 0.2 * disc.radius)]
     found = find_disc(band)
@@ -228,7 +228,7 @@ def test_a_disc_of_which_little_is_left_is_not_doubtful():
 
 @pytest.mark.parametrize("ground", [0, 190], ids=["on black", "on grey"])
 @pytest.mark.parametrize(("change", "width"), FRAMES.values(), ids=FRAMES)
-def test_a_frame_is_left_away(change, width, ground):
+def test_frames_are_removed(change, width, ground):
     """Also where the fundus reaches it, above and below."""
     image, disc = photograph()
     image = on_ground(image, disc, ground)[40:260]
@@ -265,13 +265,13 @@ def test_a_transparent_ground_is_black(tmp_path, under):
     assert not found.doubtful
 
 
-def test_a_file_that_is_transparent_all_over_keeps_its_colours(tmp_path):
+def test_fully_transparent_file_keeps_its_colours(tmp_path):
     image, _ = photograph()
     cv2.imwrite(str(tmp_path / "x.png"), np.dstack([image[..., ::-1], np.zeros(image.shape[:2], np.uint8)]))
     assert np.array_equal(read_image(tmp_path / "x.png"), image)
 
 
-def test_a_photograph_without_a_circle_is_said_to_be_doubtful():
+def test_photograph_without_a_circle_is_doubtful():
     for image in (textured(200, 300), np.full((200, 300, 3), 180, np.uint8)):
         assert find_disc(image).doubtful
 

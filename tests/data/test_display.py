@@ -1,4 +1,4 @@
-"""Images at display size: sharper than the store's, of the same place, and there also where the source is not."""
+"""Images at display size: more detail, the same alignment, and a fallback if the source is missing."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ def store(tmp_path_factory):
         return prepare(DataSettings(size=64, train_images=10, test_images=5))
 
 
-def test_it_is_the_same_image_at_another_size(store):
+def test_display_image_shows_the_same_image_in_more_detail(store):
     image = display.display_image(store, 3)
     assert image.shape == (512, 512, 3)
     small = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
@@ -40,7 +40,7 @@ def kept(store, row) -> Path:
     return store.path / "display" / f"{store.table['digest'].iloc[row]}.jpg"
 
 
-def test_it_is_drawn_once(store, monkeypatch):
+def test_display_image_is_cached(store, monkeypatch):
     first = display.display_image(store, 4)
     assert kept(store, 4).exists()
     forget()
@@ -53,7 +53,7 @@ def forget():
     display._drawn.cache_clear()
 
 
-def test_a_damaged_file_is_drawn_anew(store):
+def test_damaged_cache_file_is_replaced(store):
     first = display.display_image(store, 6)
     kept(store, 6).write_bytes(kept(store, 6).read_bytes()[:50])
     forget()
@@ -71,7 +71,7 @@ def photographs(folder):
     return DataSettings(dataset="csv", name="display", folder=str(folder), size=64, preparation="resize")
 
 
-def test_where_the_source_is_gone_or_another_the_stores_image_is_shown(tmp_path):
+def test_store_image_is_enlarged_if_the_source_is_missing_or_changed(tmp_path):
     store = prepare(photographs(tmp_path), overwrite=True)
     row = int(np.flatnonzero(store.table["source"].str.endswith("/0.png"))[0])
     expect = display.enlarged(store.image(row), 512)
@@ -88,7 +88,7 @@ def test_where_the_source_is_gone_or_another_the_stores_image_is_shown(tmp_path)
     assert not np.array_equal(display.display_image(store, row), expect)
 
 
-def test_a_store_that_cannot_be_written_to_is_drawn_all_the_same(store, monkeypatch, tmp_path):
+def test_display_image_needs_no_write_access(store, monkeypatch, tmp_path):
     def refuse(path, image):
         raise RunError(f"{path} could not be written: Read-only file system")
 
@@ -102,7 +102,7 @@ def test_a_store_that_cannot_be_written_to_is_drawn_all_the_same(store, monkeypa
 
 
 @pytest.mark.parametrize("changes", [{}, {"centre": "image"}, {"preparation": "resize"}])
-def test_it_shows_the_same_place(changes, monkeypatch, tmp_path):
+def test_display_image_is_aligned_with_the_store_image(changes, monkeypatch, tmp_path):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     store = prepare(DataSettings(size=128, train_images=10, test_images=5, **changes))
     for row in range(3):
@@ -111,14 +111,14 @@ def test_it_shows_the_same_place(changes, monkeypatch, tmp_path):
         assert np.abs(cv2.phaseCorrelate(*pair)[0]).max() < 1  # pixels of 128: the crop is of whole pixels
 
 
-def test_a_store_of_large_images_is_shown_as_it_is(tmp_path, monkeypatch):
+def test_store_of_512_px_is_displayed_without_a_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     store = prepare(DataSettings(size=512, train_images=10, test_images=5))
     assert np.array_equal(display.display_image(store, 2), store.image(2))
     assert not kept(store, 2).exists()
 
 
-def test_real_photographs_keep_their_place(idrid):
+def test_real_photographs_are_aligned_at_both_sizes(idrid):
     path = idrid / "images" / "train_001.jpg"
     small = DataSettings(dataset="csv", name="x", folder=str(idrid), size=128, preparation="graham", centre="disc")
     large = prepared_file(path, display.display_settings(small))

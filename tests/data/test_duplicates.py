@@ -1,4 +1,4 @@
-"""Copies of one photograph: found by their bytes, kept on one side, left out where they conflict."""
+"""Copies of a photograph: identical files are found, kept on one side of the split, or left out."""
 
 import numpy as np
 import pandas as pd
@@ -96,7 +96,7 @@ def table(patients, labels, splits=None) -> pd.DataFrame:
         ),
     ],
 )
-def test_what_becomes_of_copies(patients, labels, splits, group, kept, merged, happened):
+def test_resolve_keeps_merges_or_leaves_out_copies(patients, labels, splits, group, kept, merged, happened):
     rows, report = duplicates.resolve(table(patients, labels, splits), np.array(group))
     assert rows["image_id"].tolist() == [f"i{n}" for n in kept]
     assert "".join(rows["patient_id"]) == merged

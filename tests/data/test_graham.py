@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 from data.drawn import fundus, textured
 
-from insightr_nb.data import graham, synthetic
-from insightr_nb.data import photograph as one_photograph
+from insightr_nb.data import graham
 from insightr_nb.data.disc import Disc, find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
-from insightr_nb.settings import DataSettings
 
 # -- normalise --------------------------------------------------------------------------------------------------------
 
@@ -195,22 +193,3 @@ def test_the_published_recipe_refuses_a_black_middle():
     image[200, :5] = 255
     with pytest.raises(DataError, match="5 px of the middle row of the photograph are not black"):
         graham.published(image)
-
-
-# -- reduced decoding -------------------------------------------------------------------------------------------------
-
-
-def test_a_reduced_jpeg_gives_nearly_the_same_image(tmp_path):
-    """At most two grey levels from the recipe that decodes the whole file, with the same circle."""
-    image = synthetic.photograph(4, 0, 1400).image
-    cv2.imwrite(str(tmp_path / "x.jpg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-    settings = DataSettings(size=256, preparation="graham", centre="disc")
-    reduced, disc = one_photograph.fundus(tmp_path / "x.jpg", 150)
-    assert reduced.shape == (350, 350, 3)
-    whole = read_image(tmp_path / "x.jpg")
-    circle = Disc(4 * disc.x, 4 * disc.y, 4 * disc.radius)
-    expect = graham.normalise(whole, 256, 512, circle)
-    got = one_photograph.prepared_file(tmp_path / "x.jpg", settings)
-    assert np.abs(got.astype(int) - expect)[graham.mask(256)].mean() < 2
-    found = find_disc(whole)
-    assert (circle.x, circle.y, circle.radius) == pytest.approx((found.x, found.y, found.radius), abs=0.01 * 650)

@@ -1,4 +1,4 @@
-"""Image files of every kind that data sets hold."""
+"""Decoding of image files in the formats that data sets use."""
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ def test_a_jpeg_is_decoded_no_smaller_than_needed(tmp_path, shortest, shape):
     assert np.abs(got[5, 5].astype(int) - (30, 20, 10)).max() <= 2
 
 
-def test_other_formats_are_decoded_whole(tmp_path):
+def test_png_is_decoded_at_full_size(tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((200, 304, 3), np.uint8))
     assert read_image(tmp_path / "x.png", 10).shape == (200, 304, 3)
 
@@ -80,8 +80,45 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name, share):
 
 
 @pytest.mark.parametrize("bits", [10, 12])
-def test_few_bits_in_a_file_of_16_are_not_black(tmp_path, bits):
+def test_10_and_12_bit_values_in_16_bit_files_are_scaled(tmp_path, bits):
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint16)
     image[0, 0] = 255
     cv2.imwrite(str(tmp_path / "x.png"), np.round(image[..., ::-1] * ((2**bits - 1) / 255)).astype(np.uint16))
     assert np.abs(read_image(tmp_path / "x.png").astype(int) - image).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expect"),
+    [
+        ("a.png", np.full((4, 6, 3), (30, 20, 10), np.uint8), (10, 20, 30)),  # OpenCV writes blue first
+        ("grey.png", np.full((4, 6), 77, np.uint8), (77, 77, 77)),
+        ("transparent.png", np.full((4, 6, 4), (30, 20, 10, 0), np.uint8), (10, 20, 30)),
+        ("deep.tif", np.full((4, 6, 3), (30 * 256, 20 * 256, 10 * 256), np.uint16), (10, 20, 30)),
+    ],
+)
+def test_image_files_are_read_as_rgb(tmp_path, name, image, expect):
+    cv2.imwrite(str(tmp_path / name), image)
+    got = read_image(tmp_path / name)
+    assert (got.dtype, got.shape) == (np.uint8, (4, 6, 3))
+    assert got[2, 3].tolist() == list(expect)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"x\.jpg: cannot be read \(No such file or directory\)"),
+        (b"", r"x\.jpg: cannot be decoded as an image \(0 bytes"),
+        (b"<html>404</html>", r"x\.jpg: cannot be decoded as an image \(16 bytes"),
+        ("cut", r"x\.jpg: cannot be decoded as an image \(\d+ bytes"),
+    ],
+    ids=["missing", "empty", "text", "cut off"],
+)
+def test_a_file_that_is_no_image_is_named(tmp_path, content, message):
+    path = tmp_path / "x.jpg"
+    if content == "cut":
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        content = cv2.imencode(".jpg", noise)[1].tobytes()[:2000]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_image(path)

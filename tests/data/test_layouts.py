@@ -1,14 +1,15 @@
-"""The data sets of the catalogue, each on a small imitation of its official folder (the real ones are not here)."""
+"""The data sets of the catalogue, each on a small imitation of its official folder."""
 
 import os
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from insightr_nb.data import catalog, duplicates
+from insightr_nb.data import catalog, duplicates, layouts
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
@@ -178,7 +179,7 @@ def imitated_retinamnist(root: Path, side: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def test_retinamnist_in_the_smallest_size_that_is_large_enough(tmp_path):
+def test_retinamnist_uses_the_smallest_sufficient_size(tmp_path):
     arrays = imitated_retinamnist(tmp_path, 64)
     found = find(tmp_path, "retinamnist", size=32)
     assert found.rows["split"].value_counts().to_dict() == {"train": 1200, "test": 400}
@@ -190,7 +191,7 @@ def test_retinamnist_in_the_smallest_size_that_is_large_enough(tmp_path):
         find(tmp_path, "retinamnist", size=65)
 
 
-def test_the_other_eye_of_a_patient_whom_a_copy_brings_into_both_parts_is_left_out_as_well(tmp_path):
+def test_a_copy_in_the_test_part_leaves_out_both_eyes_of_the_patient(tmp_path):
     """12_left of the training part is 1_left of the test part, so patients 12 and 1 are one."""
     eyepacs(tmp_path)
     (tmp_path / "trainLabels.csv").write_text(listing("image,level", EYES, [0] * 50))
@@ -202,7 +203,7 @@ def test_the_other_eye_of_a_patient_whom_a_copy_brings_into_both_parts_is_left_o
     assert len(found.rows) == 52
 
 
-def test_patients_stay_one_where_their_copies_conflict(tmp_path):
+def test_conflicting_copies_still_merge_their_patients(tmp_path):
     eyepacs(tmp_path)
     shutil.copy(tmp_path / "train/10_left.jpeg", tmp_path / "train/14_left.jpeg")  # grades 0 and 4
     rows = find(tmp_path, "eyepacs").rows.set_index("image_id")
@@ -233,12 +234,7 @@ def test_two_files_with_one_id_are_refused(csv_settings):
         catalog.find(csv_settings(table, names))
 
 
-def test_two_columns_of_one_name_are_refused(csv_settings):
-    with pytest.raises(DataError, match="two columns are named 'label'"):
-        catalog.find(csv_settings("image,label, label\na.png,1,2\n", ["a.png"]))
-
-
-def test_linked_folders_and_odd_names_are_followed(tmp_path):
+def test_symbolic_links_are_followed_beside_undecodable_names(tmp_path):
     (tmp_path / "disk").mkdir()
     names = [f"{i}.png" for i in range(10)]
     write(tmp_path / "disk", {name: name for name in names})
@@ -262,7 +258,7 @@ def test_a_folder_of_another_data_set_is_recognised(tmp_path, named, there):
         find(tmp_path, named)
 
 
-def test_a_folder_that_is_nothing_known(tmp_path):
+def test_unknown_folder_is_refused(tmp_path):
     (tmp_path / "holiday.jpg").write_text("x")
     with pytest.raises(DataError, match="is not eyepacs. eyepacs is recognised by trainLabels.csv .* -p dataset csv"):
         find(tmp_path, "eyepacs")
@@ -286,18 +282,6 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, closed):
         find(tmp_path, "aptos2019")
 
 
-def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, tmp_path):
-    names = [f"{i:03d}.jpg" for i in range(10)]
-    settings = csv_settings("image,label\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(names)), names)
-    odd = os.fsencode(tmp_path / "raw") + b"/caf\xe9"
-    os.mkdir(odd)
-    os.rename(tmp_path / "raw/004.jpg", odd + b"/004.jpg")
-    with pytest.raises(
-        DataError, match=r"caf\\udce9/004.jpg: the name of the file or its folder is not UTF-8 \(1 such"
-    ):
-        catalog.find(settings)
-
-
 def test_files_without_a_row_are_mentioned(tmp_path):
     aptos2019(tmp_path)
     write(tmp_path, {"train_images/extra.png": "e", "train_images/more.png": "m"})
@@ -317,12 +301,6 @@ def test_all_images_beyond_the_caps_are_prepared_but_used_by_no_part(tmp_path):
     assert sorted(some.before["train"].values()) == [4, 5, 5, 5, 5]
 
 
-def test_blank_lines_do_not_shift_the_lines_in_errors(csv_settings):
-    table = "image,label\n\na.png,1\n\n\nb.png,oops\n"
-    with pytest.raises(DataError, match=r"labels.csv, line 6: label 'oops' is not a number"):
-        catalog.find(csv_settings(table, ["a.png", "b.png"]))
-
-
 def test_real_copies(idrid):
     """Five pairs of identical files; conflicting grades leave, the others are one patient."""
     found = catalog.find(DataSettings(dataset="csv", name="idrid", folder=str(idrid)))
@@ -332,3 +310,24 @@ def test_real_copies(idrid):
     assert len(found.rows) == 413 - out.sum()
     kept = found.rows.groupby("patient_id")["split"].nunique()
     assert (kept == 1).all()
+
+
+@pytest.mark.parametrize(
+    "part", ["1. Original Images/b. Testing Set", "2. Groundtruths/b. IDRiD_Disease Grading_Testing Labels.csv"]
+)
+def test_a_missing_part_of_idrid_is_named_with_where_to_obtain_it(tmp_path, part):
+    idrid_official(tmp_path)
+    path = tmp_path / "B. Disease Grading" / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataError) as caught:
+        find(tmp_path, "idrid")
+    assert str(path) in str(caught.value)
+    assert layouts.CATALOG["idrid"].obtain in str(caught.value)
+
+
+def test_retinamnist_without_its_package_says_how_to_install_it(tmp_path, monkeypatch):
+    imitated_retinamnist(tmp_path, 28)
+    monkeypatch.setitem(sys.modules, "medmnist", None)
+    with pytest.raises(DataError) as caught:
+        find(tmp_path, "retinamnist", size=32)
+    assert "pip install medmnist" in str(caught.value)

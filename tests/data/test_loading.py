@@ -1,4 +1,4 @@
-"""Batches: order and augmentation from (seed, epoch) only, corners filled with grey, the network's input values."""
+"""Batches: order and augmentation follow from seed and epoch; corners are filled."""
 
 import dataclasses
 import multiprocessing
@@ -90,7 +90,7 @@ def test_the_batch_size_does_not_change_what_is_seen(subset):
 # -- in order ---------------------------------------------------------------------------------------------------------
 
 
-def test_in_order_every_image_comes_once_as_it_is(subset):
+def test_in_order_yields_every_image_once_unchanged(subset):
     got = [(images, targets) for images, targets in batches(InOrder(subset), 3, CPU)]
     assert [len(images) for images, _ in got] == [3, 4]
     images, targets = torch.cat([i for i, _ in got]), torch.cat([t for _, t in got])
@@ -99,7 +99,7 @@ def test_in_order_every_image_comes_once_as_it_is(subset):
     assert np.array_equal(images.numpy(), subset.images[subset.rows])
 
 
-def test_a_read_only_store_is_read_and_left_as_it_is(subset, tmp_path):
+def test_read_only_store_is_not_modified(subset, tmp_path):
     np.save(tmp_path / "images.npy", subset.images)
     mapped = dataclasses.replace(subset, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
     for images, _ in batches(InOrder(mapped), 4, CPU):
@@ -133,7 +133,7 @@ def test_rotation_is_about_the_centre(angle, expect):
     ("angle", "scale", "cells"),
     [(45, 1, [(0, 0), (0, 63), (63, 0), (63, 63)]), (0, 0.5, [(0, 32), (14, 14), (49, 49)])],
 )
-def test_what_comes_into_view_is_filled_with_grey(fill, angle, scale, cells):
+def test_uncovered_corners_have_the_fill_value(fill, angle, scale, cells):
     got = augment(np.full((64, 64, 3), 200, np.uint8), angle, scale, fill)
     assert [got[cell].tolist() for cell in cells] == [[fill] * 3] * len(cells)
     assert got[32, 32].tolist() == [200, 200, 200]
@@ -173,7 +173,7 @@ def test_a_batch_on_the_device_is_augmented_like_its_images(angle, scale):
     assert (got[0][filled] == 128).sum() >= 0.95 * got[0][filled].size
 
 
-def test_an_epoch_for_a_card_hands_over_the_bytes_and_batches_augments_them(subset):
+def test_epoch_on_device_returns_raw_images_that_batches_augment(subset):
     settings = TrainingSettings()
     plain, device = Epoch(subset, settings, 3, 5), Epoch(subset, settings, 3, 5, on_device=True)
     raw, target = device[4]
@@ -191,7 +191,7 @@ def test_an_epoch_for_a_card_hands_over_the_bytes_and_batches_augments_them(subs
     )
 
 
-def test_a_card_is_fed_from_pinned_memory_by_threads(subset, monkeypatch):
+def test_cuda_batches_come_from_threads_and_pinned_memory(subset, monkeypatch):
     """In the same order, without a child process, and nothing goes on where the loop ends early."""
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
@@ -221,7 +221,7 @@ def test_an_error_of_a_reading_thread_is_raised(subset, monkeypatch):
     ("count", "size", "lengths"),
     [(7, 3, [3, 4]), (7, 4, [4, 3]), (6, 3, [3, 3]), (1, 3, [1]), (3, 1, [1, 1, 1]), (4, 3, [4]), (0, 3, [])],
 )
-def test_a_last_batch_of_one_joins_the_one_before(count, size, lengths):
+def test_single_last_image_joins_the_previous_batch(count, size, lengths):
     """BatchNorm cannot train on one value a channel, as a feature map of one cell gives."""
     parts = rows_of_batches(count, size)
     assert [len(rows) for rows in parts] == lengths

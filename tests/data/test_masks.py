@@ -1,4 +1,4 @@
-"""Masks of lesions go through the same geometry as their photographs."""
+"""Lesion masks are prepared with the geometry of their photographs."""
 
 import cv2
 import numpy as np

@@ -1,9 +1,9 @@
-"""Preparation: the same store however it was made, resumed after an interruption, and what is refused."""
+"""Preparation of a store: deterministic, resumed after an interruption, refused for other settings."""
 
-import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,90 +11,25 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from data.stores import COLOURS, SETTINGS, colours_table, files
 from filelock import FileLock
 
-from insightr_nb.data import graham, photograph, prepare, store_writer, synthetic
-from insightr_nb.data.images import read_image
-from insightr_nb.errors import DataError, RunError
-from insightr_nb.files import read_json, write_json
+from insightr_nb.data import photograph, prepare, store_writer, synthetic
+from insightr_nb.errors import DataError
+from insightr_nb.files import write_json
 from insightr_nb.settings import DataSettings
-
-SETTINGS = DataSettings(size=32, train_images=16, test_images=8, folds=2)
-COLOURS = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory) -> prepare.Store:
-    """24 synthetic photographs, prepared by two worker processes; opened to read only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INSIGHTR_OUTPUTS", str(tmp_path_factory.mktemp("store")))
-        return prepare.prepare(SETTINGS, workers=2)
-
-
-@pytest.fixture
-def copy(store, own_outputs) -> Path:
-    """A store of SETTINGS to damage."""
-    path = prepare.store_path(SETTINGS)
-    shutil.copytree(store.path, path)
-    return path
-
-
-def files(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
-
-
-def colours_table(labels=(0, 1)) -> str:
-    return "image,label\n" + "".join(f"{name},{labels[i % len(labels)]}\n" for i, name in enumerate(COLOURS))
-
 
 # -- a store ----------------------------------------------------------------------------------------------------------
 
 
-def test_files_of_a_store(store):
-    assert sorted(files(store.path)) == [
-        "doubtful.csv",
-        "duplicates.csv",
-        "images.npy",
-        "meta.json",
-        "rejected.csv",
-        "table.csv",
-    ]
-    assert not len(store.doubtful)
-    assert store.path.name == "synthetic-32"
-    assert (store.images.dtype, store.images.shape) == (np.uint8, (24, 32, 32, 3))
-    assert isinstance(store.images, np.memmap)
-    assert not store.images.flags.writeable
-    assert list(store.table.columns) == ["image_id", "patient_id", "label", "split", "source", "digest"]
-    assert pd.read_csv(store.path / "rejected.csv").columns.tolist() == ["image_id", "reason", "source"]
-    meta = read_json(store.path / "meta.json")
-    assert (meta["images"], meta["rejected"], meta["counts"]) == (24, 0, {"train": 16, "test": 8})
-    assert (meta["label_range"], meta["grades"]) == ([0, 4], True)
-    given = {"preparation": "graham", "centre": "disc", "all_images": False}
-    assert store.settings == replace(SETTINGS, **given, max_train_per_grade=2443, max_test_per_grade=1206)
-
-
-def test_every_row_is_its_own_photograph_prepared(store):
-    for i, source in enumerate(store.table["source"]):
-        assert source == f"synthetic:0/{i}"
-        photograph = synthetic.photograph(i, 0, 38).image  # 1.2 * 32, rounded
-        assert np.array_equal(store.images[i], graham.normalise(photograph, 32)), i
-    assert len({image.tobytes() for image in store.images}) == 24
-
-
-def test_an_image_is_found_by_its_id(store):
-    assert store.row("p00003_right") == 7
-    with pytest.raises(DataError, match="image 'nobody' is not in .*synthetic-32; its ids look like 'p00000_left'"):
-        store.row("nobody")
-
-
-def test_one_process_and_many_make_the_same_store(store, own_outputs, in_process):
+def test_store_does_not_depend_on_the_number_of_processes(store, own_outputs, in_process):
     again = prepare.prepare(SETTINGS)
     assert len(in_process) == 24
     assert again.path.is_relative_to(own_outputs)
     assert files(again.path) == files(store.path)
 
 
-def test_a_store_that_is_there_is_opened_and_not_made_again(copy, in_process):
+def test_existing_store_is_opened_without_preparing(copy, in_process):
     before = {file.name: file.stat().st_mtime_ns for file in copy.iterdir()}
     opened = prepare.prepare(replace(SETTINGS, folds=5))
     assert in_process == []
@@ -124,7 +59,7 @@ def at_image(monkeypatch, count: int, error: BaseException) -> None:
 
 
 def at_progress(monkeypatch, count: int, error: BaseException) -> None:
-    """The `count`-th block is written, but not that it is."""
+    """The images of the `count`-th block are written, but not its lines of progress."""
     original, calls = store_writer.append, []
 
     def failing(partial, size, slots, pixels, lines):
@@ -159,8 +94,8 @@ def at_writing(monkeypatch, name: str, count: int, error: BaseException) -> None
         pytest.param(lambda p: at_writing(p, "meta.json", 1, OSError("disk full")), 0, id="at the very end"),
     ],
 )
-def test_an_interrupted_preparation_goes_on_where_it_stopped(store, own_outputs, in_process, interrupt, redone):
-    """Blocks of 10 of 24 images: what whole blocks have done is not done again."""
+def test_interrupted_preparation_resumes_after_the_last_block(store, own_outputs, in_process, interrupt, redone):
+    """Blocks of 10 of 24 images: images of complete blocks are not prepared again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_BLOCK", 10)
         interrupt(patch)
@@ -200,7 +135,7 @@ def test_an_interrupted_preparation_with_other_settings_starts_again(store, own_
     assert len(in_process) == 24
 
 
-def test_two_preparations_at_the_same_time_make_one_store(store, own_outputs, in_process):
+def test_concurrent_preparations_make_one_store(store, own_outputs, in_process):
     with ThreadPoolExecutor(2) as pool:
         paths = {job.result().path for job in [pool.submit(prepare.prepare, SETTINGS) for _ in range(2)]}
     assert len(in_process) == 24
@@ -246,23 +181,6 @@ def test_a_folder_without_meta_is_made_again(copy, store, in_process):
 # -- settings against a store that is there ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("change", "fragments"),
-    [
-        ({"seed": 3}, ["seed = 3", "synthetic-32", "prepared with 0", "overwrite=True"]),
-        ({"train_images": 18}, ["train_images = 18", "prepared with 16", "another name"]),
-        ({"preparation": "resize"}, ["preparation = 'resize'", "prepared with 'graham'"]),
-        ({"recipe_size": 540}, ["recipe_size = 540", "prepared with 512"]),
-        ({"max_train_per_grade": 5}, ["max_train_per_grade = 5", "prepared with 2443"]),
-    ],
-)
-def test_other_settings_than_the_stores_are_refused(copy, change, fragments):
-    with pytest.raises(DataError) as error:
-        prepare.prepare(replace(SETTINGS, **change))
-    for fragment in fragments:
-        assert fragment in str(error.value)
-
-
 def test_a_csv_store_is_used_again_by_its_name(csv_settings, own_outputs, in_process):
     columns = {"image_column": "image", "label_column": "label", "label_min": 0, "label_max": 1, "table": "labels.csv"}
     made = prepare.prepare(csv_settings(colours_table(), COLOURS, preparation="resize", **columns))
@@ -275,7 +193,7 @@ def test_a_csv_store_is_used_again_by_its_name(csv_settings, own_outputs, in_pro
         prepare.prepare(replace(named, name="yours"))
 
 
-def test_where_the_raw_folder_is_does_not_matter(csv_settings, own_outputs, in_process):
+def test_fingerprint_does_not_depend_on_the_raw_folder(csv_settings, own_outputs, in_process):
     settings = csv_settings(colours_table(), COLOURS, preparation="resize")
     elsewhere = csv_settings(colours_table(), COLOURS, preparation="resize", folder="elsewhere")
     first = prepare.prepare(settings)
@@ -292,18 +210,6 @@ def test_csv_images_keep_order_and_colours(csv_settings, own_outputs, in_process
     assert made.images[:, 16, 16].tolist() == [[200, 10 * i, 5] for i in range(10)]
     assert made.table["label"].tolist() == [0.5, 7] * 5
     assert (made.scale.minimum, made.scale.maximum, made.grades) == (0.5, 7, False)
-
-
-def test_ids_that_look_like_numbers_or_nothing_stay_text(csv_settings, own_outputs, in_process):
-    ids = ["007", "1e5", "NA", "nan", "null", "None", "0x1F", "3.0", "true", "-"]
-    table = "image,label,who\n" + "".join(f"{name}.png,{i % 2},{name}\n" for i, name in enumerate(ids))
-    images = dict(zip([f"{name}.png" for name in ids], COLOURS.values(), strict=True))
-    made = prepare.prepare(csv_settings(table, images, preparation="resize", patient_column="who"))
-    opened = prepare.open_store(made.path)
-    assert opened.table["image_id"].tolist() == ids
-    assert opened.table["patient_id"].tolist() == ids
-    assert opened.row("NA") == 2
-    assert opened.table["label"].dtype == float
 
 
 def test_too_many_unusable_images_are_named_and_can_be_mended(csv_settings, own_outputs, in_process, tmp_path):
@@ -376,69 +282,14 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     assert not len(store.doubtful)
 
 
-@pytest.mark.parametrize(
-    ("name", "image", "expect"),
-    [
-        ("a.png", np.full((4, 6, 3), (30, 20, 10), np.uint8), (10, 20, 30)),  # OpenCV writes blue first
-        ("grey.png", np.full((4, 6), 77, np.uint8), (77, 77, 77)),
-        ("transparent.png", np.full((4, 6, 4), (30, 20, 10, 0), np.uint8), (10, 20, 30)),
-        ("deep.tif", np.full((4, 6, 3), (30 * 256, 20 * 256, 10 * 256), np.uint16), (10, 20, 30)),
-    ],
-)
-def test_image_files_are_read_as_rgb(tmp_path, name, image, expect):
-    cv2.imwrite(str(tmp_path / name), image)
-    got = read_image(tmp_path / name)
-    assert (got.dtype, got.shape) == (np.uint8, (4, 6, 3))
-    assert got[2, 3].tolist() == list(expect)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, r"x\.jpg: cannot be read \(No such file or directory\)"),
-        (b"", r"x\.jpg: cannot be decoded as an image \(0 bytes"),
-        (b"<html>404</html>", r"x\.jpg: cannot be decoded as an image \(16 bytes"),
-        ("cut", r"x\.jpg: cannot be decoded as an image \(\d+ bytes"),
-    ],
-    ids=["missing", "empty", "text", "cut off"],
-)
-def test_a_file_that_is_no_image_is_named(tmp_path, content, message):
-    path = tmp_path / "x.jpg"
-    if content == "cut":
-        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        content = cv2.imencode(".jpg", noise)[1].tobytes()[:2000]
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        read_image(path)
-
-
-# -- a damaged store --------------------------------------------------------------------------------------------------
-
-
-def shorten(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def drop_row(path: Path) -> None:
-    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("damage", "fragments"),
-    [
-        (lambda path: shorten(path / "images.npy"), ["synthetic-32 is damaged", "delete the folder"]),
-        (lambda path: (path / "images.npy").unlink(), ["synthetic-32 is damaged", "images.npy", "delete the folder"]),
-        (lambda path: (path / "table.csv").unlink(), ["synthetic-32 is damaged", "table.csv", "delete the folder"]),
-        (lambda path: drop_row(path / "table.csv"), ["24 images, 23 rows, 24 in meta.json", "delete the folder"]),
-        (lambda path: (path / "meta.json").write_text("{"), ["meta.json is damaged"]),
-        (lambda path: (path / "meta.json").unlink(), ["meta.json is missing"]),
-    ],
-)
-def test_a_damaged_store_is_refused(copy, damage, fragments):
-    assert json.loads((copy / "meta.json").read_text())["images"] == 24
-    damage(copy)
-    with pytest.raises((DataError, RunError)) as error:
-        prepare.open_store(copy)
-    for fragment in fragments:
-        assert fragment in str(error.value)
+def test_a_killed_worker_is_reported_with_what_is_kept(own_outputs, in_process, monkeypatch):
+    """The second block breaks the pool: ten images are kept, and the next call prepares the other 14."""
+    monkeypatch.setattr(prepare, "_BLOCK", 10)
+    with pytest.MonkeyPatch.context() as patch:
+        at_image(patch, 13, BrokenProcessPool())
+        with pytest.raises(DataError) as caught:
+            prepare.prepare(SETTINGS)
+    assert "10 images are kept" in str(caught.value)
+    in_process.clear()
+    assert len(prepare.prepare(SETTINGS).images) == 24
+    assert len(in_process) == 14

@@ -1,4 +1,4 @@
-"""A data folder that is not what its store was made from any more is said, with what changed."""
+"""A raw folder that has changed since its store was prepared is refused, with the changes."""
 
 import json
 import os
@@ -86,20 +86,20 @@ def test_a_copy_of_the_folder_is_the_same_and_another_folder_of_this_name_is_not
     assert "12 images with a different file" in refused(replace(settings, folder=other.folder))
 
 
-def test_a_folder_that_has_gone_is_no_error_since_the_store_is_whole(settings, tmp_path, capsys):
+def test_missing_raw_folder_is_no_error_for_a_complete_store(settings, tmp_path, capsys):
     folder(settings).rename(tmp_path / "moved")
     assert len(prepare.prepare(settings).images) == 12
     assert "does not exist" in capsys.readouterr().out
 
 
-def test_a_mended_photograph_that_had_been_rejected(csv_settings, own_outputs, in_process):
+def test_rejected_photograph_that_was_replaced(csv_settings, own_outputs, in_process):
     made = csv_settings(TABLE, colours() | {"002.png": b"no image"}, preparation="resize")
     prepare.prepare(made, max_rejected=0.2)
     (folder(made) / "002.png").write_bytes(png((200, 30, 5)))
     assert "002.png" in refused(made)
 
 
-def test_overwriting_makes_it_from_what_is_there_now(settings):
+def test_overwriting_reads_the_changed_folder(settings):
     (folder(settings) / "labels.csv").write_text(TABLE.replace("004.png,0", "004.png,1"))
     store = prepare.prepare(settings, overwrite=True)
     assert store.table["label"].tolist()[4] == 1
@@ -125,7 +125,7 @@ def test_a_table_in_another_order_is_the_same(settings):
     assert len(prepare.prepare(settings).images) == 12
 
 
-def test_another_table_beside_it_that_came_later(settings):
+def test_table_added_later_is_ignored(settings):
     (folder(settings) / "predictions.csv").write_text("image,prediction\n")
     assert len(prepare.prepare(settings).images) == 12
     assert len(prepare.prepare(replace(settings, table="labels.csv")).images) == 12

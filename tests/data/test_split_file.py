@@ -1,4 +1,4 @@
-"""The split file of the paper's authors, on a small one of the same form."""
+"""Split files in the format of the paper's authors."""
 
 import json
 from copy import deepcopy
@@ -46,7 +46,7 @@ def given(csv_settings, tmp_path):
     return make
 
 
-def test_the_rows_of_the_file_are_the_units(given, own_outputs, in_process):
+def test_repeated_rows_of_a_split_file_are_kept(given, own_outputs, in_process):
     store = prepare(given())
     split = fold_split(store, store.settings, 0)
     ids = store.table["image_id"].to_numpy()
@@ -61,7 +61,7 @@ def test_the_rows_of_the_file_are_the_units(given, own_outputs, in_process):
         fold_split(store, store.settings, 2)
 
 
-def test_a_store_keeps_its_split_and_caps_do_not_apply(given, own_outputs, in_process, tmp_path):
+def test_store_keeps_its_split_file_and_ignores_caps(given, own_outputs, in_process, tmp_path):
     made = prepare(given(max_train_per_grade=1))
     (tmp_path / "cv.json").unlink()
     again = prepare(DataSettings(dataset="csv", name="mine", size=32))

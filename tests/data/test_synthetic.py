@@ -1,4 +1,4 @@
-"""The synthetic photographs: reproducible, sized freely, and graded by the lesions they show."""
+"""Synthetic photographs: reproducible, of any size, with the lesions of their grade."""
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ def test_form(photographs):
         assert (p.patient, p.eye) == (i // 2, ("left", "right")[i % 2])
 
 
-def test_the_same_twice_and_in_any_order(photographs):
+def test_photographs_do_not_depend_on_the_order_of_calls(photographs):
     for i in (41, 3, 16):
         assert same(photograph(i, SEED), photographs[i])
 
@@ -75,7 +75,7 @@ def test_another_size_shows_the_same_eye(photographs, grade):
     assert difference(photographs[other]) > 2 * difference(photographs[i])
 
 
-def test_lesions_obey_the_scale(photographs):
+def test_lesions_follow_the_grading_scale(photographs):
     proliferative = {"new_vessel", "preretinal_haemorrhage"}
     for p in of_grade(photographs, 0):
         assert kinds(p) == set()

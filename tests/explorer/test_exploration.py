@@ -1,4 +1,4 @@
-"""What the explorer computes: against the stored files of a finished run, and by hand."""
+"""Predictions and metrics of the explorer, compared with the files of a run and computed by hand."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_switching_off_and_moving_labels_by_hand(explored):
     assert explored.labels[7] != 1.5
 
 
-def test_all_off_is_undefined(explored):
+def test_all_prototypes_off_is_refused(explored):
     off = np.zeros(len(explored.labels), bool)
     for act in (
         lambda: explored.predict(off, explored.labels),
@@ -75,7 +75,7 @@ def test_usage_counts_images_with_the_prototype_in_the_top_5(explored):
     assert explored.usage(5)[2.0] == pytest.approx((top[of_grade] == 5).any(1).mean())
 
 
-def test_orders(explored):
+def test_order_by_table_and_by_error(explored):
     assert explored.order("table").tolist() == list(range(len(explored.predictions)))
     error = (explored.predictions["prediction"] - explored.predictions["target"]).abs().to_numpy()
     assert (np.diff(error[explored.order("error")]) <= 0).all()

@@ -31,7 +31,7 @@ def test_a_patch_has_its_box_in_the_middle_also_at_the_border():
     assert (picture[10, 10] == 128).all()  # beyond the image
 
 
-def test_a_wide_picture_is_fitted_whole():
+def test_wide_picture_is_padded_to_a_square():
     picture = graham.resize(np.full((30, 60, 3), 200, np.uint8), 100)
     assert (picture[50, 50] == 200).all()
     assert (picture[10, 50] == 128).all()
@@ -44,7 +44,7 @@ def test_encoded_pictures_can_be_decoded_with_their_colours():
     assert np.abs(got[20, 20].astype(int) - (0, 0, 200)).max() < 12
 
 
-def test_rows_of_pictures():
+def test_row_of_pictures_has_gaps():
     assert pictures.row([GREY, GREY, GREY], gap=6).shape == (64, 3 * 64 + 12, 3)
 
 

@@ -1,4 +1,4 @@
-"""A training that is killed with `kill -9`, anywhere, goes on to the same bits as one that was left alone."""
+"""A training killed with `kill -9` at any point resumes to bitwise equal results."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Every write of a run fails once: no file is damaged, no finished epoch is lost, the next attempt ends it."""
+"""Every write of a run fails once: no file is damaged, no finished epoch is lost, the next attempt finishes."""
 
 import errno
 import json

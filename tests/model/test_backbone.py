@@ -1,3 +1,5 @@
+"""Backbones from torchvision, and weights from files of many kinds."""
+
 import argparse
 import hashlib
 import io
@@ -30,7 +32,7 @@ def assert_loaded(backbone, state):
         torch.testing.assert_close(value, state[key], msg=key)
 
 
-def test_it_is_torchvisions_network_up_to_the_pooling():
+def test_backbone_equals_torchvisions_network_up_to_the_pooling():
     torch.manual_seed(0)
     whole = torchvision.models.resnet18(weights=None).eval()
     backbone = build_backbone("resnet18").eval()
@@ -89,7 +91,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("modern", [True, False])
-def test_nothing_of_a_malicious_file_runs(tmp_path, trained, modern):
+def test_malicious_pickle_is_refused_and_not_executed(tmp_path, trained, modern):
     trap = tmp_path / "it_ran"
     content = {"state_dict": trained, "extra": Malicious(trap)}
     torch.save(content, tmp_path / "bad.ckpt", _use_new_zipfile_serialization=modern)

@@ -1,3 +1,5 @@
+"""The losses of Eq. 3 and 4, with numbers computed by hand."""
+
 import math
 
 import pytest
@@ -9,7 +11,7 @@ from insightr_nb.model.losses import cluster_loss, prototype_sample_distance_los
 from insightr_nb.settings import LossSettings
 
 
-def test_eq_3_of_a_hand_made_case():
+def test_cluster_loss_by_hand():
     d = torch.tensor([[0.4, 0.2, 0.9, 7.0], [3.0, 3.0, 3.0, 0.5]])
     labels = torch.tensor([0.8, 1.0, 1.2, 4.0])
     # image 1: the two smallest of 0.4, 0.2, 0.9; image 2: only 0.5 is in range
@@ -17,14 +19,14 @@ def test_eq_3_of_a_hand_made_case():
     assert got.item() == pytest.approx((0.3 + 0.5) / 2)
 
 
-def test_fewer_than_k_in_range_adds_no_constant():
+def test_cluster_loss_averages_over_fewer_than_k_prototypes_in_range():
     """The published code filled up with the largest distance."""
     d = torch.tensor([[0.5, 100.0, 100.0]])
     got = cluster_loss(d, torch.tensor([1.0, 4.0, 5.0]), torch.tensor([1.0]), k=3)
     assert got.item() == pytest.approx(0.5)
 
 
-def test_a_sample_with_no_prototype_in_range_is_left_out():
+def test_cluster_loss_leaves_out_samples_without_a_prototype_in_range():
     d = torch.tensor([[0.5, 0.7], [0.1, 0.1]])
     got = cluster_loss(d, torch.tensor([1.0, 1.1]), torch.tensor([1.0, 5.0]), k=2)
     assert got.item() == pytest.approx(0.6)
@@ -34,25 +36,25 @@ def test_a_sample_with_no_prototype_in_range_is_left_out():
     assert torch.equal(d.grad, torch.zeros(2, 2))
 
 
-def test_the_range_is_open():
+def test_cluster_loss_excludes_labels_exactly_delta_away():
     d = torch.tensor([[1.0, 2.0]])
     assert cluster_loss(d, torch.tensor([1.0, 1.5]), torch.tensor([1.0]), delta=0.5, k=2).item() == 1.0
 
 
-def test_k_1_is_the_minimum():
+def test_cluster_loss_with_k_1_is_the_minimum():
     torch.manual_seed(0)
     d = torch.rand(6, 10)
     got = cluster_loss(d, torch.linspace(0.9, 1.1, 10), torch.ones(6), k=1)
     torch.testing.assert_close(got, d.amin(1).mean())
 
 
-def test_eq_4_of_a_hand_made_case():
+def test_psd_loss_by_hand():
     d = torch.tensor([[64.0, 0.0], [96.0, 128.0]])
     expect = -(math.log(0.5) + math.log(1.0)) / 2
     assert prototype_sample_distance_loss(d, 128.0).item() == pytest.approx(expect)
 
 
-def test_eq_4_is_finite_at_the_largest_distance():
+def test_psd_loss_is_finite_at_the_largest_distance():
     d = torch.full((2, 3), 128.0, requires_grad=True)
     loss = prototype_sample_distance_loss(d, 128.0)
     loss.backward()
@@ -68,7 +70,7 @@ def test_the_total_is_the_weighted_sum():
     assert values["total"].item() == pytest.approx(2 * 4 + 3 * 0.2 + 5 * psd)
 
 
-def test_a_distance_that_is_no_number_is_not_hidden():
+def test_nan_distance_gives_nan_loss():
     d = torch.tensor([[math.nan, 0.3]])
     assert cluster_loss(d, torch.tensor([1.0, 1.0]), torch.tensor([1.0]), k=2).isnan()
 

@@ -1,3 +1,5 @@
+"""The networks: shapes, value ranges and normalisation of the input."""
+
 import dataclasses
 
 import pytest

@@ -1,3 +1,5 @@
+"""Distances, similarities and weighted mean, with numbers computed by hand."""
+
 import pytest
 import torch
 
@@ -37,7 +39,7 @@ def test_squared_distances_agree_with_float64():
     torch.testing.assert_close(p.grad, expect, rtol=1e-4, atol=1e-3)
 
 
-def test_eq_1():
+def test_inverse_similarity_by_hand():
     d = torch.tensor([0.0, 1.28, 128.0])
     torch.testing.assert_close(similarity(d, 128.0), torch.tensor([1e4, 1 / 0.0101, 1 / 1.0001]))
 
@@ -54,14 +56,14 @@ def test_an_unknown_similarity_is_refused():
         similarity(torch.zeros(1), 1.0, "linear")
 
 
-def test_eq_2_of_a_hand_made_case():
+def test_weighted_mean_by_hand():
     labels = torch.tensor([1.0, 2.0, 5.0])
     prediction, weights = weighted_mean(torch.tensor([[6.0, 3.0, 1.0]]), labels.sqrt(), labels)
     torch.testing.assert_close(prediction, torch.tensor([1.7]))  # (6 * 1 + 3 * 2 + 1 * 5) / 10
     torch.testing.assert_close(weights, torch.tensor([[6.0, 3.0, 1.0]]))  # r = 1
 
 
-def test_eq_2_is_the_ratio_of_the_paper():
+def test_weighted_mean_equals_eq_2_of_the_paper():
     torch.manual_seed(2)
     s, theta, labels = torch.rand(7, 4) + 0.1, torch.randn(4), torch.tensor([0.1, 1.0, 3.0, 5.9])
     prediction, weights = weighted_mean(s, theta, labels)

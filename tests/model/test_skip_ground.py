@@ -1,4 +1,4 @@
-"""Latent cells on the grey ground match no prototype, where the setting says so."""
+"""Latent cells on the grey ground match no prototype if `skip_ground` is set."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_cells_that_show_mostly_ground_are_outside(preset):
     assert outside[0, 0]
 
 
-def test_no_prototype_is_placed_or_matched_there():
+def test_no_prototype_is_projected_to_or_matched_on_the_ground():
     net, _ = network("smoke", **{"model.prototypes": 10})
     images = np.stack([photograph(64, seed) for seed in range(6)])
     part = Subset(images, np.arange(6), np.ones(6, np.float32), np.zeros(6, int))
@@ -58,13 +58,13 @@ def test_no_prototype_is_placed_or_matched_there():
     assert (result.maps[:, outside] == 16).all()
 
 
-def test_every_cell_counts_without_it():
+def test_no_cell_is_outside_without_skip_ground():
     net, _ = network("smoke", **{"model.skip_ground": False})
     images = net.inputs(torch.from_numpy(photograph(64))[None])
     assert net.outside(images, 3) is None
 
 
-def test_ground_cells_are_known_also_where_they_count():
+def test_ground_cells_do_not_depend_on_skip_ground():
     plain, _ = network("smoke", **{"model.skip_ground": False})
     without, _ = network("smoke")
     images = plain.inputs(torch.from_numpy(photograph(64))[None])
@@ -72,7 +72,7 @@ def test_ground_cells_are_known_also_where_they_count():
     assert plain.ground_cells(images, 3).any()
 
 
-def test_an_image_of_nothing_but_ground_still_has_a_prediction():
+def test_grey_image_has_a_finite_prediction():
     net, _ = network("smoke")
     grey = torch.full((1, 64, 64, 3), 128, dtype=torch.uint8)
     with torch.no_grad():

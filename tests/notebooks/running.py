@@ -24,7 +24,7 @@ def run(name: str, folder, /, **parameters) -> subprocess.CompletedProcess:
 
 
 def succeed(name: str, folder, /, **parameters) -> str:
-    """Runs a notebook that must succeed; the text that it printed."""
+    """Run a notebook that must succeed, and return the text that it printed."""
     done = run(name, folder, **parameters)
     assert done.returncode == 0, done.stderr[-3000:]
     cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells

@@ -1,3 +1,5 @@
+"""Model files and training states: round trip, damage, and malicious pickles."""
+
 import struct
 
 import pytest
@@ -45,7 +47,7 @@ def test_tensors_of_another_architecture_are_named(tmp_path):
         load_model(tmp_path / "model.safetensors")
 
 
-def test_a_state_comes_back_and_a_damaged_one_is_named(tmp_path):
+def test_state_round_trips_and_a_damaged_one_is_named(tmp_path):
     path = tmp_path / "last.ckpt"
     save_state(path, {"network": {"a": torch.arange(3)}, "history": [{"epoch": 1, "loss": 0.5, "stage": "joint"}]})
     state = load_state(path)
@@ -75,7 +77,7 @@ def test_a_malicious_pickle_given_as_a_state_is_refused_and_nothing_of_it_runs(t
     assert not proof.exists()
 
 
-def test_a_bit_that_turned_over_in_a_state_is_noticed(tmp_path):
+def test_flipped_bit_in_a_state_is_detected(tmp_path):
     path = tmp_path / "last.ckpt"
     save_state(path, {"network": {"a": torch.arange(300.0)}, "history": []})
     content = path.read_bytes()

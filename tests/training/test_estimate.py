@@ -1,4 +1,4 @@
-"""How long a training takes: the sum by hand, and the word on an epoch that is much slower."""
+"""Estimated training time, computed by hand, and the note on a slow epoch."""
 
 import dataclasses
 import itertools
@@ -49,7 +49,7 @@ def joint(settings):
     return next(stage for stage in protocol(settings) if stage.name == "joint")
 
 
-def test_an_epoch_much_slower_than_announced_is_said_once(settings, capsys, monkeypatch):
+def test_slow_epoch_is_reported_once(settings, capsys, monkeypatch):
     monkeypatch.setattr(Pace, "epoch", lambda self, *_: self.training)  # seconds of the epoch, as announced
     monkeypatch.setattr(estimate, "_SLOW", 0.0)  # every epoch of 2 s is too slow
     monkeypatch.setattr(trainer.time, "monotonic", itertools.count(0, 3).__next__)  # and takes 3 s or more
@@ -75,7 +75,7 @@ def test_what_helps_against_other_processes(settings, monkeypatch):
     assert "OMP_NUM_THREADS" not in pace.slower(2.5 * announced, stage, settings, data)  # fewer cannot be
 
 
-def test_an_epoch_as_announced_is_no_news(settings):
+def test_epoch_as_fast_as_estimated_has_no_note(settings):
     data, pace = fold_data(settings), Pace(3.0, 1.0)
     stage, frozen = joint(settings), protocol(settings)[0]
     assert pace.slower(1.9 * pace.epoch(stage, settings, data), stage, settings, data) == ""

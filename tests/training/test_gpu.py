@@ -1,4 +1,4 @@
-"""Local jobs side by side end up on different cards; without cards a command just runs."""
+"""Local jobs on different GPUs; without GPUs a command just runs."""
 
 import subprocess
 import sys
@@ -28,13 +28,13 @@ def alone(cards: int, command: list[str]) -> int:
     return subprocess.run([sys.executable, "-c", script], check=False).returncode
 
 
-def test_without_cards_a_command_just_runs_and_its_exit_code_comes_back(tmp_path):
+def test_without_gpus_the_command_runs_and_returns_its_exit_code(tmp_path):
     assert alone(0, [sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
     assert (tmp_path / "seen").read_text() == "all"
     assert alone(0, [sys.executable, "-c", "raise SystemExit(7)"]) == 7
 
 
-def test_where_somebody_has_chosen_the_card_it_is_kept(tmp_path, monkeypatch):
+def test_given_cuda_visible_devices_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     assert alone(2, [sys.executable, "-c", SHOW, str(tmp_path / "seen")]) == 0
     assert (tmp_path / "seen").read_text() == "5"
@@ -45,7 +45,7 @@ def written(path: Path) -> bool:
     return path.exists() and bool(path.read_text(encoding="utf-8"))
 
 
-def test_three_jobs_on_two_cards(tmp_path, monkeypatch):
+def test_three_jobs_on_two_gpus(tmp_path, monkeypatch):
     """Two run side by side on different cards; the third waits for one of them."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     wait = SHOW + "; import time\nwhile not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"

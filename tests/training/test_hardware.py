@@ -1,3 +1,5 @@
+"""Choice of device, precision and threads, and the error for a lack of memory."""
+
 import pytest
 import torch
 
@@ -72,7 +74,7 @@ def test_other_errors_pass_unchanged():
         (0, 2, 1, 1),
     ],
 )
-def test_trainings_share_the_cores_that_others_leave_them(monkeypatch, busy, trainings, cores, threads):
+def test_trainings_share_the_idle_cores(monkeypatch, busy, trainings, cores, threads):
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)
     assert hardware.threads_of_each(trainings, cores) == threads

@@ -1,3 +1,5 @@
+"""Projection: nearest patches, ties, and independence of the batch size."""
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_ties_go_to_the_first_image_row_and_column(network, subset, monkeypatch)
     assert set(result.positions) == set(result.rows) == set(result.columns) == {0}
 
 
-def test_only_the_images_of_the_part_are_used(network, subset):
+def test_projection_uses_only_the_images_of_the_subset(network, subset):
     rows = np.array([7, 4, 11])
     few = Subset(subset.images, rows, np.zeros(3, np.float32), np.zeros(3, int))
     result = project(network, few)
@@ -77,7 +79,7 @@ def test_only_the_images_of_the_part_are_used(network, subset):
         assert d.sum() <= 1e-6
 
 
-def test_nothing_but_the_prototypes_moves(network, subset):
+def test_projection_changes_only_the_prototypes(network, subset):
     before = {k: v.clone() for k, v in network.state_dict().items()}
     project(network, subset)
     moved = [k for k, v in network.state_dict().items() if not torch.equal(v, before[k])]

@@ -1,3 +1,5 @@
+"""The training protocol, and which parameters and statistics a stage changes."""
+
 import pytest
 import torch
 
@@ -53,7 +55,7 @@ def test_the_baseline_is_one_plain_training():
 @pytest.mark.parametrize(
     "parts", [("last_layer",), ("block", "prototype_layer"), ("backbone", "block", "prototype_layer")]
 )
-def test_frozen_parts_do_not_move_not_even_batchnorms_statistics(parts):
+def test_frozen_parts_keep_parameters_and_batchnorm_statistics(parts):
     torch.manual_seed(0)
     network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
@@ -67,7 +69,7 @@ def test_frozen_parts_do_not_move_not_even_batchnorms_statistics(parts):
     assert bool(buffers) == ("backbone" in parts)
 
 
-def test_frozen_batchnorm_stands_still_while_the_backbone_trains():
+def test_frozen_batchnorm_keeps_its_statistics_while_the_backbone_trains():
     torch.manual_seed(0)
     network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
     before = {k: v.clone() for k, v in network.state_dict().items()}
@@ -91,7 +93,7 @@ def test_only_the_joint_epochs_of_the_demo_freeze_batchnorm():
     assert frozen(preset="paper") == [False, False, False]
 
 
-def test_everything_is_put_back_also_after_an_error():
+def test_stage_restores_everything_after_an_error():
     network = INSightRNet(RunSettings.from_parameters(preset="smoke").model)
 
     def fail():

@@ -1,4 +1,4 @@
-"""The smoke run and what must hold in it; resume, failure, repetition."""
+"""Training of the smoke run: its files, resuming, failures, and repetition."""
 
 import dataclasses
 import shutil
@@ -65,7 +65,7 @@ def test_a_finished_run_has_its_files(smoke_run):
 
 
 def test_every_prototype_of_the_finished_model_is_its_source_patch(smoke_run):
-    """Also after the last-layer stage: nothing that is frozen moves, BatchNorm's statistics included."""
+    """Also after the last-layer stage, because frozen parts keep their BatchNorm statistics."""
     store = open_store(store_path(RunSettings.from_parameters(preset="smoke").data))
     network = load_model(smoke_run / "model.safetensors")
     table = smoke_run.table("prototypes.csv")
@@ -109,7 +109,7 @@ def test_an_explanation_agrees_with_the_files_of_the_run(smoke_run):
         assert e.boxes.shape == (10, 4)
 
 
-def test_the_same_seed_gives_the_same_numbers_to_the_last_digit(smoke_run, smoke_settings):
+def test_same_seed_gives_bitwise_equal_results(smoke_run, smoke_settings):
     again = settings("again")
     run = train(again)
     evaluate(run, again)
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_digit(smoke_run, smoke
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 5])  # 5: the second of two joint epochs, with optimiser and schedule under way
-def test_an_interrupted_run_goes_on_to_the_same_result(smoke_run, monkeypatch, epoch):
+def test_resumed_run_equals_an_uninterrupted_one(smoke_run, monkeypatch, epoch):
     """Stopped in the middle of an epoch, whatever the stage: the epochs before it are kept."""
     broken = settings(f"stopped{epoch}")
     original = losses.total_loss
@@ -201,7 +201,7 @@ def test_a_run_of_an_older_version_resumes_with_the_current_columns_of_history(m
     shutil.rmtree(run.path)
 
 
-def test_a_finished_run_is_found_and_not_made_again(smoke_run, smoke_settings, monkeypatch):
+def test_finished_run_is_not_trained_again(smoke_run, smoke_settings, monkeypatch):
     monkeypatch.setattr(trainer._Trainer, "train", lambda self: pytest.fail("trained again"))
     before = (smoke_run / "model.safetensors").stat().st_mtime_ns
     assert train(smoke_settings) == smoke_run

@@ -1,4 +1,4 @@
-"""Preparation under `kill -9`, and on a full disk."""
+"""Writing a store: kills at any moment, and a full disk."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from insightr_nb import files
-from insightr_nb.data import photograph, prepare, store_writer
+from insightr_nb.data import prepare, store_writer
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
 
@@ -33,7 +33,7 @@ def store_files(outputs: Path) -> dict[str, bytes]:
 
 
 def test_a_killed_preparation_makes_the_same_store(tmp_path):
-    """Killed again and again, each time a little later, until it is through."""
+    """Killed repeatedly, each time a little later, until it finishes."""
     script = tmp_path / "prepare_it.py"
     script.write_text(CODE)
 
@@ -69,7 +69,7 @@ def test_a_killed_preparation_makes_the_same_store(tmp_path):
     assert store_files(tmp_path / "killed") == store_files(tmp_path / "whole")
 
 
-def test_a_full_disk_is_said_clearly_and_the_preparation_goes_on(own_outputs, in_process, monkeypatch):
+def test_full_disk_raises_data_error_and_preparation_resumes(own_outputs, in_process, monkeypatch):
     settings = DataSettings(size=32, train_images=16, test_images=8, folds=2)
     monkeypatch.setattr(prepare, "_BLOCK", 10)
     with pytest.MonkeyPatch.context() as patch:
@@ -88,7 +88,7 @@ def test_a_full_disk_is_said_clearly_and_the_preparation_goes_on(own_outputs, in
     assert len(in_process) == 14
 
 
-def test_too_little_space_is_found_before_the_work(own_outputs, in_process, monkeypatch):
+def test_too_little_space_is_refused_before_preparing(own_outputs, in_process, monkeypatch):
     usage = shutil.disk_usage(own_outputs.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"24 images of 32 x 32 px need 0.0 GB, but .* has 0.0 GB free"):
@@ -96,7 +96,7 @@ def test_too_little_space_is_found_before_the_work(own_outputs, in_process, monk
     assert in_process == []
 
 
-def test_a_line_that_a_kill_cut_off_does_not_count(own_outputs, in_process, monkeypatch):
+def test_incomplete_last_line_of_progress_is_dropped(own_outputs, in_process, monkeypatch):
     settings = DataSettings(size=32, train_images=16, test_images=8, folds=2)
     whole = prepare.prepare(settings)
     before = {f.name: f.read_bytes() for f in whole.path.iterdir()}
@@ -118,7 +118,7 @@ def test_a_line_that_a_kill_cut_off_does_not_count(own_outputs, in_process, monk
 
 
 def mended(csv_settings, tmp_path):
-    """A preparation with image 3 unreadable at first, then mended: its image is appended last."""
+    """A preparation in which image 3 was unreadable and has been replaced: it is appended last."""
     colours = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
     table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(colours))
     settings = csv_settings(table, colours | {"3.png": b"not a picture"}, preparation="resize")
@@ -138,7 +138,7 @@ KILLS = {
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_a_kill_at_the_end_loses_and_damages_nothing(csv_settings, own_outputs, in_process, tmp_path, kill):
+def test_kill_while_finishing_loses_and_damages_nothing(csv_settings, own_outputs, in_process, tmp_path, kill):
     settings = mended(csv_settings, tmp_path)
     module, name = KILLS[kill]
     with pytest.MonkeyPatch.context() as patch:
@@ -168,8 +168,8 @@ def test_a_kill_at_the_end_loses_and_damages_nothing(csv_settings, own_outputs, 
     assert [p.name for p in store.path.parent.iterdir() if not p.name.startswith(".")] == ["mine-32"]
 
 
-def test_progress_without_its_images_does_not_count(own_outputs, in_process, monkeypatch):
-    """As after a kill while the folder was being deleted."""
+def test_progress_without_images_is_discarded(own_outputs, in_process, monkeypatch):
+    """This state is left by a kill while the folder is being deleted."""
     settings = DataSettings(size=32, train_images=16, test_images=8, folds=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_writer, "finish", lambda *_: 1 / 0)
@@ -187,36 +187,3 @@ def test_files_that_changed_are_read_again_when_a_store_is_overwritten(csv_setti
     in_process.clear()
     prepare.prepare(settings, overwrite=True)
     assert len(in_process) == 10
-
-
-def test_workers_end_with_a_parent_that_was_killed(tmp_path):
-    script = tmp_path / "prepare_it.py"
-    script.write_text(CODE.replace("train_images=160", "train_images=2000"))
-    environment = os.environ | {"INSIGHTR_OUTPUTS": str(tmp_path / "out"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.DEVNULL)
-    progress = tmp_path / "out" / "data" / "synthetic-32.partial" / "progress.csv"
-    until = time.monotonic() + 60
-    while not progress.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
-    assert children
-    process.kill()
-    process.wait()
-    until = time.monotonic() + 15
-    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists()]
-
-
-def test_an_odd_file_is_rejected_and_does_not_stop_the_others(csv_settings, own_outputs, in_process, tmp_path):
-    colours = {f"{i}.png": (200, 10 * i, 5) for i in range(10)}
-    table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(colours))
-    dot = cv2.imencode(".png", np.full((1, 1, 3), 200, np.uint8))[1].tobytes()
-    settings = csv_settings(table, colours | {"2.png": dot})
-    store = prepare.prepare(settings, max_rejected=0.2)
-    assert store.rejected["image_id"].tolist() == ["2"]
-    assert "an image of 1 x 1 px is too small" in store.rejected["reason"][0]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photograph, "_prepared_and_disc", lambda *_: np.zeros(2).reshape(3))
-        result = photograph.prepare_one((str(tmp_path / "raw/2.png"), settings))
-        assert "cannot be prepared (ValueError" in result.reason

@@ -1,0 +1,42 @@
+"""The latent space in two dimensions, of a run with hand-made vectors."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from insightr_nb.analysis.latent import LatentMap
+
+# Two images of five patches and two prototypes. Together they lie at (+-1, +-4, 7), three at each place, so that the
+# principal components are the second axis (variance 16) and the first (variance 1).
+A, B, C, D = [1, 4, 7], [1, -4, 7], [-1, 4, 7], [-1, -4, 7]
+PATCHES = np.array([[A, B, C, D, B], [A, B, C, D, C]], np.float32)
+VECTORS = torch.tensor([A, D], dtype=torch.float32)
+BEFORE = np.array([[1, 0, 7], [0, 4, 9]], np.float32)
+
+
+@pytest.fixture
+def found() -> LatentMap:
+    arrays = {"nearest_latents.npy": PATCHES, "prototypes_before_projection.npy": BEFORE}
+    run = SimpleNamespace(array=arrays.get, table=lambda _: pd.DataFrame({"target": [0.0, 3.0]}))
+    network = SimpleNamespace(prototype_layer=SimpleNamespace(vectors=torch.nn.Parameter(VECTORS)))
+    return LatentMap.of(SimpleNamespace(run=run, network=network))
+
+
+def test_the_axes_are_those_of_largest_variance(found):
+    assert np.abs(found.patches) == pytest.approx(np.abs(PATCHES.reshape(10, 3)[:, [1, 0]]), abs=1e-5)
+    assert found.variance == pytest.approx([16 / 17, 1 / 17])
+
+
+def test_prototypes_lie_on_their_patches(found):
+    assert found.prototypes == pytest.approx(found.patches[[0, 3]], abs=1e-5)
+
+
+def test_prototypes_before_projection_are_in_the_same_plane(found):
+    assert np.abs(found.before) == pytest.approx(np.array([[0, 1], [4, 0]]), abs=1e-5)
+
+
+def test_every_patch_has_the_label_of_its_image(found):
+    assert found.targets.tolist() == [0] * 5 + [3] * 5

@@ -1,0 +1,69 @@
+"""Collecting the runs of a table: what is read, and which runs are refused."""
+
+import numpy as np
+import pytest
+from analysis.handmade import SETTINGS, make
+
+from insightr_nb import files
+from insightr_nb.analysis.results import collect
+from insightr_nb.errors import RunError
+
+pytestmark = pytest.mark.usefixtures("handmade_runs")
+
+
+def test_a_run_with_other_settings_is_refused_with_the_field():
+    run = make(SETTINGS.run("insightr", 0))
+    manifest = run.manifest
+    manifest["settings"]["losses"]["k"] = 7
+    files.write_json(run / "manifest.json", manifest)
+    with pytest.raises(RunError, match=r"insightr/fold0 was made with other settings: losses.k is 7 there, 3 now"):
+        collect(SETTINGS.grid(["insightr"]))
+
+
+@pytest.mark.parametrize(
+    ("second", "fragments"),
+    [
+        (
+            {"store": "other"},
+            ["different data (fingerprint of the store)", "a: insightr categorical fold 0", "other: bas"],
+        ),
+        ({"split": "other"}, ["fingerprint of the split", "b: insightr categorical fold 0", "other: baseline"]),
+    ],
+)
+def test_runs_of_different_data_are_refused_and_listed(second, fragments):
+    make(SETTINGS.run("insightr", 0))
+    make(SETTINGS.run("baseline", 0), **second)
+    with pytest.raises(RunError) as error:
+        collect(SETTINGS.grid(["insightr", "baseline"]))
+    for fragment in fragments:
+        assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: p.write_text(p.read_text()[:20]), r"metrics.json has 20 bytes instead of .*overwrite True"),
+        (lambda p: p.write_text(p.read_text().replace("0.25", "0.24", 1)), r"metrics.json has other content"),
+        (lambda p: p.unlink(), r"metrics.json is missing"),
+    ],
+)
+def test_a_damaged_metrics_file_is_named_and_not_averaged(damage, message):
+    run = make(SETTINGS.run("baseline", 1))
+    assert '"mae": 0.25,' in (run / "metrics.json").read_text()
+    damage(run / "metrics.json")
+    with pytest.raises(RunError, match=message):
+        collect(SETTINGS.grid(["baseline"]))
+
+
+def test_collect_has_a_row_a_run_and_the_finished_ones_by_variant_and_fold():
+    first, other = make(SETTINGS.run("insightr", 0), error=0.25, used=3), make(SETTINGS.run("insightr", 2), error=0.5)
+    results = collect(SETTINGS.grid(["insightr"]))
+    assert results.frame["state"].tolist() == ["finished", "missing", "finished"]
+    assert results.frame["mae"].tolist() == pytest.approx([0.25, np.nan, 0.5], nan_ok=True)
+    assert results.frame["sparsity_paper"].tolist() == pytest.approx([2, np.nan, 1], nan_ok=True)  # counted from 0
+    assert [results.run("insightr", fold) for fold in range(3)] == [first, None, other]
+    assert results.finished("insightr") is None
+    assert results.finished("baseline") is None
+    assert results.missing["fold"].tolist() == [1]
+    make(SETTINGS.run("insightr", 1))
+    assert len(collect(SETTINGS.grid(["insightr"])).finished("insightr")) == 3

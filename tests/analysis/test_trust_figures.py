@@ -1,0 +1,174 @@
+"""Figures of notebook 08: what they show, read back from matplotlib."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import colors
+from matplotlib.patches import Rectangle
+
+from insightr_nb.analysis import trust_figures
+from insightr_nb.analysis.geometry import Grid
+
+pytestmark = pytest.mark.usefixtures("closing")
+
+SMALL = Grid(size=64, cells=4, stride=16, offset=8.0, receptive_field=43)
+
+
+@pytest.fixture
+def run() -> SimpleNamespace:
+    """Images of 64 px shown at 128 px; image n is of grey n."""
+    return SimpleNamespace(
+        grid=SMALL,
+        display_grid=SMALL.scaled(128),
+        display_box=lambda box: tuple(2 * int(side) for side in box),
+        display_image=lambda image_id: np.full((128, 128, 3), int(image_id), np.uint8),
+        similarity=lambda distances: 1 / (distances + 0.5),
+        prototypes=pd.DataFrame({"prototype": range(4), "x0": [0, 16, 32, 48], "y0": 16, "x1": 64, "y1": 32}),
+    )
+
+
+@pytest.fixture
+def explanation() -> SimpleNamespace:
+    """Prototype 1 contributes most; its match is cell (1, 2)."""
+    maps = np.ones((3, 4, 4))
+    maps[1, 1, 2] = 0
+    return SimpleNamespace(
+        picture=np.full((128, 128, 3), 90, np.uint8),
+        image=np.full((64, 64, 3), 90, np.uint8),
+        top=lambda count: np.array([1, 0, 2])[:count],
+        cells=np.array([[0, 0], [1, 2], [3, 3]]),
+        boxes=np.array([[0, 0, 16, 16], [32, 16, 48, 32], [48, 48, 64, 64]]),
+        maps=maps,
+        similarities=np.array([1.0, 2, 1]),
+        prototype_labels=np.array([0.0, 3.14, 4]),
+        target=2.0,
+    )
+
+
+def rectangles(axes) -> list[tuple[float, float, float, float]]:
+    """(left, top, width, height) of each."""
+    return [(*p.get_xy(), p.get_width(), p.get_height()) for p in axes.patches if isinstance(p, Rectangle)]
+
+
+def test_the_receptive_field_is_drawn_around_the_box_of_the_cell(run, explanation):
+    (axes,) = trust_figures.receptive_field(run, explanation).axes
+    field, box = rectangles(axes)
+    assert box == (64, 32, 32, 32)
+    assert field[2:] == (86, 86)
+    row, col = SMALL.scaled(128).centre(1), SMALL.scaled(128).centre(2)
+    assert (field[0] + 43, field[1] + 43) == (col, row)
+    assert "16 px" in axes.get_title()
+    assert "43 px of 64" in axes.get_title()
+
+
+def test_bars_of_lesions_have_their_intervals_and_grey_controls():
+    index = pd.MultiIndex.from_tuples([("all", "top 1"), ("all", "chance"), ("mild", "top 1")])
+    table = pd.DataFrame(
+        {"pointing": [0.6, 0.1, 0.4], "pointing low": [0.5, 0.1, 0.3], "pointing high": [0.8, 0.1, 0.45], "images": 7},
+        index=index,
+    )
+    all_images, mild = trust_figures.lesion_bars(table).axes
+    assert all_images.get_title() == "all: 7 images with lesions"
+    assert [bar.get_width() for bar in all_images.patches] == [0.6, 0.1]
+    assert [bar.get_width() for bar in mild.patches] == [0.4]
+    assert [t.get_text() for t in all_images.get_yticklabels()] == ["top 1", "chance"]
+    ours, chance = (bar.get_facecolor() for bar in all_images.patches)
+    assert colors.same_color(chance, "#b8b8b8")
+    assert not colors.same_color(ours, chance)
+    (whiskers,) = (c for c in all_images.collections if len(c.get_segments()) == 2)
+    assert whiskers.get_segments()[0][:, 0].tolist() == pytest.approx([0.5, 0.8])
+    assert "peak on a lesion" in all_images.get_xlabel().lower()
+
+
+def test_matches_are_shown_over_cells_and_traced_with_the_outline_of_the_lesion(run, explanation, monkeypatch):
+    traced = np.zeros((64, 64), np.float32)
+    traced[20:24, 36:40] = 2
+    monkeypatch.setattr(trust_figures.tracing, "match", lambda run, image, j: traced * (j == 1))
+    lesion = np.zeros((64, 64), bool)
+    lesion[16:32, 32:48] = True
+    above, below = trust_figures.traced_matches(run, [explanation], [lesion]).axes
+    assert above.get_title() == "label 2, prototype 3.1"
+    assert rectangles(above) == [(64, 32, 32, 32)]
+    heat, small = (np.asarray(axes.images[1].get_array()) for axes in (above, below))
+    assert np.unravel_index(heat.argmax(), heat.shape) == pytest.approx((48, 80), abs=1)  # centre of cell (1, 2)
+    assert (np.argwhere(small > 1).min(axis=0), np.argwhere(small > 1).max(axis=0)) == (
+        pytest.approx([40, 72], abs=1),
+        pytest.approx([47, 79], abs=1),
+    )
+    for axes in (above, below):
+        outline = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
+        assert outline.min(axis=0) == pytest.approx([64, 32], abs=1)
+        assert outline.max(axis=0) == pytest.approx([95, 63], abs=1)
+
+
+def test_deletion_curves_are_means_over_images():
+    rows = [
+        (n, order, change)
+        for order, changes in (("contribution", (1, 3)), ("random", (0, 1)))
+        for n in (0, 1)
+        for change in changes
+    ]
+    curves = pd.DataFrame(rows, columns=["removed", "order", "change"])
+    (axes,) = trust_figures.deletion_curves(curves).axes
+    ours, random = axes.lines[:2]
+    assert ours.get_xydata().tolist() == [[0, 2], [1, 2]]
+    assert random.get_ydata().tolist() == [0.5, 0.5]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["contribution", "random"]
+
+
+def test_stability_has_mean_overlap_and_moves_of_each_change():
+    table = pd.DataFrame(
+        {"change": ["shift", "shift", "JPEG", "JPEG"], "overlap": [0.4, 0.8, 1, 1], "moved": [0.1, 0.3, 0, 0]}
+    )
+    left, right = trust_figures.stability_boxes(table).axes
+    assert [t.get_text() for t in left.get_yticklabels()] == ["shift", "JPEG"]
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([0.6, 1])
+    medians = [
+        line.get_xdata() for line in right.lines if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
+    ]
+    assert any(np.allclose(line, 0.2) for line in medians)
+    assert left.get_xlim() == (0, 1)
+
+
+def test_the_gallery_begins_with_the_prototypes_to_doubt_most(run):
+    """Scores: 0 + 0 + 0.5, 0.9 + 0 + 0, 0 + 1 + 1, 0.2 + 0 + 0."""
+    audit = pd.DataFrame(
+        {
+            "prototype": [0, 1, 2, 3],
+            "label": [0.0, 1, 2, 3],
+            "image_id": ["10", "11", "12", "13"],
+            "source_label": [1.0, 1, 4, 3],
+            "twins": [0, 0, 2, 0],
+            "background": [0, 0.9, 0, 0.2],
+            "gap": [1.0, 0, 2, 0],
+        }
+    )
+    axes = trust_figures.audit_gallery(run, audit, count=3).axes
+    titles = [a.get_title() for a in axes]
+    assert [title.split(" ")[0] for title in titles[:3]] == ["#2", "#1", "#0"]
+    assert titles[0] == "#2 label 2.0\nimage of 4, twins 2\nbackground 0%"
+    assert titles[3] == ""
+    assert [np.asarray(a.images[0].get_array())[0, 0, 0] for a in axes[:3]] == [12, 11, 10]
+    assert rectangles(axes[0]) == [(64, 32, 64, 32)]
+
+
+def test_the_referral_curve_has_three_lines():
+    curve = pd.DataFrame(
+        {"referred": [0, 0.5], "by uncertainty": [1, 0.4], "chance": [1, 1], "best possible": [1, 0.2]}
+    )
+    (axes,) = trust_figures.referral_curve(curve, "title").axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines == {name: [[0, 1], [0.5, curve[name][1]]] for name in ("by uncertainty", "chance", "best possible")}
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_title() == "title"
+
+
+def test_drift_has_both_ways_of_batchnorm():
+    (axes,) = trust_figures.prototype_drift([0.0, 0.2, 0.3], [0.0, 0.0, 0.0]).axes
+    moving, frozen = axes.lines
+    assert moving.get_ydata().tolist() == [0.0, 0.2, 0.3]
+    assert "moves" in moving.get_label()
+    assert frozen.get_ydata().tolist() == [0.0, 0.0, 0.0]
+    assert "frozen" in frozen.get_label()

@@ -1,0 +1,33 @@
+"""Patients guessed from the names of images."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from data.tables import TEN, listing
+
+from insightr_nb.data import catalog, patients
+
+
+@pytest.mark.parametrize("eyes", [("left", "right"), ("L", "R"), ("OD", "OS")])
+def test_patients_are_suggested_from_image_names(csv_settings, eyes):
+    names = [f"{i}_{eye}.jpg" for i in range(20) for eye in eyes]
+    found = catalog.find(csv_settings(listing(names, [i % 5 for i in range(40)]), names))
+    assert any(f"names such as 0_{eyes[0]} and 0_{eyes[1]} suggest 20 patients for 40 images" in n for n in found.notes)
+    rows = np.arange(40)
+    said = patients.on_two_sides(list(found.notes), found.rows["image_id"], (rows[:21], rows[21:31], rows[31:]))
+    assert "Patients are not known" in said
+    assert "suggest 20 patients, 2 of them in more than one part" in said
+
+
+def test_no_suggestion_for_unpaired_names_or_known_patients(csv_settings):
+    found = catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN))
+    assert not any("suggest" in note for note in found.notes)
+    ids = found.rows["image_id"]
+    assert patients.on_two_sides(list(found.notes), ids, (np.arange(10),)).endswith("cannot be checked.")
+    assert patients.on_two_sides([], ids, (np.arange(10),)) == "No patient is in more than one part of any split."
+
+
+def test_patients_are_what_the_names_of_two_eyes_have_in_common():
+    ids = pd.Series(["12_left", "12_right", "7-OD", "7-os", "lonely_L", "plain"])
+    assert patients.by_name(ids).tolist() == ["12", "12", "7", "7", "lonely", "plain"]
+    assert patients.by_name(pd.Series(["1_left", "2_right", "bright"])) is None
