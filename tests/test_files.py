@@ -73,7 +73,7 @@ def test_outputs_go_to_the_folder_of_the_environment_or_of_the_project(tmp_path,
     monkeypatch.delenv("INSIGHTR_OUTPUTS")
     monkeypatch.chdir(tmp_path)
     assert files.outputs_root() == ROOT / "outputs"
-    monkeypatch.setattr(files, "_PROJECT", tmp_path / "site-packages")  # installed, so without notebooks
+    monkeypatch.setattr(files, "PROJECT", tmp_path / "site-packages")  # installed, so without notebooks
     assert files.outputs_root() == tmp_path / "outputs"
 
 

@@ -5,11 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from insightr_nb.analysis.explanation import Explanation, explain, typical
+from insightr_nb.analysis.explanation import Explanation, typical
 from insightr_nb.analysis.geometry import Grid
-from insightr_nb.analysis.loaded_run import load_run
 
 
 @pytest.mark.parametrize(
@@ -46,13 +44,3 @@ def test_an_explanation_is_made_of_contributions_and_distances():
         "Explanation(eye: prediction 2.40, label 2, uncertainty 1.50; largest contributions of 3 prototypes: "
         "#1 (label 2.00) 40%, #2 (label 4.00) 40%, #0 (label 0.00) 20%)"
     )
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_and_cpu_explain_alike(smoke_run):
-    on_cpu, on_cuda = load_run(smoke_run, "cpu"), load_run(smoke_run, "auto")
-    assert on_cuda.device.type == "cuda"
-    name = on_cpu.predictions["image_id"][0]
-    got, expect = explain(on_cuda, name), explain(on_cpu, name)
-    assert got.prediction == pytest.approx(expect.prediction, abs=1e-3)
-    assert got.maps == pytest.approx(expect.maps, abs=1e-3)

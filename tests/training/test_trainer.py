@@ -25,7 +25,6 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import DataSettings, RunSettings
 from insightr_nb.training import checkpoint, trainer
 from insightr_nb.training.checkpoint import load_model
-from insightr_nb.training.step import try_out
 from insightr_nb.training.trainer import train
 
 RESULTS = ("model.safetensors", "predictions.csv", "weights.npy", "metrics.json", "prototypes.csv")
@@ -241,34 +240,6 @@ def test_other_settings_in_the_same_folder_are_refused(smoke_run, smoke_settings
 def test_a_missing_backbone_names_the_command():
     with pytest.raises(RunError, match="backbone .* is missing.*-p variant backbone -p fold 2"):
         train(RunSettings.from_parameters(preset="smoke", fold=2))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"model.block_kernel": 9}, r"64 px are too small for resnet18.* kernel size 9.*block_kernel"),
-        ({"model.backbone": "inception_v3", "model.backbone_until": None}, r"64 px are too small for inception_v3"),
-    ],
-)
-def test_what_does_not_fit_fails_before_anything_is_trained(overrides, message):
-    wrong = settings("wrong", overrides=overrides)
-    with pytest.raises(ModelError, match=message):
-        try_out(wrong, fold_data(wrong))
-
-
-def test_a_lack_of_memory_is_not_taken_for_a_size_that_does_not_fit(monkeypatch, smoke_settings):
-    def full(*args):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-
-    monkeypatch.setattr(trainer, "training_loss", full)
-    with pytest.raises(RunError, match="out of memory"):
-        try_out(smoke_settings, fold_data(smoke_settings))
-
-
-def test_what_fits_is_tried_out_without_a_word(capsys, smoke_settings):
-    for step in smoke_settings.steps():
-        try_out(step, fold_data(step))
-    assert capsys.readouterr().out == ""
 
 
 def test_continuous_labels_need_grades(tmp_path, monkeypatch):

@@ -1,0 +1,89 @@
+"""Manifests of runs: what they record, and whether two runs can be compared."""
+
+import pytest
+
+from insightr_nb import files, manifests, runs
+from insightr_nb.runs import Run
+from insightr_nb.settings import RunSettings
+
+TRIAL = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
+
+
+def started(tmp_path) -> Run:
+    run = Run(tmp_path / "synthetic" / "demo" / "categorical" / "insightr" / "fold3-trial")
+    run.path.mkdir(parents=True)
+    run.start(TRIAL, {"store": "a"}, {}, resumed=False)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "decides"),
+    [
+        ("insightr", "losses.cluster", True),
+        ("insightr", "training.baseline_lr", False),
+        ("baseline", "losses.cluster", False),
+        ("baseline", "training.baseline_lr", True),
+        ("backbone", "losses.cluster", False),
+        ("backbone", "training.baseline_lr", False),
+        ("backbone", "training.pretrain_lr", True),
+    ],
+)
+def test_differences_ignore_settings_that_do_not_affect_the_variant(tmp_path, variant, name, decides):
+    plain = RunSettings.from_parameters(variant=variant)
+    changed = RunSettings.from_parameters(variant=variant, overrides={name: 0.125}, tag="x").as_dict() | {"tag": None}
+    run = Run(tmp_path)
+    run.start(plain, {"store": "a"}, {}, resumed=False)
+    different = manifests.differences(run.manifest, changed, {"store": "a"})
+    assert [text.split(" was ")[0] for text in different] == ([name] if decides else [])
+
+
+def test_manifest_has_settings_data_versions_and_commit(tmp_path):
+    manifest = started(tmp_path).manifest
+    assert manifest["settings"] == TRIAL.as_dict()
+    assert manifest["overrides"] == {"losses.k": 1}
+    assert manifest["data"] == {"store": "a"}
+    assert manifest["versions"].keys() >= {"torch", "numpy", "python", "insightr_nb"}
+    assert manifest["git"].keys() == {"commit", "changed"}
+    assert manifest["started"].endswith("+00:00")
+
+
+def _finished(settings: RunSettings, store: str = "s") -> Run:
+    run = Run(runs.run_directory(settings))
+    manifest = {"state": "finished", "settings": settings.as_dict(), "data": {"store": store, "split": "t"}}
+    files.write_json(run / "manifest.json", manifest)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "baseline", "found"),
+    [
+        ({}, {}, True),
+        ({"losses.k": 1}, {}, True),  # decides nothing of a baseline
+        ({"model.prototypes": 10, "training.joint_epochs": 3}, {}, True),
+        ({"training.batch_size": 7}, {}, False),
+        ({"training.batch_size": 7}, {"overrides": {"training.batch_size": 7}, "tag": "x"}, True),
+        ({"losses.k": 1}, {"overrides": {"training.batch_size": 7}, "tag": "x"}, False),  # tagged alike, but another
+        ({}, {"fold": 1}, False),
+    ],
+)
+def test_the_baseline_that_a_run_can_be_compared_with(tmp_path, monkeypatch, overrides, baseline, found):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    tag = "x" if overrides else None
+    run = _finished(RunSettings.from_parameters(preset="smoke", overrides=overrides, tag=tag))
+    other = _finished(RunSettings.from_parameters(preset="smoke", variant="baseline", **baseline))
+    assert run.sibling("baseline") == (other if found else None)
+    assert run.beside("baseline").path.name == run.path.name
+
+
+def test_a_baseline_on_other_data_or_not_finished_is_no_sibling(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    run = _finished(RunSettings.from_parameters(preset="smoke"))
+    other = _finished(RunSettings.from_parameters(preset="smoke", variant="baseline"), store="another")
+    assert run.sibling("baseline") is None
+    files.write_json(other / "manifest.json", other.manifest | {"data": run.manifest["data"]})
+    assert run.sibling("baseline") == other
+    files.write_json(other / "manifest.json", other.manifest | {"state": "failed"})
+    assert run.sibling("baseline") is None
+    assert run.sibling("no_psd") is None
+    ablation = _finished(RunSettings.from_parameters(preset="smoke", variant="no_psd"))
+    assert run.sibling("no_psd") == ablation
