@@ -69,7 +69,7 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     table = run.prototypes.sort_values("label")
     rows = int(np.ceil(len(table) / columns))
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.4 * columns, 1.75 * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(1.4 * columns, 1.9 * rows), squeeze=False, layout="constrained"
     )
     reach = int(1.5 * run.display_grid.stride)
     for place, (_, p), image in zip(axes.flat, table.iterrows(), run.display_images(table["image_id"]), strict=False):
@@ -77,8 +77,8 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
         image = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), constant_values=GROUND)
         x0, y0, x1, y1 = run.display_box(p[["x0", "y0", "x1", "y1"]])
         x, y = (x0 + x1) // 2, (y0 + y1) // 2  # centre of the box and the window
-        picture(place, image[y : y + 2 * reach, x : x + 2 * reach], f"#{p['prototype']}  label {p['label']:.1f}")
-        place.set_xlabel(f"image of {run.store.table['label'][row]:g}", fontsize=8)
+        title = f"#{p['prototype']} label {p['label']:.1f}\nimage of {run.store.table['label'][row]:g}"
+        picture(place, image[y : y + 2 * reach, x : x + 2 * reach], title)
         draw_box(place, np.array([x0, y0, x1, y1]) + np.array([reach - x, reach - y] * 2))
     for place in axes.flat[len(table) :]:
         place.axis("off")
@@ -95,15 +95,17 @@ def explanation(
     sources = run.similarity(run.prototype_maps[top])
     scale = heat_scale(np.concatenate([maps, sources]))
     figure = plt.figure(figsize=(12.5, 2.7 * count + 3.4), layout="constrained")
-    grid = figure.add_gridspec(count + 1, 4, height_ratios=[2.7] * count + [3.0], width_ratios=[1.35, 1, 1, 1.1])
+    grid = figure.add_gridspec(count + 1, 4, height_ratios=[2.7] * count + [3.0], width_ratios=[1.8, 1, 1, 0.95])
     target = "" if e.target is None else f"\nlabel {e.target:g}"
     axes = figure.add_subplot(grid[:count, 0])
     picture(axes, e.picture, f"prediction {e.prediction:.2f}{target}")
     colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
-    figure.colorbar(colours, ax=axes, location="bottom", shrink=0.8, label="similarity, one scale for all maps")
-    axes.set_anchor("N")  # the colour bar has moved it down
-    words = axes.text(0, -0.06, _in_words(e, folds), va="top", fontsize=10, linespacing=1.6, transform=axes.transAxes)
+    axes.set_anchor("N")
+    words = axes.text(0, -0.05, _in_words(e, folds), va="top", fontsize=11, linespacing=1.6, transform=axes.transAxes)
+    bar = axes.inset_axes((0.05, -0.42, 0.9, 0.03))
+    figure.colorbar(colours, cax=bar, orientation="horizontal", label="similarity, one scale for all maps")
     words.set_in_layout(False)
+    bar.set_in_layout(False)
     for r, j in enumerate(top):
         p = e.prototype_sources.iloc[j]
         axes = figure.add_subplot(grid[r, 1])
@@ -233,7 +235,7 @@ def latent_space(run: LoadedRun) -> Figure:
     colours = {"cmap": LABEL_COLOURS, "vmin": labels.min(), "vmax": labels.max()}
     figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharex=True, sharey=True, layout="constrained")
     for axes, points, name in ((panels[0], space.before, "before"), (panels[1], space.prototypes, "after")):
-        axes.scatter(*space.patches.T, c=space.targets, marker="*", s=22, alpha=0.35, linewidths=0, **colours)
+        axes.scatter(*space.patches.T, c=space.targets, marker="*", s=30, edgecolors="0.5", linewidths=0.2, **colours)
         shown = axes.scatter(*points.T, c=labels, s=60, edgecolors="black", linewidths=0.8, **colours)
         axes.set(title=f"{name} the projection", xlabel=f"PC 1 ({space.variance[0]:.0%} of variance)")
     panels[0].set_ylabel(f"PC 2 ({space.variance[1]:.0%})")
