@@ -38,7 +38,7 @@ def test_a_run_counts_once_and_an_old_one_makes_the_record_stale(smoke_run, smok
     files.write_json(old / "manifest.json", manifest)
     content = records.record("trial", smoke_settings, [smoke_run, smoke_run, old])
     assert content["runs"] == 2
-    assert records.stale(content) == ["losses.cluster is 0.7 there, 1.0 now"]
+    assert records.stale(content) == ["losses.cluster was 0.7, is now 1.0"]
 
 
 def test_a_row_is_a_line(tmp_path):

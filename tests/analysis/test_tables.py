@@ -98,7 +98,7 @@ def test_a_run_with_other_settings_is_refused_with_the_field():
     manifest = run.manifest
     manifest["settings"]["losses"]["k"] = 7
     files.write_json(run / "manifest.json", manifest)
-    with pytest.raises(RunError, match=r"insightr/fold0 was made with other settings: losses.k is 7 there, 3 now"):
+    with pytest.raises(RunError, match=r"insightr/fold0 was created with different settings: losses.k was 7, is now 3"):
         collect(SETTINGS.grid(["insightr"]))
 
 
@@ -125,7 +125,10 @@ def test_runs_of_different_data_are_refused_and_listed(second, fragments):
     ("damage", "message"),
     [
         (lambda p: p.write_text(p.read_text()[:20]), r"metrics.json has 20 bytes instead of .*overwrite True"),
-        (lambda p: p.write_text(p.read_text().replace("0.25", "0.24", 1)), r"metrics.json has other content"),
+        (
+            lambda p: p.write_text(p.read_text().replace("0.25", "0.24", 1)),
+            r"metrics.json has changed since it was written",
+        ),
         (lambda p: p.unlink(), r"metrics.json is missing"),
     ],
 )
@@ -224,7 +227,7 @@ def test_tables_are_written_as_csv_markdown_and_latex(tmp_path):
         ({"variants": "insight"}, ["variants = 'insight'", "did you mean 'insightr'"]),
         ({"shown": "no_kluster"}, ["shown", "'no_kluster'", "'no_cluster'"]),
         ({"preset": "dmo"}, ["'dmo'", "'demo'"]),
-        ({"variants": "insightr,baseline,insightr"}, ["each once"]),
+        ({"variants": "insightr,baseline,insightr"}, ["at most once"]),
         ({"variants": "none"}, ["at least one"]),
         ({"folds": 0}, ["folds = 0", "at least 1"]),
         ({"dataset": "csv"}, ["name"]),
@@ -238,7 +241,7 @@ def test_bad_parameters_of_a_table(given, fragments):
 
 
 def test_a_fold_that_the_data_do_not_have():
-    with pytest.raises(SettingsError, match="fold = 3: folds count from 0 to 2"):
+    with pytest.raises(SettingsError, match="fold = 3: must be from 0 to 2"):
         TableSettings(preset="smoke", folds=4).grid(["baseline"])
 
 
