@@ -22,7 +22,7 @@ from insightr_nb.model import losses
 from insightr_nb.model.prototypes import squared_distances
 from insightr_nb.runs import Run
 from insightr_nb.settings import DataSettings, RunSettings
-from insightr_nb.training import checkpoint, trainer
+from insightr_nb.training import checkpoint, step, trainer
 from insightr_nb.training.checkpoint import load_model
 from insightr_nb.training.step import try_out
 from insightr_nb.training.trainer import train
@@ -259,7 +259,7 @@ def test_a_lack_of_memory_is_not_taken_for_a_size_that_does_not_fit(monkeypatch,
     def full(*args):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(trainer, "training_loss", full)
+    monkeypatch.setattr(step, "training_loss", full)
     with pytest.raises(RunError, match="out of memory"):
         try_out(smoke_settings, fold_data(smoke_settings))
 
