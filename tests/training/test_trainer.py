@@ -265,8 +265,8 @@ def test_a_lack_of_memory_is_not_taken_for_a_size_that_does_not_fit(monkeypatch,
 
 
 def test_what_fits_is_tried_out_without_a_word(capsys, smoke_settings):
-    for step in smoke_settings.steps():
-        try_out(step, fold_data(step))
+    for given in smoke_settings.steps():
+        try_out(given, fold_data(given))
     assert capsys.readouterr().out == ""
 
 
