@@ -108,13 +108,13 @@ def test_damaged_json_is_refused_with_its_file(tmp_path, content):
 
 
 def test_a_folder_appears_complete_or_not_at_all(tmp_path):
-    with files.whole_folder(tmp_path / "a") as temporary:
+    with files.atomic_folder(tmp_path / "a") as temporary:
         (temporary / "x").write_text("1")
         assert not (tmp_path / "a").exists()
     assert (tmp_path / "a" / "x").read_text() == "1"
-    with pytest.raises(ZeroDivisionError), files.whole_folder(tmp_path / "b") as temporary:
+    with pytest.raises(ZeroDivisionError), files.atomic_folder(tmp_path / "b") as temporary:
         (temporary / "x").write_text(str(1 / 0))
-    with pytest.raises(RunError) as caught, files.whole_folder(tmp_path / "a"):
+    with pytest.raises(RunError) as caught, files.atomic_folder(tmp_path / "a"):
         pass  # a is not empty
     assert "a could not be written" in str(caught.value)
     assert os.listdir(tmp_path) == ["a"]

@@ -76,7 +76,7 @@ def test_a_bad_value_is_named(kind, given, message):
         ({"variants": "insight"}, ["variants = 'insight'", "did you mean 'insightr'"]),
         ({"shown": "no_kluster"}, ["shown", "'no_kluster'", "'no_cluster'"]),
         ({"preset": "dmo"}, ["'dmo'", "'demo'"]),
-        ({"variants": "insightr,baseline,insightr"}, ["each once"]),
+        ({"variants": "insightr,baseline,insightr"}, ["at most once"]),
         ({"variants": "none"}, ["at least one"]),
         ({"folds": 0}, ["folds = 0", "at least 1"]),
         ({"dataset": "csv"}, ["name"]),
@@ -90,5 +90,5 @@ def test_bad_parameters_of_a_table(given, fragments):
 
 
 def test_a_fold_that_the_data_do_not_have():
-    with pytest.raises(SettingsError, match="fold = 3: folds count from 0 to 2"):
+    with pytest.raises(SettingsError, match="fold = 3: must be from 0 to 2"):
         TableSettings(preset="smoke", folds=4).grid(["baseline"])

@@ -68,9 +68,7 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
     """Plot the prototypes by label: the source patch (box) centred in a window of three cells' width."""
     table = run.prototypes.sort_values("label")
     rows = int(np.ceil(len(table) / columns))
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.4 * columns, 1.9 * rows), squeeze=False, layout="constrained"
-    )
+    figure, axes = plt.subplots(rows, columns, figsize=(1.4 * columns, 1.9 * rows), squeeze=False, layout="constrained")
     reach = int(1.5 * run.display_grid.stride)
     for place, (_, p), image in zip(axes.flat, table.iterrows(), run.display_images(table["image_id"]), strict=False):
         row = run.store.row(p["image_id"])

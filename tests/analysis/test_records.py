@@ -39,7 +39,7 @@ def test_record_counts_a_run_once_and_is_stale_with_a_run_of_other_settings(smok
     files.write_json(old / "manifest.json", manifest)
     content = records.record("trial", smoke_settings, [smoke_run, smoke_run, old])
     assert content["runs"] == 2
-    assert records.stale(content) == ["losses.cluster is 0.7 there, 1.0 now"]
+    assert records.stale(content) == ["losses.cluster was 0.7, is now 1.0"]
 
 
 def test_json_has_one_row_per_line(tmp_path):

@@ -16,7 +16,7 @@ def test_a_run_with_other_settings_is_refused_with_the_field():
     manifest = run.manifest
     manifest["settings"]["losses"]["k"] = 7
     files.write_json(run / "manifest.json", manifest)
-    with pytest.raises(RunError, match=r"insightr/fold0 was made with other settings: losses.k is 7 there, 3 now"):
+    with pytest.raises(RunError, match=r"insightr/fold0 was created with different settings: losses.k was 7, is now 3"):
         collect(SETTINGS.grid(["insightr"]))
 
 

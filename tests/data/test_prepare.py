@@ -216,7 +216,7 @@ def test_too_many_unusable_images_are_named_and_can_be_mended(csv_settings, own_
     settings = csv_settings(colours_table(), COLOURS | {"3.png": b"not a picture"}, preparation="resize")
     with pytest.raises(DataError) as error:
         prepare.prepare(settings)
-    for fragment in ("1 of 10 images", "more than 1%", "3: ", "raw/3.png", "decoded (13 bytes", "max_rejected"):
+    for fragment in ("1 of 10 images", "more than 1%", "3: ", "raw/3.png", "an image (13 bytes", "max_rejected"):
         assert fragment in str(error.value)
     listed = pd.read_csv(prepare.store_path(settings).with_name("mine-32.partial") / "rejected.csv", dtype=str)
     assert listed["image_id"].tolist() == ["3"]
