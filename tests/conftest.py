@@ -55,7 +55,7 @@ def smoke_run(outputs, smoke_settings) -> Run:
     from insightr_nb.analysis.evaluation import evaluate
     from insightr_nb.training.trainer import train
 
-    for given in smoke_settings.steps():
+    for step in smoke_settings.steps():
         run = train(step)
         evaluate(run, step)
     return run
