@@ -185,7 +185,7 @@ def describe_folds(table: pd.DataFrame) -> str:
 
 
 def describe_patients(store: Store, parts: Mapping[int, Split]) -> str:
-    """State whether patients are on two sides of a split: one sentence, or one line per fold of a split file.
+    """State whether patients are in more than one part of a split: one sentence, or one line per fold of a split file.
 
     The published folds were not grouped by patient, so they are counted instead.
     """

@@ -64,7 +64,7 @@ class Explorer(w.VBox):
         self._listing = False  # set while filling the chooser, to ignore its events
         self.message, self.notice = widgets.text(""), ""
         self.chooser = w.Dropdown(description="run", layout=w.Layout(width="620px"))
-        self.again = w.Button(description="look again", tooltip="list the finished runs again", icon="refresh")
+        self.again = w.Button(description="refresh list", tooltip="list the finished runs again", icon="refresh")
         self.tabs = w.Tab()
         note = widgets.small(DISCLAIMER)
         super().__init__([note, w.HBox([self.chooser, self.again]), self.message, self.tabs])
@@ -96,7 +96,7 @@ class Explorer(w.VBox):
             problems.insert(
                 0,
                 f"No finished run with prototypes under {files.display_path(files.outputs_root())} yet. "
-                f"Make one with: {MAKE}",
+                f"Create one with: {MAKE}",
             )
         if problems:
             self._say(". ".join(problems))
@@ -123,7 +123,7 @@ class Explorer(w.VBox):
             run = Run(Path(path))
             missing = [name for name in _NEEDED if not (run / name).exists()]
             if missing:
-                raise RunError(f"{', '.join(missing)} missing. Make it again with: {run.command()} -p overwrite True")
+                raise RunError(f"{', '.join(missing)} missing. Recreate it with: {run.command()} -p overwrite True")
             self.exploration = Exploration(load_run(run), exploration.baseline_predictions(run))
             self.selection, self.browse_tab = Selection(), BrowseTab(self.exploration)
             tabs = [

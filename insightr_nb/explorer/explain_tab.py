@@ -52,7 +52,7 @@ class ExplainTab(w.VBox):
         self.opacity = w.FloatSlider(0.6, min=0, max=1, step=0.05, description="map", continuous_update=False)
         self.view = w.ToggleButtons(options=["normalised", "original"], style={"button_width": "100px"})
         self.path = w.Text(
-            description="own file",
+            description="your file",
             placeholder="path of an image",
             layout=w.Layout(width="340px"),
             continuous_update=False,
@@ -186,7 +186,7 @@ class ExplainTab(w.VBox):
             size = display.display_settings(store.settings).size
             return photograph(store.table["source"][store.row(e.name)], size)
         except InsightrError as error:
-            self.message.value = widgets.message(f"the original photograph is not there any more: {error}")
+            self.message.value = widgets.message(f"the original photograph is no longer at its source: {error}")
             return np.array(e.picture)
 
     def _show_pictures(self) -> None:

@@ -117,7 +117,7 @@ def test_explain_an_image(explorer, run):
 
 def test_own_images(explorer, tmp_path, photographs):
     page = explorer
-    field = page.locator(".widget-text:visible", has_text="own file").locator("input")
+    field = page.locator(".widget-text:visible", has_text="your file").locator("input")
 
     def give(path) -> None:
         field.fill(str(path))
@@ -217,5 +217,5 @@ def test_the_run_chooser(explorer, run):
     chooser = page.locator(".widget-dropdown:visible", has_text="run").first.locator("select")
     listed = chooser.locator("option").all_inner_texts()
     assert any(files.display_path(run.path).split("/")[-2] in text for text in listed)
-    button(page, "look again").click()
+    button(page, "refresh list").click()
     expect(page.locator(".insightr-headline")).to_contain_text("prediction")

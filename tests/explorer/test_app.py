@@ -12,7 +12,7 @@ from insightr_nb.explorer import app as explorer
 def test_without_a_run_it_says_how_to_make_one(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
     app = explorer.Explorer()
-    assert "Make one with: papermill notebooks/03_train.ipynb" in app.message.value
+    assert "Create one with: papermill notebooks/03_train.ipynb" in app.message.value
     assert app.tabs.children == ()
 
 

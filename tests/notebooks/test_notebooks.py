@@ -66,7 +66,7 @@ def test_07_shows_static_figures_without_a_browser_and_says_when_there_is_no_run
     cells = nbformat.read(folder / "07_explore.ipynb", as_version=4).cells
     pictures = [o for c in cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(pictures) == 3
-    assert "Make one with: papermill notebooks/03_train.ipynb" in succeed("07_explore", tmp_path)
+    assert "Create one with: papermill notebooks/03_train.ipynb" in succeed("07_explore", tmp_path)
 
 
 def test_03_trains_where_nothing_was_run_before(fresh):
