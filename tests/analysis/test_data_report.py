@@ -88,7 +88,7 @@ def test_folds_are_counted_and_compared(store):
     counts = data_report.fold_counts(store, parts)
     assert list(counts.columns) == ["fold 0", "fold 1", "test"]
     assert counts.drop(columns="test").to_numpy().sum() == 40
-    assert data_report.describe_patients(store, parts) == "No patient is on two sides of any split."
+    assert data_report.describe_patients(store, parts) == "No patient is in more than one part of any split."
     counts = pd.DataFrame({"fold 0": [5, 5], "fold 1": [5, 8], "test": [9, 0]}, index=pd.Index([0, 1], name="grade"))
     assert data_report.describe_folds(counts) == "The folds differ most in grade 1: from 5 to 8 validation images."
     assert [t.get_text() for t in data_report.fold_figure(counts).axes[0].texts] == ["5", "5", "9", "5", "8", "0"]

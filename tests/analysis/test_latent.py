@@ -20,9 +20,9 @@ BEFORE = np.array([[1, 0, 7], [0, 4, 9]], np.float32)
 @pytest.fixture
 def found() -> LatentMap:
     arrays = {"nearest_latents.npy": PATCHES, "prototypes_before_projection.npy": BEFORE}
-    run = SimpleNamespace(array=arrays.get, table=lambda _: pd.DataFrame({"target": [0.0, 3.0]}))
+    run = SimpleNamespace(array=arrays.get)
     network = SimpleNamespace(prototype_layer=SimpleNamespace(vectors=torch.nn.Parameter(VECTORS)))
-    return LatentMap.of(SimpleNamespace(run=run, network=network))
+    return LatentMap.of(SimpleNamespace(run=run, network=network, predictions=pd.DataFrame({"target": [0.0, 3.0]})))
 
 
 def test_the_axes_are_those_of_largest_variance(found):

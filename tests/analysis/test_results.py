@@ -43,7 +43,10 @@ def test_runs_of_different_data_are_refused_and_listed(second, fragments):
     ("damage", "message"),
     [
         (lambda p: p.write_text(p.read_text()[:20]), r"metrics.json has 20 bytes instead of .*overwrite True"),
-        (lambda p: p.write_text(p.read_text().replace("0.25", "0.24", 1)), r"metrics.json has other content"),
+        (
+            lambda p: p.write_text(p.read_text().replace("0.25", "0.24", 1)),
+            r"metrics.json has changed since it was written",
+        ),
         (lambda p: p.unlink(), r"metrics.json is missing"),
     ],
 )

@@ -55,7 +55,7 @@ def rectangles(axes) -> list[tuple[float, float, float, float]]:
 def test_the_receptive_field_is_drawn_around_the_box_of_the_cell(run, explanation):
     (axes,) = trust_figures.receptive_field(run, explanation).axes
     field, box = rectangles(axes)
-    assert box == (64, 32, 32, 32)
+    assert box == (63.5, 31.5, 32, 32)
     assert field[2:] == (86, 86)
     row, col = SMALL.scaled(128).centre(1), SMALL.scaled(128).centre(2)
     assert (field[0] + 43, field[1] + 43) == (col, row)
@@ -90,7 +90,7 @@ def test_matches_are_shown_over_cells_and_traced_with_the_outline_of_the_lesion(
     lesion[16:32, 32:48] = True
     above, below = trust_figures.traced_matches(run, [explanation], [lesion]).axes
     assert above.get_title() == "label 2, prototype 3.1"
-    assert rectangles(above) == [(64, 32, 32, 32)]
+    assert rectangles(above) == [(63.5, 31.5, 32, 32)]
     heat, small = (np.asarray(axes.images[1].get_array()) for axes in (above, below))
     assert np.unravel_index(heat.argmax(), heat.shape) == pytest.approx((48, 80), abs=1)  # centre of cell (1, 2)
     assert (np.argwhere(small > 1).min(axis=0), np.argwhere(small > 1).max(axis=0)) == (
@@ -151,7 +151,7 @@ def test_the_gallery_begins_with_the_prototypes_to_doubt_most(run):
     assert titles[0] == "#2 label 2.0\nimage of 4, twins 2\nbackground 0%"
     assert titles[3] == ""
     assert [np.asarray(a.images[0].get_array())[0, 0, 0] for a in axes[:3]] == [12, 11, 10]
-    assert rectangles(axes[0]) == [(64, 32, 64, 32)]
+    assert rectangles(axes[0]) == [(63.5, 31.5, 64, 32)]
 
 
 def test_the_referral_curve_has_three_lines():

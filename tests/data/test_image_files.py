@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from data.tables import PLAIN, TEN, listing
 
-from insightr_nb.data import catalog, label_table
+from insightr_nb.data import catalog, image_files
 from insightr_nb.errors import DataError
 
 
@@ -81,7 +81,9 @@ def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, t
     odd = os.fsencode(tmp_path / "raw") + b"/caf\xe9"
     os.mkdir(odd)
     os.rename(tmp_path / "raw/004.jpg", odd + b"/004.jpg")
-    with pytest.raises(DataError, match=r"caf\\udce9/004.jpg: the name of a file or folder is not UTF-8 \(1 such"):
+    with pytest.raises(
+        DataError, match=r"caf\\udce9/004.jpg: the name of the file or its folder is not UTF-8 \(1 such"
+    ):
         catalog.find(settings)
 
 
@@ -90,4 +92,4 @@ def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, t
     [("a.png", "a"), ("left/IMG.001.JPG", "left/IMG.001"), ("IMG.000", "IMG.000"), ("a.csv", "a.csv"), ("a", "a")],
 )
 def test_image_id_is_the_name_without_the_suffix_of_an_image(name, expect):
-    assert label_table.image_id(name) == expect
+    assert image_files.image_id(name) == expect

@@ -27,7 +27,7 @@ def test_unreadable_user_file_shows_a_message(copied, tmp_path):
     tab = app.tabs.children[0]
     before = tab.headline.value
     tab.explain_own(tmp_path / "note.png")
-    assert "not an image that can be decoded" in tab.message.value
+    assert "cannot be decoded as an image" in tab.message.value
     tab.explain_own(tmp_path / "nowhere.png")
     assert "cannot be read" in tab.message.value
     assert tab.headline.value == before
@@ -41,8 +41,12 @@ def test_boxes_and_maps_are_those_of_explain(copied):
     e = explain(copied, app.exploration.predictions["image_id"][5])
     assert tab.top.tolist() == e.top(3).tolist()
     assert tab.boxes == [app.exploration.loaded.display_box(box) for box in e.boxes[e.top(3)]]
-    assert np.array_equal(tab.pixels, e.picture)
-    assert np.asarray(tab.maps) == pytest.approx(e.maps, abs=1e-4)
+    read = app.selection.explanation
+    assert (read.name, read.target, read.prediction) == (e.name, e.target, pytest.approx(e.prediction, abs=1e-5))
+    assert np.array_equal(read.picture, e.picture)
+    assert np.array_equal(read.image, e.image)
+    assert np.asarray(read.maps) == pytest.approx(e.maps, abs=1e-4)
+    assert read.similarities == pytest.approx(e.similarities, rel=1e-3)
 
 
 @pytest.fixture
