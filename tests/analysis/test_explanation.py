@@ -1,9 +1,13 @@
 """Choice of typical images. tests/training tests the explanations of the smoke run."""
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
-from insightr_nb.analysis.explanation import typical
+from insightr_nb.analysis.explanation import explain, typical
+from insightr_nb.data import synthetic
+from insightr_nb.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -18,3 +22,29 @@ def test_typical_selects_the_median_error_in_each_third_of_the_labels(targets, p
     names = [str(n) for n in range(len(targets))]
     table = pd.DataFrame({"image_id": names, "target": targets, "prediction": predictions})
     assert typical(table) == expect
+
+
+def test_an_array_and_its_file_have_the_same_explanation(loaded, tmp_path):
+    photograph = synthetic.photograph(3, 5, 200).image
+    cv2.imwrite(str(tmp_path / "a.png"), photograph[..., ::-1])
+    by_array, by_file = explain(loaded, photograph), explain(loaded, tmp_path / "a.png")
+    assert by_array.prediction == by_file.prediction
+    assert by_array.target is None
+    assert by_file.target is None
+    assert by_array.picture.shape == (512, 512, 3)
+    assert by_array.prediction == pytest.approx((by_array.weights @ by_array.prototype_labels) / by_array.weights.sum())
+
+
+@pytest.mark.parametrize(
+    ("image", "fragment"),
+    [
+        (np.zeros((4, 4), np.uint8), "(4, 4) uint8"),
+        (np.zeros((4, 4, 3), np.float32), "(4, 4, 3) float32"),
+        (7, "image = 7"),
+        ("nobody", "'nobody'"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_its_value(loaded, image, fragment):
+    with pytest.raises(DataError) as caught:
+        explain(loaded, image)
+    assert fragment in str(caught.value)

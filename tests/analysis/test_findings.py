@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from analysis.handmade import SETTINGS, TARGETS, all_runs, make
 
@@ -72,3 +73,15 @@ def test_statistics_of_missing_runs_are_null_in_json():
     differences = statistics.against_baseline(results, ["insightr"])
     text = json.dumps(findings.statistics(statistics.sparsity_tests(results), differences), allow_nan=False)
     assert json.loads(text)["sparsity_wilcoxon"][1]["p"] is None
+
+
+def test_findings_as_text_have_verdict_and_figures():
+    found = pd.DataFrame({"finding": ["A", "B"], "verdict": ["holds", "open"], "figures": ["1 against 2", ""]})
+    lines = findings.as_text(found, SETTINGS).splitlines()
+    assert lines[0].endswith(", 3 folds")
+    assert lines[2:] == ["- A: **holds**. 1 against 2.", "- B: **open**."]
+
+
+def test_no_sweep_runs_are_an_empty_table():
+    assert findings.sweeps(SETTINGS).columns.tolist()[:4] == ["parameter", "value", "fold", "tag"]
+    assert findings.sweeps(SETTINGS).empty
