@@ -1,5 +1,8 @@
 """Manifests of runs: what they record, and whether two runs can be compared."""
 
+import subprocess
+import sys
+
 import pytest
 
 from insightr_nb import files, manifests, runs
@@ -87,3 +90,15 @@ def test_a_baseline_on_other_data_or_not_finished_is_no_sibling(tmp_path, monkey
     assert run.sibling("no_psd") is None
     ablation = _finished(RunSettings.from_parameters(preset="smoke", variant="no_psd"))
     assert run.sibling("no_psd") == ablation
+
+
+def test_nested_settings_are_flattened_to_dotted_names():
+    assert manifests.flat({"a": {"b": 1, "c": {"d": None}}, "e": [2]}) == {"a.b": 1, "a.c.d": None, "e": [2]}
+
+
+def test_a_process_is_alive_unless_it_has_ended_or_its_number_was_reused():
+    mine = manifests.this_process()
+    assert manifests.is_alive(mine)
+    assert not manifests.is_alive(mine | {"process_started": mine["process_started"] - 100})
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    assert not manifests.is_alive(mine | {"pid": int(ended.stdout)})

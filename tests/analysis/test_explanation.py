@@ -2,12 +2,15 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from insightr_nb.analysis.explanation import Explanation, typical
+from insightr_nb.analysis.explanation import Explanation, explain, typical
 from insightr_nb.analysis.geometry import Grid
+from insightr_nb.data import synthetic
+from insightr_nb.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,29 @@ def test_an_explanation_is_made_of_contributions_and_distances():
         "Explanation(eye: prediction 2.40, label 2, uncertainty 1.50; largest contributions of 3 prototypes: "
         "#1 (label 2.00) 40%, #2 (label 4.00) 40%, #0 (label 0.00) 20%)"
     )
+
+
+def test_an_array_and_its_file_have_the_same_explanation(loaded, tmp_path):
+    photograph = synthetic.photograph(3, 5, 200).image
+    cv2.imwrite(str(tmp_path / "a.png"), photograph[..., ::-1])
+    by_array, by_file = explain(loaded, photograph), explain(loaded, tmp_path / "a.png")
+    assert by_array.prediction == by_file.prediction
+    assert by_array.target is None
+    assert by_file.target is None
+    assert by_array.picture.shape == (512, 512, 3)
+    assert by_array.prediction == pytest.approx((by_array.weights @ by_array.prototype_labels) / by_array.weights.sum())
+
+
+@pytest.mark.parametrize(
+    ("image", "fragment"),
+    [
+        (np.zeros((4, 4), np.uint8), "(4, 4) uint8"),
+        (np.zeros((4, 4, 3), np.float32), "(4, 4, 3) float32"),
+        (7, "image = 7"),
+        ("nobody", "'nobody'"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_its_value(loaded, image, fragment):
+    with pytest.raises(DataError) as caught:
+        explain(loaded, image)
+    assert fragment in str(caught.value)

@@ -9,6 +9,7 @@ import pytest
 
 from insightr_nb.analysis import explanation_figures
 from insightr_nb.analysis.explanation import explain, explain_folds
+from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data import synthetic
 from insightr_nb.errors import RunError
 
@@ -61,3 +62,28 @@ def test_explanation_of_a_user_file_is_named_after_the_file(loaded, tmp_path):
     e = explain(loaded, str(tmp_path / "IMG.001.jpg"))
     picture, _ = explanation_figures.write_explanation(loaded, e, tmp_path / "new", count=1)
     assert picture.name == "explanation_IMG.001.png"
+
+
+def test_gallery_has_the_prototypes_by_label_with_their_box_in_the_middle(loaded, closing):
+    axes = explanation_figures.prototype_gallery(loaded, columns=4).axes
+    table = loaded.prototypes.sort_values("label")
+    labels = loaded.store.table.set_index("image_id")["label"]
+    titles = [f"#{p.prototype} label {p.label:.1f}\nimage of {labels[p.image_id]:g}" for p in table.itertuples()]
+    assert [a.get_title() for a in axes] == titles + [""] * 2
+    reach = int(1.5 * loaded.display_grid.stride)
+    for place in axes[:10]:
+        assert place.images[0].get_array().shape == (2 * reach, 2 * reach, 3)
+        (box,) = place.patches
+        assert box.get_x() + box.get_width() / 2 == pytest.approx(reach - 0.5, abs=0.5)
+        assert box.get_y() + box.get_height() / 2 == pytest.approx(reach - 0.5, abs=0.5)
+
+
+def test_latent_space_is_shown_before_and_after_projection(loaded, closing):
+    before, after, _ = explanation_figures.latent_space(loaded).axes
+    space = LatentMap.of(loaded)
+    for axes, points, name in ((before, space.before, "before"), (after, space.prototypes, "after")):
+        stars, circles = axes.collections
+        np.testing.assert_allclose(stars.get_offsets(), space.patches)
+        np.testing.assert_allclose(circles.get_offsets(), points)
+        assert circles.get_array().tolist() == loaded.labels.tolist()
+        assert axes.get_title() == f"{name} the projection"

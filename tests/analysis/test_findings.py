@@ -117,3 +117,15 @@ def test_the_files_of_notebook_06(monkeypatch):
     assert asked == [("findings", 9), ("sweeps", 2)]  # k = 2, and the preset's own k
     assert len(pd.read_csv(written[0])) == 8
     assert "**holds**" in written[2].read_text()
+
+
+def test_findings_as_text_have_verdict_and_figures():
+    found = pd.DataFrame({"finding": ["A", "B"], "verdict": ["holds", "open"], "figures": ["1 against 2", ""]})
+    lines = findings.as_text(found, SETTINGS).splitlines()
+    assert lines[0].endswith(", 3 folds")
+    assert lines[2:] == ["- A: **holds**. 1 against 2.", "- B: **open**."]
+
+
+def test_no_sweep_runs_are_an_empty_table():
+    assert findings.sweeps(SETTINGS).columns.tolist()[:4] == ["parameter", "value", "fold", "tag"]
+    assert findings.sweeps(SETTINGS).empty

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from insightr_nb.analysis import lesions
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.data.masks import lesion_masks
+from insightr_nb.model.network import ResNetRegressor
 
 CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
 
@@ -87,3 +89,13 @@ def test_the_lesion_report_of_a_run(loaded):
     mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
     row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
     assert sources["pointing"][p["prototype"]] == mask[row, col]
+
+
+def test_a_baseline_adds_grad_cam_and_its_traced_map(loaded):
+    torch.manual_seed(0)
+    baseline = ResNetRegressor(loaded.settings.model, "random").eval()
+    report = lesions.lesion_report(loaded, baseline=baseline, limit=4)
+    methods = report["method"].drop_duplicates().tolist()
+    assert methods[3:5] == ["Grad-CAM of the baseline", "baseline, traced"]
+    assert len(methods) == 7
+    assert report["pointing"].between(0, 1).all()

@@ -1,13 +1,16 @@
 """Tab 1 of the explorer: the explanation of a test image or of a file of the user."""
 
+from datetime import UTC, datetime
+
 import cv2
 import numpy as np
 import pytest
 
 from insightr_nb.analysis.explanation import explain
-from insightr_nb.data import synthetic
+from insightr_nb.data import graham, synthetic
+from insightr_nb.errors import DataError
 from insightr_nb.explorer import app as explorer
-from insightr_nb.explorer import explain_tab
+from insightr_nb.explorer import explain_tab, pictures
 
 
 def test_opacity_redraws_the_maps_only(copied, monkeypatch):
@@ -104,3 +107,38 @@ def test_what_if_is_about_the_displayed_image(own, tmp_path):
     assert tab.e.predictions["image_id"][7] in tab.headline.value
     app.tabs.selected_index = 2
     assert tab.e.predictions["image_id"][7] in what_if.table.value
+
+
+def test_images_are_ordered_by_error_and_chosen_by_label(copied):
+    tab = explorer.Explorer().tabs.children[0]
+    table = tab.e.predictions.assign(error=lambda t: (t["prediction"] - t["target"]).abs())
+    tab.by.value = "error"
+    assert table["image_id"][table["error"].idxmax()] in tab.headline.value
+    tab.label.value = 2.0
+    of_grade = table[table["target"] == 2]
+    assert tab.index.max == len(of_grade) - 1
+    assert of_grade["image_id"][of_grade["error"].idxmax()] in tab.headline.value
+
+
+def test_an_uploaded_file_is_explained_under_its_name(own, tmp_path):
+    _, tab = own
+    content = (tmp_path / "eye.png").read_bytes()
+    tab.explain_own(tmp_path / "eye.png")
+    prediction = tab.own.prediction
+    tab.back.click()
+    upload = {"name": "left eye.png", "type": "image/png", "size": len(content), "content": memoryview(content)}
+    tab.upload.value = (upload | {"last_modified": datetime.now(UTC)},)
+    assert "left eye.png" in tab.headline.value
+    assert tab.own.prediction == prediction
+    assert tab.upload.value == ()  # the same file can be given again
+
+
+def test_a_missing_original_photograph_is_reported(copied, monkeypatch):
+    def gone(source, size):
+        raise DataError(f"{source}: cannot be read")
+
+    tab = explorer.Explorer().tabs.children[0]
+    monkeypatch.setattr(explain_tab, "photograph", gone)
+    tab.view.value = "original"
+    assert "cannot be read" in tab.message.value
+    assert tab.picture.value == pictures.encode(graham.resize(tab.pixels, 400))
