@@ -62,7 +62,7 @@ lab: $(STAMP)
 	INSIGHTR_OUTPUTS="$$($(BIN)/python -c 'from insightr_nb.files import outputs_root; print(outputs_root().resolve())')" \
 	  $(BIN)/jupyter lab --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}' $(LAB) notebooks
 
-# Table 1 and the ablations of preset demo: 7 variants and 2 with continuous labels on 5 folds; goes on where it was.
+# Table 1 and the ablations of preset demo: 7 variants and 2 with continuous labels on 5 folds; resumes where it stopped.
 tables: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local $(SNAKEMAKE)
 

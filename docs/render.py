@@ -47,8 +47,8 @@ def provenance(record: dict) -> str:
     count = record["runs"] + record["backbones"]
     seeds, machines = (", ".join(map(str, record[name])) for name in ("seed", "hardware"))
     return (
-        f"*Preset `{record['preset']}`, seed {seeds}; {count} trainings, those of the backbones among them, of "
-        f"{record['minutes_of_all_runs']:.0f} minutes in all; {machines}; {record['made']}.*"
+        f"*Preset `{record['preset']}`, seed {seeds}; {count} trainings (backbone pre-training included), "
+        f"{record['minutes_of_all_runs']:.0f} minutes in total; {machines}; {record['made']}.*"
     )
 
 
@@ -169,7 +169,7 @@ def trust() -> str:
         f"Removing the patches with the largest contributions changes the prediction more than removing random ones: "
         f"{figures['deletion area']:.3f} a step ({figures['deletion area low']:.3f} to "
         f"{figures['deletion area high']:.3f}, {figures['deletion images']} images; above 0 is faithful). "
-        f"Prototypes that lie mostly on the ground: {figures['prototypes on the ground']}. "
+        f"Prototypes that lie mostly on the background: {figures['prototypes on the ground']}. "
         f"Uncertainty and error: Spearman's correlation {figures['correlation']:.2f}. "
         f"{provenance(record)}"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from insightr_nb import files
+from insightr_nb.data import splits
 from insightr_nb.data.display import write_pictures
 from insightr_nb.data.folds import fold_split
 from insightr_nb.data.store import open_store, store_path
@@ -79,7 +80,7 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
             f"{changed[0]}. Retrain it with: {run.command()} -p overwrite True"
         )
     shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
-    chosen = set(shown_images[np.linspace(0, len(shown_images) - 1, min(test_images, len(shown_images))).astype(int)])
+    chosen = set(shown_images[splits.evenly_spaced(len(shown_images), test_images)])
     if (run / "prototypes.csv").exists():
         chosen |= set(run.table("prototypes.csv")["image_id"])
     rows = np.flatnonzero(store.table["image_id"].isin(chosen))

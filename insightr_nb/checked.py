@@ -12,7 +12,16 @@ from insightr_nb.errors import SettingsError
 
 
 def limits(default: Any, low: float | None = None, high: float | None = None) -> Any:
-    """Return a dataclass field with a default and inclusive limits; None means no limit."""
+    """Declare a dataclass field with limits.
+
+    Args:
+        default: Default value.
+        low: Smallest allowed value; None for no limit.
+        high: Largest allowed value; None for no limit.
+
+    Returns:
+        The field; `Checked` checks its values.
+    """
     return field(default=default, metadata={"low": low, "high": high})
 
 

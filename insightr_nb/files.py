@@ -164,10 +164,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def json_text(content: Any, indent: int | None = 2) -> str:
+    """Format content as JSON text with a final newline."""
     return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
+    """Write JSON atomically; the keys keep their order. `indent` None writes one line."""
     with atomic(path) as temporary:
         temporary.write_text(json_text(content, indent), encoding="utf-8")
 

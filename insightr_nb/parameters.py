@@ -206,6 +206,14 @@ class TableSettings(Parameters, Checked):
         return [n.strip() for n in getattr(self, field, "none").split(",") if n.strip() not in ("", "none")]
 
     def run(self, variant: str, fold: int, labels: str = "categorical", **given: Any) -> RunSettings:
+        """Return the settings of one run of the tables.
+
+        Args:
+            variant: Variant of the run.
+            fold: Fold of the run.
+            labels: "categorical" or "continuous".
+            **given: Further parameters of `RunSettings.from_parameters`.
+        """
         return RunSettings.from_parameters(
             dataset=self.dataset, name=self.name, preset=self.preset, variant=variant, fold=fold, labels=labels, **given
         )

@@ -258,7 +258,16 @@ class Run:
 
 
 def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None:
-    """Raise RunError that lists the first five `differences` of the run, if there are any."""
+    """Check that a run was made with the requested settings and data.
+
+    Args:
+        run: The existing run.
+        settings: Requested settings, as returned by `RunSettings.as_dict`.
+        data: Requested fingerprints of the store and the split.
+
+    Raises:
+        RunError: If it was not; lists the first five differences.
+    """
     if different := manifests.differences(run.manifest, settings, data):
         raise RunError(
             f"run {display_path(run.path)} was created with different settings: {'; '.join(different[:5])}. "

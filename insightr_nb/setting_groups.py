@@ -149,7 +149,7 @@ class TrainingSettings(Checked):
     warm_up_epochs: int = limits(5, 0)  # first joint epochs of the first cycle, with the backbone frozen
     joint_epochs: int = limits(20, 1)
     last_layer_epochs: int = limits(10, 1)
-    lr_backbone: float = limits(1e-5, 0)
+    lr_backbone: float = limits(1e-5, 0)  # lr_<part>: in the joint and last-layer stages, of that part of the network
     lr_block: float = limits(1e-3, 0)
     lr_prototypes: float = limits(1e-3, 0)
     lr_last_layer: float = limits(1e-3, 0)

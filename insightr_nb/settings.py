@@ -189,7 +189,16 @@ def _differences(groups: dict[str, Any], defaults: dict[str, Any], names: set[st
 
 
 def check_known(name: str, value: Any, known: dict[str, Any]) -> None:
-    """Raise SettingsError with a suggestion if `value` is not one of the known names."""
+    """Check that a value is one of the known names.
+
+    Args:
+        name: Name of the parameter, for the error.
+        value: Value to check.
+        known: Known names, as keys.
+
+    Raises:
+        SettingsError: If it is not; suggests the nearest name.
+    """
     if not isinstance(value, str) or value not in known:
         raise SettingsError(f"{name} = {value!r}: {suggest(value, known)}")
 

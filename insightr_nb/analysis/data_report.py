@@ -14,7 +14,7 @@ from insightr_nb.analysis.figures import image_grid
 from insightr_nb.analysis.wording import counted
 from insightr_nb.data import graham, patients, splits, synthetic
 from insightr_nb.data.folds import fold_split
-from insightr_nb.data.layouts import CATALOG
+from insightr_nb.data.layouts import DATA_SETS
 from insightr_nb.data.photograph import thumbnail
 from insightr_nb.data.split_file import shared_patients
 from insightr_nb.data.splits import Split
@@ -27,9 +27,9 @@ _NOT_BLACK = 10  # grey levels above which a pixel of a photograph belongs to th
 
 def attribution(dataset: str) -> str:
     """Title, licence and citation of a data set, one per line; a note for a data set without them."""
-    if dataset not in CATALOG:
+    if dataset not in DATA_SETS:
         return f"{dataset}: no licence or citation on record"
-    about = CATALOG[dataset]
+    about = DATA_SETS[dataset]
     lines = (about.title, about.licence and f"Licence: {about.licence}", about.citation and f"Cite: {about.citation}")
     return "\n".join(line for line in lines if line)
 
@@ -123,7 +123,13 @@ def raw_photographs(shown: pd.DataFrame) -> list[np.ndarray] | None:
 
 
 def before_and_after(store: Store, shown: pd.DataFrame, raw: list[np.ndarray] | None) -> Figure:
-    """Plot raw photographs, if given, above the prepared images of the same rows."""
+    """Plot raw photographs above the prepared images of the same rows.
+
+    Args:
+        store: The prepared store.
+        shown: Rows of the store's table.
+        raw: Result of `raw_photographs`; None omits the row.
+    """
     rows = ({} if raw is None else {"raw": raw}) | {"prepared": [store.images[row] for row in shown.index]}
     return image_grid(
         list(rows.values()),
@@ -187,7 +193,7 @@ def describe_folds(table: pd.DataFrame) -> str:
 def describe_patients(store: Store, parts: Mapping[int, Split]) -> str:
     """State whether patients are in more than one part of a split: one sentence, or one line per fold of a split file.
 
-    The published folds were not grouped by patient, so they are counted instead.
+    `fold_splits` has checked the folds; published ones were not grouped by patient, so they are counted instead.
     """
     if store.settings.split_file:
         lines = []
@@ -198,8 +204,5 @@ def describe_patients(store: Store, parts: Mapping[int, Split]) -> str:
                 "same patient in the training part"
             )
         return "\n".join(lines)
-    for split in parts.values():
-        sides = [set(store.table["patient_id"].iloc[rows]) for rows in (split.training, split.validation, split.test)]
-        assert sum(map(len, sides)) == len(set.union(*sides))
     sides = parts[0].training, parts[0].validation, parts[0].test
     return patients.on_two_sides(store.meta["notes"], store.table["image_id"], sides)

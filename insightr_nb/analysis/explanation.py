@@ -13,12 +13,12 @@ from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
 from insightr_nb.data.image_files import image_id
-from insightr_nb.data.photograph import prepared, prepared_file
+from insightr_nb.data.photograph import prepared, prepared_source
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import given_path
 from insightr_nb.runs import Run
 
-DISCLAIMER = "Research software, no medical device: nothing here may be used for a diagnosis."
+DISCLAIMER = "For research use only; not a medical device. Nothing here may be used for a diagnosis."
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,14 +46,14 @@ class Explanation:
     def of(
         cls, run: LoadedRun, prediction: float, weights: np.ndarray, maps: np.ndarray, **about: Any
     ) -> "Explanation":
-        """Explain a prediction from the network's outputs, computed now or read from the run's files.
+        """Explain a prediction from contributions and distance maps, computed now or read from the run's files.
 
         Args:
-            run: the run.
-            prediction: in the user's units.
+            run: The run.
+            prediction: In the user's units.
             weights: (m,) contributions.
             maps: (m, H, W) squared distances.
-            about: image, picture, target and name.
+            about: Image, picture, target and name.
         """
         flat = np.asarray(maps).reshape(len(maps), -1)
         cells = np.stack(np.unravel_index(flat.argmin(1), maps.shape[1:]), 1)  # (m, 2)
@@ -99,9 +99,10 @@ def explain(run: LoadedRun | Run | str | Path, image: str | Path | np.ndarray) -
     """Explain the prediction of a run for one image.
 
     Args:
-        run: result of `load_run`, a `Run`, or the path of its folder.
-        image: an image_id of the run's data set, the path of an image file (prepared like the data set), or an
-            (H, W, 3) uint8 RGB photograph.
+        run: Result of `load_run`, a `Run`, or the path of its folder.
+        image: An image_id of the run's data set, the path of an image file (prepared like the data set), or an
+            (H, W, 3) uint8 RGB photograph. A file may be decoded at a reduced size, which changes the prepared image by
+            at most two grey levels.
 
     Raises:
         RunError: If the run is not finished.
@@ -150,7 +151,7 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
     if not isinstance(image, str | Path):
         raise DataError(
             f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
-            "number; -r image 007 hands over the text"
+            "number; use -r image 007 to pass a string"
         )
     if (run.store.table["image_id"] == str(image)).any():
         row, name = run.store.row(str(image)), str(image)
@@ -163,8 +164,8 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
             f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
             "nor an image file"
         )
-    pixels = prepared_file(image, settings)
-    picture = pixels if larger == settings else prepared_file(image, larger)
+    pixels = prepared_source(image, settings)
+    picture = pixels if larger == settings else prepared_source(image, larger)
     return {"image": pixels, "picture": picture, "name": image_id(image.name)}
 
 

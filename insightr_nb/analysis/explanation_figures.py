@@ -31,7 +31,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.nda
     Args:
         image: (H, W, 3) uint8.
         heat: (H, W) from 0 to 1.
-        opacity: opacity where the map is 1.
+        opacity: Opacity where the map is 1.
 
     Returns:
         (H, W, 3) uint8.
@@ -54,9 +54,9 @@ def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarr
     """Convert similarities of the cells to a heat map at display size.
 
     Args:
-        run: the run.
+        run: The run.
         similarities: (H, W).
-        scale: result of `heat_scale`.
+        scale: Result of `heat_scale`.
 
     Returns:
         (S, S) from 0 to 1.
@@ -87,7 +87,15 @@ def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
 def explanation(
     run: LoadedRun, e: Explanation, count: int = 3, title: str = "", folds: FoldsExplanation | None = None
 ) -> Figure:
-    """Fig. 2 of the paper: an image, its top prototypes with activation maps on both, how they make the prediction."""
+    """Fig. 2 of the paper: an image, its top prototypes with activation maps on both, and all contributions.
+
+    Args:
+        run: The run that made the explanation.
+        e: The explanation.
+        count: Number of prototypes with maps, at least 3.
+        title: Title of the figure.
+        folds: Explanations of the same image by several runs; adds their mean and spread.
+    """
     top = e.top(count)
     maps = run.similarity(e.maps[top])  # (count, H, W)
     sources = run.similarity(run.prototype_maps[top])
@@ -155,11 +163,11 @@ def write_explanation(
     becomes left%2F020.
 
     Args:
-        run: the run that made the explanation: result of `load_run`, a `Run`, or the path of its folder.
-        e: the explanation.
-        folder: target folder; made if it is missing.
-        count: number of top prototypes in the JSON file.
-        folds: explanations of the same image by several runs; adds mean and spread of their predictions.
+        run: The run that made the explanation: result of `load_run`, a `Run`, or the path of its folder.
+        e: The explanation.
+        folder: Target folder; made if it is missing.
+        count: Number of top prototypes in the JSON file.
+        folds: Explanations of the same image by several runs; adds mean and spread of their predictions.
 
     Returns:
         Paths of the PNG and the JSON file.

@@ -40,10 +40,10 @@ def image_grid(images: list[list[np.ndarray]], columns: list[str], rows: list[st
     """Plot a grid of pictures with column and row headings.
 
     Args:
-        images: rows of pictures, (H, W, 3) uint8 each.
-        columns: column headings.
-        rows: row headings.
-        title: title of the figure.
+        images: Rows of pictures, (H, W, 3) uint8 each.
+        columns: Column headings.
+        rows: Row headings.
+        title: Title of the figure.
     """
     shape = len(images), len(images[0])
     figure, axes = plt.subplots(*shape, figsize=(2.3 * shape[1], 2.4 * shape[0]), squeeze=False, layout="constrained")
@@ -79,13 +79,26 @@ def photographs(listed: pd.DataFrame, title: str) -> Figure | None:
 
 
 def draw_box(axes: Axes, box: Iterable[float], width: float = 1.6) -> None:
-    """Draw a box x0, y0, x1, y1 in pixels of the picture, x1 and y1 exclusive, along the edges of its pixels."""
+    """Draw a box along the edges of its pixels.
+
+    Args:
+        axes: Axes that show the picture.
+        box: x0, y0, x1, y1 in pixels of the picture; x1 and y1 exclusive.
+        width: Width of the line in points.
+    """
     x0, y0, x1, y1 = box
     axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor="cyan", linewidth=width))
 
 
 def picture(axes: Axes, image: np.ndarray, title: str = "", colour: str = "black") -> None:
-    """Show a picture without ticks or frame. A title is plain text, no mathtext."""
+    """Show a picture without ticks or frame.
+
+    Args:
+        axes: Axes to fill.
+        image: (H, W, 3) uint8.
+        title: Plain text, not mathtext.
+        colour: Colour of the title.
+    """
     axes.imshow(image)
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=10, color=colour, parse_math=False)  # a $ in an image_id is literal
@@ -132,10 +145,10 @@ def network_steps(
     """Steps of the network for `architecture`: name, equation or layers, shape for one image.
 
     Args:
-        settings: settings of the network.
+        settings: Settings of the network.
         images: (B, 3, size, size) input.
-        features: output of the backbone.
-        output: output of the network.
+        features: Output of the backbone.
+        output: Output of the network.
     """
 
     def shape(tensor: torch.Tensor) -> str:
@@ -182,9 +195,9 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
     """Plot losses and MAE per epoch, with stages as coloured bands, and projections and the selected epoch as lines.
 
     Args:
-        history: content of history.csv.
-        selected_epoch: epoch of the final model.
-        title: title of the figure.
+        history: Content of history.csv.
+        selected_epoch: Epoch of the final model.
+        title: Title of the figure.
     """
     names = [n for n in ("mse", "cluster", "psd") if f"train_{n}" in history]
     epochs = history["epoch"]
@@ -231,9 +244,9 @@ def predictions_by_label(predictions: pd.DataFrame, scale: LabelScale, title: st
     """Plot prediction against label for every test image; the dashed line marks perfect predictions.
 
     Args:
-        predictions: content of predictions.csv.
-        scale: label range.
-        title: title of the figure.
+        predictions: Content of predictions.csv.
+        scale: Label range.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(predictions)) * scale.unit

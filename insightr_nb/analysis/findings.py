@@ -116,10 +116,10 @@ def write_statistics(
     """Write statistics.json and, if no run is missing, the record results/table1.json.
 
     Args:
-        settings: settings of the table.
-        results: the runs.
-        wilcoxon: result of `sparsity_tests`, or None.
-        differences: result of `against_baseline`.
+        settings: Settings of the table.
+        results: The runs.
+        wilcoxon: Result of `sparsity_tests`, or None.
+        differences: Result of `against_baseline`.
 
     Returns:
         Paths of the files.
@@ -145,11 +145,11 @@ def write_ablations(
     """Write findings.md, the tables as CSV, and their records in results/. Empty tables are not written.
 
     Args:
-        settings: settings of the tables.
-        results: the runs of the findings.
-        found: result of `findings`. It has a record only if no run is missing.
-        swept: result of `sweeps`.
-        local: result of `locality.locality`.
+        settings: Settings of the tables.
+        results: The runs of the findings.
+        found: Result of `findings`. It has a record only if no run is missing.
+        swept: Result of `sweeps`.
+        local: Result of `locality.locality`.
 
     Returns:
         Paths of the files.

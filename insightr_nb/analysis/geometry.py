@@ -14,7 +14,6 @@ import torch
 from numpy.typing import ArrayLike
 
 from insightr_nb.model.network import INSightRNet
-from insightr_nb.model.receptive_field import receptive_field
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,11 @@ class Grid:
     """Latent cells of a square image, the same along both axes. The centre of a pixel is its index.
 
     Attributes:
-        size: side of the image in pixels.
-        cells: number of cells along an axis.
-        stride: distance between cell centres in pixels.
-        offset: centre of cell 0 in pixels.
-        receptive_field: side of the receptive field in pixels.
+        size: Side of the image in pixels.
+        cells: Number of cells along an axis.
+        stride: Distance between cell centres in pixels.
+        offset: Centre of cell 0 in pixels.
+        receptive_field: Side of the receptive field in pixels.
     """
 
     size: int
@@ -81,8 +80,8 @@ def scaled_box(box: Iterable[float], size: int, to: int) -> tuple[int, int, int,
 
     Args:
         box: x0, y0, x1, y1.
-        size: side of the image in which `box` is given.
-        to: side of the target image.
+        size: Side of the image in which `box` is given.
+        to: Side of the target image.
 
     Returns:
         The box, rounded to whole pixels.
@@ -99,4 +98,4 @@ def grid(network: INSightRNet, size: int) -> Grid:
     device = next(network.parameters()).device
     with torch.no_grad():
         shape = network.latent(torch.zeros(1, 3, size, size, device=device)).shape
-    return Grid(size, shape[2], *receptive_field(network.backbone, network.block))
+    return Grid(size, shape[2], *network.window)

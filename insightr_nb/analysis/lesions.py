@@ -12,6 +12,7 @@ from insightr_nb.analysis import tracing
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes
+from insightr_nb.data import splits
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.masks import lesion_masks, masked
 from insightr_nb.errors import DataError
@@ -78,9 +79,9 @@ def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> l
     is what `tracing.trace` would show for an uninformative network, and a random map.
 
     Args:
-        run: a run with prototypes.
-        baseline: network of the baseline; None omits its methods.
-        top: number of largest contributions.
+        run: A run with prototypes.
+        baseline: Network of the baseline; None omits its methods.
+        top: Number of largest contributions.
     """
     weights, distances = run.weights, run.distances
     ordered = top_prototypes(weights, top)
@@ -131,10 +132,10 @@ def lesion_report(
     """`report_of` for all `methods`.
 
     Args:
-        run: a run with prototypes.
-        baseline: network of the baseline; None omits its methods.
-        folder: folder of masks, as in `report_of`.
-        limit: maximum number of images, as in `report_of`.
+        run: A run with prototypes.
+        baseline: Network of the baseline; None omits its methods.
+        folder: Folder of masks, as in `report_of`.
+        limit: Maximum number of images, as in `report_of`.
     """
     return report_of(run, methods(run, baseline), folder, limit)
 
@@ -143,22 +144,22 @@ def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, li
     """Agreement of maps with lesions: one row per image with lesions, method and kind of lesion ("any" for all).
 
     Args:
-        run: a run with prototypes.
-        every: methods to compare.
-        folder: folder of masks. Test images without masks are excluded.
-        limit: maximum number of test images with masks, evenly spaced over the table.
+        run: A run with prototypes.
+        every: Methods to compare.
+        folder: Folder of masks. Test images without masks are excluded.
+        limit: Maximum number of test images with masks, evenly spaced over the table.
 
     Returns:
         Columns method, image_id, target, lesion, pointing, mass_ratio and chance, the share of the cells inside the
         disc whose centre is on a lesion, which is the expected hit rate of a random cell.
 
     Raises:
-        DataError: if no test image has masks, or none has a lesion.
+        DataError: If no test image has masks, or none has a lesion.
     """
     table = run.predictions
     chosen = np.flatnonzero(table["image_id"].isin(masked(run.store, table["image_id"], folder)))
     if limit is not None:
-        chosen = chosen[np.linspace(0, len(chosen) - 1, min(limit, len(chosen))).astype(int)]
+        chosen = chosen[splits.evenly_spaced(len(chosen), limit)]
     rows = []
     for n in np.unique(chosen):
         image_id, target = table["image_id"][n], table["target"][n]
@@ -185,7 +186,7 @@ def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, li
                     }
                 )
     if not rows:
-        raise DataError("no image with a lesion: there is nothing that a map could point at")
+        raise DataError("no test image has a lesion in its masks, so agreement with lesions is undefined")
     return pd.DataFrame(rows)
 
 

@@ -107,8 +107,8 @@ def load_run(run: Run | str | Path, device: str = "auto") -> LoadedRun:
     """Open a finished run with prototypes.
 
     Args:
-        run: the run, or its folder.
-        device: device of the network: "auto" (CUDA if present, else the CPU), "cpu", "cuda", "cuda:1" or "mps". TF32 is
+        run: The run, or its folder.
+        device: Device of the network: "auto" (CUDA if present, else the CPU), "cpu", "cuda", "cuda:1" or "mps". TF32 is
             disabled, so that a prototype equals its patch on every device.
 
     Raises:
@@ -128,8 +128,12 @@ def _load(run: Run, _modified: int, device: torch.device) -> LoadedRun:
     hardware.make_deterministic(device)
     network = load_model(run / "model.safetensors", device)
     if not network.explains:
-        raise RunError(f"{run.path} is a run of variant {settings.variant!r}, which has no prototypes to explain with")
+        raise RunError(
+            f"{run.path} is a run of variant {settings.variant!r}, which has no prototypes, so it cannot be explained"
+        )
     store = open_store(store_path(settings.data, run.root))
     if store.fingerprint != run.manifest["data"]["store"]:
-        raise RunError(f"{run.path} was trained on other data than {store.path} now holds; prepare or train again")
+        raise RunError(
+            f"{run.path} was trained on different data from {store.path}; prepare the original data or train again"
+        )
     return LoadedRun(run, settings, store, network, grid(network, store.images.shape[1]))

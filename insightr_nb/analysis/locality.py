@@ -125,7 +125,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         "mae": "MAE",
         "sparsity": "Sparsity",
         "diversity": "Diversity",
-        "top_label_gap": "Gap of the top label",
+        "top_label_gap": "Top-prototype label gap",
         "label_spread": "Spread of the labels",
         CELLS: "Peak on a lesion, over cells",
         TRACED: "traced",

@@ -46,7 +46,7 @@ def accuracy(predictions: np.ndarray, targets: np.ndarray, scale: LabelScale) ->
     Args:
         predictions: (N,).
         targets: (N,) grades.
-        scale: label range.
+        scale: Label range.
 
     Returns:
         Value from 0 to 1.
@@ -64,7 +64,7 @@ def quadratic_kappa(predictions: np.ndarray, targets: np.ndarray, scale: LabelSc
     Args:
         predictions: (N,).
         targets: (N,) grades.
-        scale: label range.
+        scale: Label range.
 
     Returns:
         Kappa, or None if predictions and targets are all the same grade.
@@ -111,8 +111,8 @@ def diversity(weights: np.ndarray, top: int = 5, share: float = 0.01) -> int:
 
     Args:
         weights: (N, m) contributions.
-        top: number of largest contributions considered for each image.
-        share: minimum share of the images.
+        top: Number of largest contributions considered for each image.
+        share: Minimum share of the images.
 
     Returns:
         Number of prototypes, at most m.
@@ -196,8 +196,8 @@ def summary(
     Args:
         predictions: (N,).
         targets: (N,).
-        scale: label range.
-        grades: whether the targets are integer grades.
+        scale: Label range.
+        grades: Whether the targets are integer grades.
         weights: (N, m) contributions, for a network with prototypes.
         labels: (m,) labels of the prototypes.
         on_ground: (N, m) bool, whether the match is a cell of mostly grey background.

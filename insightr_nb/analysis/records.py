@@ -24,7 +24,10 @@ _OF_A_RUN = ("preset", "variant", "labels", "fold", "seed", "tag")  # stored per
 def settings_of(preset: str, variants: Iterable[str], **data: Any) -> dict[str, dict[str, Any]]:
     """Current settings of a preset, in dotted names: complete for "insightr", differences from it for other variants.
 
-    data: dataset and name, as in `RunSettings.from_parameters`.
+    Args:
+        preset: The preset.
+        variants: Variants beside "insightr".
+        **data: Dataset and name, as in `RunSettings.from_parameters`.
     """
     own = {v: _plain(RunSettings.from_parameters(preset=preset, variant=v, **data)) for v in ("insightr", *variants)}
     base = own.pop("insightr")
@@ -43,20 +46,20 @@ def record(what: str, settings: RunSettings, made_from: Iterable[Run], **content
     current preset. Numbers are rounded to six digits; NaN becomes null.
 
     Args:
-        what: name of the record.
-        settings: settings of any of the runs.
-        made_from: the runs; duplicates are ignored.
-        **content: rows and figures to store.
+        what: Name of the record.
+        settings: Settings of any of the runs.
+        made_from: The runs; duplicates are ignored.
+        **content: Rows and figures to store.
 
     Returns:
         The record, ready for `write`.
 
     Raises:
-        RunError: without a run.
+        RunError: Without a run.
     """
     own = list({run.path: run for run in made_from}.values())
     if not own:
-        raise RunError(f"record {what!r}: no finished run to make it from")
+        raise RunError(f"record {what!r}: no finished runs")
     backbones = {runs.run_directory(b) for run in own if (b := settings_today(run.manifest).backbone_run())}
     manifests = [run.manifest for run in (*own, *map(Run, sorted(backbones))) if (run / "manifest.json").exists()]
     differing = [line for run in own for line in differences(run.manifest, settings_today(run.manifest).as_dict(), {})]

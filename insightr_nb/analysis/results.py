@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from insightr_nb import files, runs
+from insightr_nb import runs
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.loaded_run import load_run
-from insightr_nb.data.store import open_store
+from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale, RunSettings
+from insightr_nb.training.checkpoint import settings_of
 
 METRICS = {
     "mae": ("MAE", "↓"),
@@ -22,9 +23,9 @@ METRICS = {
     "sparsity": ("Sparsity", "↓"),
     "sparsity_paper": ("Sparsity as the paper counts", "↓"),
     "diversity": ("Diversity", "↑"),
-    "top_label_gap": ("Gap of the top label", "↓"),
+    "top_label_gap": ("Top-prototype label gap", "↓"),
     "label_spread": ("Spread of the labels", "↓"),
-    "ground_share": ("Share on the ground", "↓"),
+    "ground_share": ("Share on the background", "↓"),
 }
 
 
@@ -33,9 +34,9 @@ class Results:
     """Runs of one data set and preset.
 
     Attributes:
-        frame: one row per run with the requested settings (variant, labels, fold, tag), `state`, `command` and the
+        frame: One row per run with the requested settings (variant, labels, fold, tag), `state`, `command` and the
             metrics, which are NaN if the run is not finished.
-        runs: finished runs by (variant, labels, fold, tag).
+        runs: Finished runs by (variant, labels, fold, tag).
     """
 
     frame: pd.DataFrame
@@ -57,16 +58,15 @@ class Results:
     def scale(self) -> LabelScale:
         """Label range, read from the prepared store of the first run."""
         run = next(iter(self.runs.values()))
-        data = run.manifest["settings"]["data"]
-        return open_store(files.outputs_root() / "data" / f"{data['name'] or data['dataset']}-{data['size']}").scale
+        return open_store(store_path(settings_of(run.manifest["settings"]).data)).scale
 
     def run(self, variant: str, fold: int, labels: str = "categorical") -> Run | None:
         """The untagged run of a variant and fold; None if it is not finished.
 
         Args:
-            variant: variant of the run.
-            fold: fold of the run.
-            labels: kind of labels, "categorical" or "continuous".
+            variant: Variant of the run.
+            fold: Fold of the run.
+            labels: Kind of labels, "categorical" or "continuous".
         """
         return self.runs.get((variant, labels, fold, None))
 
@@ -79,9 +79,9 @@ class Results:
         """Rows of one variant, one per fold.
 
         Args:
-            variant: variant of the runs.
-            labels: kind of labels, "categorical" or "continuous".
-            tag: tag of the runs; None selects untagged runs.
+            variant: Variant of the runs.
+            labels: Kind of labels, "categorical" or "continuous".
+            tag: Tag of the runs; None selects untagged runs.
         """
         f = self.frame
         same_tag = f["tag"].isna() if tag is None else f["tag"] == tag
@@ -137,5 +137,5 @@ def _check_same_data(frame: pd.DataFrame) -> None:
                 )
                 raise RunError(
                     f"runs of one table were made from different data (fingerprint of the {column}): {listed}. "
-                    "Make them again with overwrite=True, from one prepared store"
+                    "Retrain them with overwrite=True on one prepared store"
                 )

@@ -17,9 +17,9 @@ def sparsity_tests(results: Results, first: str = "insightr", second: str = "log
     Paper, section 4: "p < 0.001 for all folds".
 
     Args:
-        results: the runs.
-        first: variant expected to be sparser.
-        second: variant to compare with.
+        results: The runs.
+        first: Variant expected to be sparser.
+        second: Variant to compare with.
 
     Returns:
         One row per fold: fold, mean sparsity of both variants, `p` by contributions, and `p_paper` by the paper's
@@ -45,9 +45,9 @@ def errors(results: Results, variant: str, labels: str = "categorical") -> np.nd
     """Absolute errors of a variant, (folds, N_test); None if a fold is missing.
 
     Args:
-        results: the runs.
-        variant: variant of the runs.
-        labels: kind of labels, "categorical" or "continuous".
+        results: The runs.
+        variant: Variant of the runs.
+        labels: Kind of labels, "categorical" or "continuous".
     """
     found = results.finished(variant, labels)
     if found is None:
@@ -67,9 +67,9 @@ def paired_difference(
     Args:
         first: (folds, N) errors.
         second: (folds, N) errors on the same images.
-        level: confidence level.
-        samples: number of bootstrap samples.
-        seed: seed of the bootstrap.
+        level: Confidence level.
+        samples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
 
     Returns:
         (difference, low, high).
@@ -89,9 +89,9 @@ def against_baseline(results: Results, variants: Iterable[str], labels: str = "c
     """MAE of each variant minus that of the baseline, with a 95 % interval.
 
     Args:
-        results: the runs.
-        variants: variants to compare; "baseline" is skipped.
-        labels: kind of labels, "categorical" or "continuous".
+        results: The runs.
+        variants: Variants to compare; "baseline" is skipped.
+        labels: Kind of labels, "categorical" or "continuous".
 
     Returns:
         Columns variant, difference, low and high; NaN where a fold of either is missing.

@@ -35,15 +35,15 @@ def sweep_overrides(settings: TableSettings, parameter: str, value: float | str)
     For `locality`, the value is the last layer of the backbone; kernel and stride of the block keep the grid at 9 x 9.
 
     Args:
-        settings: preset and data set.
-        parameter: name of the sweep.
-        value: a number, or the layer's name for `locality`.
+        settings: Preset and data set.
+        parameter: Name of the sweep.
+        value: A number, or the layer's name for `locality`.
 
     Returns:
         Values by setting.
 
     Raises:
-        SettingsError: for an unknown parameter or value, or if the images are too small for 9 x 9 cells.
+        SettingsError: For an unknown parameter or value, or if the images are too small for 9 x 9 cells.
     """
     if parameter not in SWEEPS:
         raise SettingsError(f"sweep over {parameter!r}: {suggest(parameter, SWEEPS)}")
@@ -71,10 +71,10 @@ def sweep(
     At the preset's own value the untagged run of the tables is used, so that nothing is trained twice.
 
     Args:
-        settings: preset and data set.
-        parameter: name of the sweep.
-        values: values of the parameter.
-        folds: folds of each value.
+        settings: Preset and data set.
+        parameter: Name of the sweep.
+        values: Values of the parameter.
+        folds: Folds of each value.
 
     Returns:
         Settings of the runs.

@@ -27,8 +27,8 @@ def confusion_shares(fold_runs: list[Run], scale: LabelScale) -> pd.DataFrame:
     """Share of the images of each grade (rows) by rounded prediction (columns), pooled over folds.
 
     Args:
-        fold_runs: runs of the folds.
-        scale: label range.
+        fold_runs: Runs of the folds.
+        scale: Label range.
     """
     tables = [run.table("predictions.csv") for run in fold_runs]
     grades = np.concatenate([t["target"] for t in tables]).round().astype(int)
@@ -52,8 +52,8 @@ def confusion(shares: pd.DataFrame, title: str) -> Figure:
     """Plot the confusion matrix of grade and rounded prediction, normalised by grade.
 
     Args:
-        shares: result of `confusion_shares`.
-        title: title of the figure.
+        shares: Result of `confusion_shares`.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     sns.heatmap(

@@ -94,9 +94,9 @@ def describe_table1(results: Results, variants: Iterable[str], labels: str = "ca
     """Name the variants with the lowest MAE and the smallest sparsity, beside INSightR-Net and the baseline.
 
     Args:
-        results: the runs.
-        variants: rows of the table.
-        labels: kind of labels, "categorical" or "continuous".
+        results: The runs.
+        variants: Rows of the table.
+        labels: Kind of labels, "categorical" or "continuous".
     """
     means = summary(results, variants, labels).xs("mean", axis=1, level=1)
     mae, sparsity = means["mae"].dropna(), means["sparsity"].dropna()
@@ -129,9 +129,9 @@ def summary(results: Results, variants: Iterable[str], labels: str = "categorica
     Columns ("folds", "done") and ("folds", "asked") count the finished and requested folds.
 
     Args:
-        results: the runs.
-        variants: rows of the table.
-        labels: kind of labels, "categorical" or "continuous".
+        results: The runs.
+        variants: Rows of the table.
+        labels: Kind of labels, "categorical" or "continuous".
 
     Returns:
         The table. Mean and standard deviation are NaN if a fold is missing or lacks the metric (a run of an older
@@ -156,10 +156,10 @@ def table1(results: Results, variants: Iterable[str], labels: str = "categorical
     """Format the table as text, "0.59 ± 0.004" per metric and variant.
 
     Args:
-        results: the runs.
-        variants: rows of the table.
-        labels: kind of labels, "categorical" or "continuous".
-        paper: add the paper's values on EyePACS.
+        results: The runs.
+        variants: Rows of the table.
+        labels: Kind of labels, "categorical" or "continuous".
+        paper: Add the paper's values on EyePACS.
     """
     numbers = summary(results, variants, labels)
     rows = {}
@@ -191,9 +191,9 @@ def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
     """Write a table as CSV, Markdown and LaTeX (booktabs).
 
     Args:
-        frame: the table.
-        path: path of the files without suffix.
-        caption: caption in Markdown and LaTeX.
+        frame: The table.
+        path: Path of the files without suffix.
+        caption: Caption in Markdown and LaTeX.
 
     Returns:
         Paths of the three files.

@@ -23,9 +23,9 @@ def trace(network: Regressor, image: np.ndarray, target: Callable[..., torch.Ten
     Shrikumar et al., "Not just a black box", 2016; absolute values, summed over channels and smoothed.
 
     Args:
-        network: the network.
-        image: prepared image, (size, size, 3) uint8.
-        target: maps the network's output to a scalar.
+        network: The network.
+        image: Prepared image, (size, size, 3) uint8.
+        target: Maps the network's output to a scalar.
 
     Returns:
         (size, size), non-negative.
@@ -41,9 +41,9 @@ def match(run: LoadedRun, image: np.ndarray, prototype: int) -> np.ndarray:
     """Attribute the match of a prepared image with a prototype to pixels, by `trace` of the log similarity.
 
     Args:
-        run: the run.
-        image: prepared image, (size, size, 3) uint8.
-        prototype: number of the prototype.
+        run: The run.
+        image: Prepared image, (size, size, 3) uint8.
+        prototype: Number of the prototype.
 
     Returns:
         (size, size), non-negative.

@@ -15,6 +15,7 @@ from scipy import stats
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
+from insightr_nb.data.loading import augment
 from insightr_nb.data.photograph import photograph, prepared
 from insightr_nb.errors import DataError
 
@@ -52,9 +53,9 @@ def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
     """Predict prepared images.
 
     Args:
-        run: the run.
+        run: The run.
         images: (N, size, size, 3) uint8.
-        batch: images per batch.
+        batch: Images per batch.
 
     Returns:
         (N,) predictions in the user's units.
@@ -73,10 +74,10 @@ def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) ->
     background can be removed.
 
     Args:
-        run: the run.
-        rows: rows of predictions.csv.
-        steps: maximum number of removed patches.
-        seed: seed of the random order.
+        run: The run.
+        rows: Rows of predictions.csv.
+        steps: Maximum number of removed patches.
+        seed: Seed of the random order.
 
     Returns:
         Columns image_id, order ("contribution" or "random"), removed (number of patches), change (|prediction -
@@ -120,16 +121,12 @@ def area_between(curves: pd.DataFrame) -> tuple[float, float, float]:
 
 def _shift(image: np.ndarray, by: float = 0.015) -> np.ndarray:
     pixels = by * len(image)
-    return _warp(image, np.array([[1, 0, pixels], [0, 1, pixels]], np.float64))
+    matrix = np.array([[1, 0, pixels], [0, 1, pixels]], np.float64)
+    return cv2.warpAffine(image, matrix, image.shape[:2], flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
 
 
 def _rotate(image: np.ndarray, degrees: float = 5) -> np.ndarray:
-    centre = (len(image) - 1) / 2
-    return _warp(image, cv2.getRotationMatrix2D((centre, centre), degrees, 1))
-
-
-def _warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return cv2.warpAffine(image, matrix, image.shape[:2], flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
+    return augment(image, degrees, 1, GROUND)
 
 
 def _jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
@@ -272,10 +269,10 @@ def drift_of_prototypes(run: LoadedRun, images: np.ndarray, epochs: int, moving:
     The run itself is not modified.
 
     Args:
-        run: the run.
+        run: The run.
         images: (N, size, size, 3) uint8.
-        epochs: number of passes.
-        moving: update BatchNorm statistics, as in the published code's last-layer stage; otherwise they are frozen.
+        epochs: Number of passes.
+        moving: Update BatchNorm statistics, as in the published code's last-layer stage; otherwise they are frozen.
 
     Returns:
         `epochs` + 1 distances, the first before any pass.

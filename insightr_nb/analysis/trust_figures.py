@@ -59,8 +59,8 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
     """Plot each image's match with its largest contribution, over cells and traced to pixels.
 
     Args:
-        run: the run that made the explanations.
-        explanations: one explanation per image.
+        run: The run that made the explanations.
+        explanations: One explanation per image.
         lesions: (size, size) bool mask per image; outlines are drawn.
     """
     figure, every = plt.subplots(
@@ -118,9 +118,9 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
     """Plot the most questionable prototypes of an audit: background, twins, and label far from the source's label.
 
     Args:
-        run: the run.
-        audit: result of `trust.audit`.
-        count: number of prototypes shown.
+        run: The run.
+        audit: Result of `trust.audit`.
+        count: Number of prototypes shown.
     """
     doubt = audit.assign(score=audit["background"] + (audit["twins"] > 0) + audit["gap"] / max(audit["gap"].max(), 1))
     chosen = doubt.sort_values("score", ascending=False, kind="stable").head(count)
@@ -136,7 +136,7 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
             f"background {p.background:.0%}",
             fontsize=9,
         )
-    figure.suptitle("The prototypes to doubt first")
+    figure.suptitle("The most questionable prototypes")
     return figure
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from insightr_nb import files
@@ -12,6 +11,7 @@ from insightr_nb.analysis import records, trust
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.wording import counted
+from insightr_nb.data import splits
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
@@ -24,11 +24,6 @@ def describe_grid(grid: Grid) -> str:
         f"A box of {grid.stride} px stands for a receptive field of {grid.receptive_field} px, which is "
         f"{grid.receptive_field / grid.size:.0%} of the image's side ({grid.size} px)."
     )
-
-
-def evenly_spaced(count: int, most: int) -> np.ndarray:
-    """Return at most `most` row numbers below `count`, evenly spaced and without repetition."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
 
 
 # -- lesions ----------------------------------------------------------------------------------------------------------
@@ -79,7 +74,7 @@ def describe_sources(sources: pd.DataFrame) -> str:
 def examples_with_lesions(report: pd.DataFrame, count: int = 5) -> pd.Series:
     """Choose images with lesions, evenly spaced over the sorted labels. report: result of `lesion_report`."""
     images = report[report["lesion"] == "any"].drop_duplicates("image_id").sort_values("target", kind="stable")
-    return images["image_id"].iloc[evenly_spaced(len(images), count)]
+    return images["image_id"].iloc[splits.evenly_spaced(len(images), count)]
 
 
 def describe_traced(report: pd.DataFrame, shown: Iterable[str]) -> str:
@@ -98,7 +93,7 @@ def describe_traced(report: pd.DataFrame, shown: Iterable[str]) -> str:
 def describe_deletion(curves: pd.DataFrame) -> str:
     """State the area between the deletion curves with its interval, and what cannot be removed. curves: `deletion`."""
     gap, low, high = trust.area_between(curves)
-    verdict = "faithful" if low > 0 else "not faithful" if high < 0 else "not told apart from a random order"
+    verdict = "faithful" if low > 0 else "not faithful" if high < 0 else "not distinguishable from a random order"
     return (
         f"{counted(curves['image_id'].nunique(), 'image')}: the prediction changes by {gap:+.3f} more per step than in "
         f"random order (95 % interval {low:+.3f} to {high:+.3f}): {verdict}. The patches that can be removed carry "
@@ -154,9 +149,9 @@ def numbers(run: LoadedRun, curves: pd.DataFrame, audit: pd.DataFrame) -> dict[s
     """Single results for trust.json.
 
     Args:
-        run: the run.
-        curves: result of `trust.deletion`.
-        audit: result of `trust.audit`.
+        run: The run.
+        curves: Result of `trust.deletion`.
+        audit: Result of `trust.audit`.
     """
     gap, low, high = trust.area_between(curves)
     return {
@@ -180,11 +175,11 @@ def write(
     """Write the tables as CSV and the results as trust.json to the folder `trust` of a run.
 
     Args:
-        run: the run.
-        settings: settings of the run.
-        tables: tables by name; `lesions`, `deletion` and `stability` are also part of trust.json.
-        single: result of `numbers`.
-        baseline: run of the baseline, if its maps were compared.
+        run: The run.
+        settings: Settings of the run.
+        tables: Tables by name; `lesions`, `deletion` and `stability` are also part of trust.json.
+        single: Result of `numbers`.
+        baseline: Run of the baseline, if its maps were compared.
 
     Returns:
         Paths of the files.

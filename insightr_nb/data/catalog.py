@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from insightr_nb.data import duplicates, split_file, splits, synthetic
-from insightr_nb.data.layouts import CATALOG, DataSet, signs, table_path
+from insightr_nb.data.layouts import DATA_SETS, DataSet, signs, table_path
 from insightr_nb.data.split_file import PublishedSplit
 from insightr_nb.errors import DataError
 from insightr_nb.files import given_path
@@ -52,7 +52,7 @@ def find(settings: DataSettings) -> ImageTable:
     if settings.dataset == "synthetic":
         rows, scale, grades, notes = _synthetic(settings), _GRADES, True, []
     else:
-        data_set = CATALOG[settings.dataset]
+        data_set = DATA_SETS[settings.dataset]
         folder = _folder(settings, data_set)
         rows, notes = data_set.read(folder, settings)
         scale = _scale(rows["label"], settings) if settings.dataset == "csv" else _GRADES
@@ -81,7 +81,7 @@ def find(settings: DataSettings) -> ImageTable:
 
 def table_rows(settings: DataSettings) -> pd.DataFrame:
     """Read the label table of a data folder: image_id, patient_id, label, split (if present) and source."""
-    data_set = CATALOG[settings.dataset]
+    data_set = DATA_SETS[settings.dataset]
     return data_set.read(_folder(settings, data_set), settings)[0]
 
 
@@ -89,7 +89,7 @@ def table_name(settings: DataSettings) -> str | None:
     """Return the label table's name relative to the data folder for a csv data set, else None."""
     if settings.dataset != "csv":
         return None
-    return settings.table or table_path(_folder(settings, CATALOG["csv"]), None).name
+    return settings.table or table_path(_folder(settings, DATA_SETS["csv"]), None).name
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -107,7 +107,7 @@ def _folder(settings: DataSettings, data_set: DataSet) -> Path:
         os.listdir(folder)
     except OSError as error:
         raise DataError(f"data_folder = {settings.folder!r}: cannot be read ({error.strerror})") from None
-    others = [name for name, other in CATALOG.items() if signs(folder, other) and other is not data_set]
+    others = [name for name, other in DATA_SETS.items() if signs(folder, other) and other is not data_set]
     if settings.dataset != "csv" and not signs(folder, data_set) and (data_set.signs or others):
         hint = (
             f"It looks like {others[0]}: use -p dataset {others[0]}"

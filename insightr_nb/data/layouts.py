@@ -123,7 +123,7 @@ def table_path(folder: Path, given: str | None) -> Path:
     tables = label_table.candidates(folder)
     if len(tables) != 1:
         names = ", ".join(p.name for p in tables) or "none"
-        others = [name for name, other in CATALOG.items() if signs(folder, other)]
+        others = [name for name, other in DATA_SETS.items() if signs(folder, other)]
         hint = f". The folder looks like {others[0]}: -p dataset {others[0]}" if others else ""
         if not tables:
             other = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_TABLES]
@@ -191,7 +191,7 @@ def _aptos2019(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list
     path, images = folder / "train.csv", folder / "train_images"
     for required in (path, images):
         if not required.exists():
-            raise DataError(f"{required} is missing; {CATALOG['aptos2019'].obtain}")
+            raise DataError(f"{required} is missing; {DATA_SETS['aptos2019'].obtain}")
     frame = label_table.read(path)
     columns = [label_table.column(frame, None, (name,), "column", path) for name in ("id_code", "diagnosis")]
     rows, notes = _rows(frame, *columns, images, path)
@@ -207,7 +207,7 @@ def _idrid(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str
         path = folder / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
         for required in (images, path):
             if not required.exists():
-                raise DataError(f"{required} is missing; {CATALOG['idrid'].obtain}")
+                raise DataError(f"{required} is missing; {DATA_SETS['idrid'].obtain}")
         frame = label_table.read(path)
         columns = [label_table.column(frame, None, (c,), "column", path) for c in ("Image name", "Retinopathy grade")]
         rows, more = _rows(frame, *columns, images, path)
@@ -235,7 +235,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
             data = medmnist.RetinaMNIST(split=part, root=str(folder), size=side, download=not archive.is_file())
         except Exception as error:
             raise DataError(
-                f"{archive} cannot be read or downloaded: {error}. {CATALOG['retinamnist'].obtain}"
+                f"{archive} cannot be read or downloaded: {error}. {DATA_SETS['retinamnist'].obtain}"
             ) from error
         names = [f"{part}_{i:04d}" for i in range(len(data.labels))]
         files = [unpacked / f"{name}.png" for name in names]
@@ -253,7 +253,7 @@ def _retinamnist(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, li
     return pd.concat(parts, ignore_index=True), [*notes, patients.UNKNOWN]
 
 
-CATALOG: dict[str, DataSet] = {
+DATA_SETS: dict[str, DataSet] = {
     "csv": DataSet("Any folder of images with a label table", _csv),
     "eyepacs": DataSet(
         "EyePACS: Kaggle, Diabetic Retinopathy Detection (2015)",

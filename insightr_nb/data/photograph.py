@@ -80,14 +80,12 @@ def prepared(image: np.ndarray, settings: DataSettings, disc: Disc | None = None
     return graham.normalise(image, settings.size, settings.recipe_size, disc)
 
 
-def prepared_source(source: str, settings: DataSettings) -> np.ndarray:
-    """Apply `prepared` to a row's `source`. Raises DataError if it is missing or cannot be prepared."""
-    return _prepared_and_disc(source, settings)[0]
+def prepared_source(source: str | Path, settings: DataSettings) -> np.ndarray:
+    """Apply `prepared` to an image file or a synthetic source; a JPEG is decoded at reduced size where possible.
 
-
-def prepared_file(path: str | Path, settings: DataSettings) -> np.ndarray:
-    """Apply `prepared` to an image file; a JPEG is decoded at reduced size where possible."""
-    return _prepared_and_disc(str(path), settings)[0]
+    Raises DataError if it is missing or cannot be prepared.
+    """
+    return _prepared_and_disc(str(source), settings)[0]
 
 
 def _prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None]:

@@ -66,8 +66,8 @@ def split_off_test(rows: pd.DataFrame, grades: bool, seed: int) -> np.ndarray:
     most = np.unique(classes, return_counts=True)[1].max()
     if most < TEST_PARTS:
         raise DataError(
-            f"{len(rows)} images cannot be split into training and test set: the largest {_class(grades)} has {most}, "
-            f"and at least {TEST_PARTS} are needed; add images or set split_column"
+            f"{len(rows)} images cannot be split into training and test set: the most frequent {_class(grades)} has "
+            f"{most} images, and at least {TEST_PARTS} are needed; add images or set split_column"
         )
     parts = StratifiedGroupKFold(TEST_PARTS, shuffle=True, random_state=seed)
     _, test = next(_quietly(parts, classes, groups))
@@ -80,7 +80,7 @@ def cap(rows: pd.DataFrame, settings: DataSettings, grades: bool) -> pd.DataFram
     """Limit the images per grade in the training and test set by random selection; the order is kept.
 
     Args:
-        rows: label and split of every image.
+        rows: Label and split of every image.
         settings: `max_train_per_grade`, `max_test_per_grade` and the seed. With `all_images`, the surplus images
             are kept with split "extra".
         grades: Whether the labels are integer grades; other labels are not capped.
@@ -112,6 +112,11 @@ def assert_no_shared_patient(rows: pd.DataFrame, column: str = "split") -> None:
             f"{len(shared)} patients have images in more than one part of the split: {', '.join(shared[:5])}"
             + (" ..." if len(shared) > 5 else "")
         )
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """Return at most `most` row numbers below `count`, evenly spaced and without repetition."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
 
 
 def folds(rows: pd.DataFrame, grades: bool, settings: DataSettings) -> np.ndarray:

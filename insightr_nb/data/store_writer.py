@@ -222,7 +222,16 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def check_space(partial: Path, images: int, size: int) -> None:
-    """Raise DataError if the disk has no space for so many images of `size` x `size` px."""
+    """Check the free disk space before a preparation.
+
+    Args:
+        partial: Folder of the partial store.
+        images: Number of images.
+        size: Side of an image in pixels.
+
+    Raises:
+        DataError: If the images do not fit.
+    """
     needed, free = images * size * size * 3, shutil.disk_usage(partial).free
     if needed > free:
         raise DataError(

@@ -21,7 +21,7 @@ from insightr_nb.explorer.exploration import Exploration, Selection
 from insightr_nb.files import given_path
 
 _NO_DISC = (
-    "No disc found: no circle fits what is bright in the image, so it may be no fundus photograph, or one that was "
+    "No fundus outline found: no circle fits the bright region, so this may not be a fundus photograph, or it was "
     "cropped inside the fundus. Do not trust this prediction."
 )
 _LIMITS = "at most 10 MB, in make lab 100 MB"  # limit of Jupyter's connection; larger messages close it

@@ -26,8 +26,8 @@ class Exploration:
     """A run with m prototypes and N test images; labels in the user's units.
 
     Attributes:
-        loaded: the run.
-        baseline: predictions of the baseline of the same fold by image_id; None if there are none.
+        loaded: The run.
+        baseline: Predictions of the baseline of the same fold by image_id; None if there are none.
     """
 
     loaded: LoadedRun
@@ -136,7 +136,7 @@ class Exploration:
 def check_any(active: np.ndarray) -> None:
     """Raise DataError if every prototype is switched off. active: (m,) bool."""
     if not np.any(active):
-        raise DataError("every prototype is switched off: a mean of nothing is undefined. Switch at least one on")
+        raise DataError("all prototypes are switched off, so the prediction is undefined. Switch at least one on")
 
 
 def baseline_predictions(run: Run) -> pd.Series | None:

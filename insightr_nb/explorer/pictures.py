@@ -24,9 +24,9 @@ def boxed(
     """Resize a square picture and draw boxes on it.
 
     Args:
-        image: square picture.
+        image: Square picture.
         boxes: x0, y0, x1, y1 in pixels of `image`.
-        side: side of the result in pixels.
+        side: Side of the result in pixels.
         colours: RGB of each box, cyan by default.
 
     Returns:
@@ -46,10 +46,10 @@ def patch(image: np.ndarray, box: Sequence[float], reach: int, side: int) -> np.
     """Crop a box with its surroundings, with the box drawn.
 
     Args:
-        image: square picture.
+        image: Square picture.
         box: x0, y0, x1, y1 in pixels of `image`.
-        reach: distance from the centre of the box to the sides of the crop, in pixels of `image`.
-        side: side of the result in pixels.
+        reach: Distance from the centre of the box to the sides of the crop, in pixels of `image`.
+        side: Side of the result in pixels.
 
     Returns:
         (side, side, 3) uint8.
@@ -73,7 +73,13 @@ def encode(image: np.ndarray) -> bytes:
 
 
 def label_colour(label: float, low: float, high: float) -> str:
-    """Hex colour of a label on a scale from `low` to `high`."""
+    """Hex colour of a label.
+
+    Args:
+        label: The label.
+        low: Label at the lower end of the colour scale.
+        high: Label at the upper end.
+    """
     return to_hex(colormaps[LABEL_COLOURS]((label - low) / (high - low)))
 
 
@@ -90,10 +96,10 @@ def contributions(
     Args:
         labels: (m,) of the prototypes.
         shares: (m,) contributions, normalised to sum to 1.
-        top: numbers of the outlined prototypes.
-        lines: vertical lines, text -> (label, colour).
-        width: width in pixels.
-        height: height in pixels.
+        top: Numbers of the outlined prototypes.
+        lines: Vertical lines, text -> (label, colour).
+        width: Width in pixels.
+        height: Height in pixels.
     """
     low, high = min(labels.min(), *(v for v, _ in lines.values())), max(labels.max(), *(v for v, _ in lines.values()))
     bottom, most = height - 34, max(shares.max(), 1e-9)
@@ -133,9 +139,9 @@ def shares_chart(shares: pd.Series, width: int = 420, height: int = 120) -> str:
     """Bar chart of shares as SVG, one bar per name from 0 to 100 %.
 
     Args:
-        shares: a Series of shares by name.
-        width: width in pixels.
-        height: height in pixels.
+        shares: A Series of shares by name.
+        width: Width in pixels.
+        height: Height in pixels.
     """
     each = (width - 20) / len(shares)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
@@ -171,10 +177,10 @@ def scatter(
         values: (m,) labels of the prototypes.
         stars: (n, 2) test patches.
         grades: (n,) labels of the patches' images.
-        low: label at the lower end of the colour scale.
-        high: label at the upper end of the colour scale.
-        chosen: index of the ringed prototype.
-        side: side of the picture in pixels.
+        low: Label at the lower end of the colour scale.
+        high: Label at the upper end of the colour scale.
+        chosen: Index of the ringed prototype.
+        side: Side of the picture in pixels.
 
     Returns:
         (side, side, 3) uint8.

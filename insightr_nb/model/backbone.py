@@ -23,17 +23,17 @@ def build_backbone(name: str = "resnet18", weights: str = "random", until: str |
     Submodules keep torchvision's names, so torchvision state dicts load without renaming.
 
     Args:
-        name: any convolutional classification network of torchvision.
+        name: Any convolutional classification network of torchvision.
         weights: "random", "imagenet" (torchvision's default weights, downloaded on first use), or the path of a state
             dict: .safetensors, .pth, or a Lightning checkpoint such as the paper's.
-        until: name of the last child module to keep, such as "layer3" of a ResNet; None keeps all of them. Ending
+        until: Name of the last child module to keep, such as "layer3" of a ResNet; None keeps all of them. Ending
             earlier gives each latent cell a smaller receptive field.
 
     Returns:
         The backbone as an nn.Sequential.
 
     Raises:
-        ModelError: for an unknown network, a network without a feature map, or weights that are unavailable or do not
+        ModelError: For an unknown network, a network without a feature map, or weights that are unavailable or do not
             fit.
     """
     known = models.list_models(module=models)  # classification only

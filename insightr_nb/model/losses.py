@@ -19,8 +19,8 @@ def cluster_loss(
         min_distances: (B, m) squared distances.
         prototype_labels: (m,).
         targets: (B,).
-        delta: half-width of the label range, exclusive.
-        k: number of nearest prototypes to average.
+        delta: Half-width of the label range, exclusive.
+        k: Number of nearest prototypes to average.
 
     Returns:
         Scalar tensor.
@@ -46,7 +46,7 @@ def prototype_sample_distance_loss(min_distances: torch.Tensor, max_distance: fl
 
     Args:
         min_distances: (B, m) squared distances.
-        max_distance: largest possible squared distance, d_max.
+        max_distance: Largest possible squared distance, d_max.
 
     Returns:
         Scalar tensor.
@@ -75,8 +75,8 @@ def total_loss(
         min_distances: (B, m) squared distances.
         targets: (B,).
         prototype_labels: (m,).
-        max_distance: largest possible squared distance, d_max.
-        settings: weights of the losses, and delta and k of the cluster loss.
+        max_distance: Largest possible squared distance, d_max.
+        settings: Weights of the losses, and delta and k of the cluster loss.
 
     Returns:
         Scalar tensors "mse", "cluster", "psd" and "total".

@@ -61,9 +61,9 @@ class Regressor(nn.Module):
         """Compute the terms of the training loss and their "total" as scalars.
 
         Args:
-            output: the return value of `forward`.
+            output: The return value of `forward`.
             targets: (B,), on the model's scale.
-            settings: loss weights; unused by the baseline.
+            settings: Loss weights; unused by the baseline.
         """
         mse = losses.mse_loss(output, targets)
         return {"mse": mse, "total": mse}

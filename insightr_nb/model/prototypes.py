@@ -37,16 +37,16 @@ def similarity(
     ProtoPNet (Chen et al., NeurIPS 2019), which does not normalise d.
 
     Args:
-        distance: squared distances of any shape.
-        max_distance: largest possible squared distance, d_max.
+        distance: Squared distances of any shape.
+        max_distance: Largest possible squared distance, d_max.
         kind: "inverse" or "log".
-        epsilon: bounds the similarity at d = 0.
+        epsilon: Bounds the similarity at d = 0.
 
     Returns:
         Similarities in the shape of `distance`.
 
     Raises:
-        ValueError: for an unknown `kind`.
+        ValueError: For an unknown `kind`.
 
     Example:
         >>> similarity(torch.tensor([0.0, 1.0]), max_distance=4.0, epsilon=0.25).tolist()

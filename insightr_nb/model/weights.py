@@ -33,13 +33,13 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
     """Load a state dict into the backbone, stripping any common prefix ("ppnet.features."); other keys are ignored.
 
     Args:
-        backbone: the module to load into.
-        path: a file that `read_state_dict` accepts.
-        whole: tensor names of the complete network when the backbone is only its first part. A file with further
+        backbone: The module to load into.
+        path: A file that `read_state_dict` accepts.
+        whole: Tensor names of the complete network when the backbone is only its first part. A file with further
             tensors in the same modules then belongs to a different network and is rejected.
 
     Raises:
-        ModelError: names the file and its missing, mismatched, surplus or non-finite tensors.
+        ModelError: Names the file and its missing, mismatched, surplus or non-finite tensors.
     """
     state = read_state_dict(path)
     expected = backbone.state_dict()

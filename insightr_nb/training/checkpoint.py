@@ -28,8 +28,8 @@ def save_model(path: Path, network: nn.Module, settings: dict[str, Any]) -> None
     """Save a network to safetensors, with its settings as metadata so that `load_model` needs no other file.
 
     Args:
-        path: file to write, atomically.
-        network: the network.
+        path: File to write, atomically.
+        network: The network.
         settings: `RunSettings.as_dict()`.
     """
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}

@@ -32,9 +32,9 @@ class Pace:
         """Estimate the seconds of one epoch of a stage, validation included.
 
         Args:
-            stage: the stage.
-            settings: settings of the run.
-            data: data of the fold.
+            stage: The stage.
+            settings: Settings of the run.
+            data: Data of the fold.
         """
         trains = "backbone" in stage.learning_rates
         images = len(Epoch(data.training, settings.training, 0, 0))
@@ -47,10 +47,10 @@ class Pace:
         Only epochs that train the backbone are compared, because `measure` times its training steps.
 
         Args:
-            seconds: actual duration of the epoch.
-            stage: its stage.
-            settings: settings of the run.
-            data: data of the fold.
+            seconds: Actual duration of the epoch.
+            stage: Its stage.
+            settings: Settings of the run.
+            data: Data of the fold.
 
         Returns:
             Text for the user, or "".
@@ -111,9 +111,9 @@ def expected_minutes(steps: list[RunSettings], data: FoldData, pace: Pace) -> fl
     """Estimate the minutes that the unfinished trainings take, evaluation included.
 
     Args:
-        steps: settings of the runs; completed ones count as 0.
-        data: data of the fold.
-        pace: result of `measure`.
+        steps: Settings of the runs; completed ones count as 0.
+        data: Data of the fold.
+        pace: Result of `measure`.
     """
     seconds = 0.0
     for settings in untrained(steps):

@@ -41,9 +41,9 @@ def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Proje
     the lowest (distance, image, row, column), so the result does not depend on the batch size.
 
     Args:
-        network: the network, set to `eval()`.
-        subset: images to search.
-        batch_size: images per batch.
+        network: The network, set to `eval()`.
+        subset: Images to search.
+        batch_size: Images per batch.
 
     Returns:
         The source patch of each prototype.
@@ -86,10 +86,10 @@ def write_prototypes(run: Run, projection: Projection, network: INSightRNet, dat
     """Write prototypes.csv, prototype_maps.npy and prototypes_before_projection.npy of a run.
 
     Args:
-        run: the run.
-        projection: sources of the prototypes, with positions in the training set with every image once.
-        network: the network, for its prototype labels.
-        data: data of the fold.
+        run: The run.
+        projection: Sources of the prototypes, with positions in the training set with every image once.
+        network: The network, for its prototype labels.
+        data: Data of the fold.
     """
     labels = data.store.scale.to_user(network.prototype_labels.cpu().double().numpy())
     rows = data.training.once().rows[projection.positions]

@@ -16,16 +16,16 @@ class Stage:
     """Consecutive epochs that train the same parts of the network at the same learning rates.
 
     Attributes:
-        name: name of the stage.
-        cycle: training cycle, from 1.
-        epochs: number of epochs.
-        learning_rates: learning rate of each trained part; parts that are not listed are frozen.
-        weight_decay: weight decay of each part, 0 by default.
-        halve_every: epochs between halvings of the learning rates; 0 keeps them constant.
-        epochs_before: earlier epochs that count towards the halvings.
-        projects: whether the prototypes are projected before the first epoch.
-        selectable: whether the epochs are candidates for the final model.
-        batchnorm_frozen: whether BatchNorm statistics stay fixed even where the backbone trains.
+        name: Name of the stage.
+        cycle: Training cycle, from 1.
+        epochs: Number of epochs.
+        learning_rates: Learning rate of each trained part; parts that are not listed are frozen.
+        weight_decay: Weight decay of each part, 0 by default.
+        halve_every: Epochs between halvings of the learning rates; 0 keeps them constant.
+        epochs_before: Earlier epochs that count towards the halvings.
+        projects: Whether the prototypes are projected before the first epoch.
+        selectable: Whether the epochs are candidates for the final model.
+        batchnorm_frozen: Whether BatchNorm statistics stay fixed even where the backbone trains.
     """
 
     name: str
@@ -59,6 +59,9 @@ class Stage:
 
 def protocol(settings: RunSettings) -> tuple[Stage, ...]:
     """Stages of a run: one plain regression for `backbone` and `baseline`, otherwise the paper's cycles.
+
+    The paper's three stages of a cycle are joint training (here "warm-up" with a frozen backbone, then "joint"), the
+    projection (`projects`, done at the start of the stage that follows it) and "last layer".
 
     Each stage has its own optimizer. Only last-layer epochs are selectable, because only there are the prototypes
     latent patches.
@@ -112,9 +115,9 @@ def training_only(network: nn.Module, parts: tuple[str, ...], batchnorm_frozen: 
     On exit the whole network is in `eval()` and every parameter requires a gradient.
 
     Args:
-        network: the network.
-        parts: names of the child modules to train.
-        batchnorm_frozen: put BatchNorm in `eval()` everywhere; its weights and biases still train with their part.
+        network: The network.
+        parts: Names of the child modules to train.
+        batchnorm_frozen: Put BatchNorm in `eval()` everywhere; its weights and biases still train with their part.
     """
     network.eval()
     for name, part in network.named_children():

@@ -16,10 +16,10 @@ def training_loss(
     """Compute the terms of the loss with their "total", and the prediction (B,).
 
     Args:
-        network: the network.
+        network: The network.
         images: (B, S, S, 3) uint8.
         targets: (B,), on the model's scale.
-        settings: precision and loss weights.
+        settings: Precision and loss weights.
     """
     with hardware.autocast(images.device, settings.training.precision):
         output = network(network.inputs(images))

@@ -14,11 +14,6 @@ from insightr_nb.runs import Run
 CELLS, TRACED = "INSightR-Net, top 1", "INSightR-Net, top 1, traced"
 
 
-def test_evenly_spaced_rows():
-    assert trust_report.evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
-    assert trust_report.evenly_spaced(2, 4).tolist() == [0, 1]
-
-
 def test_a_box_and_its_receptive_field():
     text = trust_report.describe_grid(Grid(size=100, cells=9, stride=10, offset=0, receptive_field=75))
     assert text == "A box of 10 px stands for a receptive field of 75 px, which is 75% of the image's side (100 px)."
@@ -75,7 +70,11 @@ def test_prototypes_on_lesions_in_words():
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
-    [((0.5, 0.1), ": faithful."), ((0.1, 0.5), ": not faithful."), ((0.3, 0.3), "not told apart from a random order.")],
+    [
+        ((0.5, 0.1), ": faithful."),
+        ((0.1, 0.5), ": not faithful."),
+        ((0.3, 0.3), "distinguishable from a random order."),
+    ],
 )
 def test_the_verdict_on_deletion(changes, verdict):
     pairs = list(zip(("contribution", "random"), changes, strict=True))

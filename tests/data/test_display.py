@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from insightr_nb.data import display
-from insightr_nb.data.photograph import prepared_file
+from insightr_nb.data.photograph import prepared_source
 from insightr_nb.data.prepare import prepare
 from insightr_nb.errors import RunError
 from insightr_nb.settings import DataSettings
@@ -121,7 +121,7 @@ def test_store_of_512_px_is_displayed_without_a_cache(tmp_path, monkeypatch):
 def test_real_photographs_are_aligned_at_both_sizes(idrid):
     path = idrid / "images" / "train_001.jpg"
     small = DataSettings(dataset="csv", name="x", folder=str(idrid), size=128, preparation="graham", centre="disc")
-    large = prepared_file(path, display.display_settings(small))
+    large = prepared_source(path, display.display_settings(small))
     shrunk = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
-    moved = cv2.phaseCorrelate(prepared_file(path, small)[..., 1].astype(float), shrunk[..., 1].astype(float))[0]
+    moved = cv2.phaseCorrelate(prepared_source(path, small)[..., 1].astype(float), shrunk[..., 1].astype(float))[0]
     assert np.abs(moved).max() < 1  # pixels of 128: the crop is of whole pixels at either size

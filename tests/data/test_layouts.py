@@ -322,7 +322,7 @@ def test_a_missing_part_of_idrid_is_named_with_where_to_obtain_it(tmp_path, part
     with pytest.raises(DataError) as caught:
         find(tmp_path, "idrid")
     assert str(path) in str(caught.value)
-    assert layouts.CATALOG["idrid"].obtain in str(caught.value)
+    assert layouts.DATA_SETS["idrid"].obtain in str(caught.value)
 
 
 def test_retinamnist_without_its_package_says_how_to_install_it(tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def test_the_test_part_is_a_fifth_of_the_patients_with_both_their_eyes(eyes):
     ("labels", "grades", "message"),
     [
         ([0, 0, 1, 1], True, "4 patients cannot be split into training and test set; at least 5"),
-        ([0, 1, 2, 3, 4, 4], True, "6 images cannot be split.* largest grade has 2, and at least 5 are needed"),
+        ([0, 1, 2, 3, 4, 4], True, "6 images cannot be split.* most frequent grade has 2 images, and at least 5"),
         (np.arange(20) / 7, False, "20 images cannot be split.* largest label quintile has 4, and at least 5"),
     ],
 )
@@ -235,3 +235,8 @@ def test_a_continuous_label_depends_on_seed_and_image_id_only():
 def test_continuous_labels_stay_the_same_in_later_versions():
     """SHA-256 of "0/p00000_left" begins acfd17bb0f7c930e: 0.67573688809305765 of the way from -0.5 to 0.5."""
     assert splits.continuous_labels([0], ["p00000_left"], 0)[0] == pytest.approx(0.17573688809305765, abs=1e-12)
+
+
+def test_evenly_spaced_rows():
+    assert splits.evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert splits.evenly_spaced(2, 4).tolist() == [0, 1]

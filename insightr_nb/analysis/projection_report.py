@@ -13,9 +13,9 @@ def describe_prototypes(table: pd.DataFrame, grades: np.ndarray, grid: Grid) -> 
     Adds a warning if fewer than half of the prototypes are different patches.
 
     Args:
-        table: content of prototypes.csv.
+        table: Content of prototypes.csv.
         grades: (m,) labels of the source images.
-        grid: latent grid of the run.
+        grid: Latent grid of the run.
     """
     patches = table[["image_id", "row", "col"]].drop_duplicates()
     text = (
@@ -32,9 +32,9 @@ def describe_exactness(distances: list[float], similarities: list[float], limit:
     """State the largest distance of a prototype to its patch, and the smallest similarity beside its maximum.
 
     Args:
-        distances: squared distance of each prototype to its source patch.
-        similarities: similarity of each prototype to its source image.
-        limit: largest possible similarity.
+        distances: Squared distance of each prototype to its source patch.
+        similarities: Similarity of each prototype to its source image.
+        limit: Largest possible similarity.
     """
     return (
         f"Largest squared distance of a prototype to its patch: {max(distances):.1e}. "
@@ -46,9 +46,9 @@ def describe_explanation(e: Explanation, folds: FoldsExplanation, count: int = 3
     """State the prediction for one image, its largest contributions, and the predictions of all folds.
 
     Args:
-        e: explanation of the image by the run.
-        folds: its explanations by the runs of all folds.
-        count: number of contributions.
+        e: Explanation of the image by the run.
+        folds: Its explanations by the runs of all folds.
+        count: Number of contributions.
     """
     top = e.top(count)
     labels = ", ".join(f"{e.prototype_labels[j]:.1f}" for j in top)
