@@ -124,12 +124,12 @@ def test_an_uploaded_file_is_explained_under_its_name(own, tmp_path):
     _, tab = own
     content = (tmp_path / "eye.png").read_bytes()
     tab.explain_own(tmp_path / "eye.png")
-    prediction = tab.own.prediction
+    prediction = tab.selection.explanation.prediction
     tab.back.click()
     upload = {"name": "left eye.png", "type": "image/png", "size": len(content), "content": memoryview(content)}
     tab.upload.value = (upload | {"last_modified": datetime.now(UTC)},)
     assert "left eye.png" in tab.headline.value
-    assert tab.own.prediction == prediction
+    assert tab.selection.explanation.prediction == prediction
     assert tab.upload.value == ()  # the same file can be given again
 
 
@@ -141,4 +141,4 @@ def test_a_missing_original_photograph_is_reported(copied, monkeypatch):
     monkeypatch.setattr(explain_tab, "photograph", gone)
     tab.view.value = "original"
     assert "cannot be read" in tab.message.value
-    assert tab.picture.value == pictures.encode(graham.resize(tab.pixels, 400))
+    assert tab.picture.value == pictures.encode(graham.resize(tab.selection.explanation.picture, 400))
