@@ -153,7 +153,11 @@ def test_the_test_part_is_a_fifth_of_the_patients_with_both_their_eyes(eyes):
     [
         ([0, 0, 1, 1], True, "4 patients cannot be split into training and test set; at least 5"),
         ([0, 1, 2, 3, 4, 4], True, "6 images cannot be split.* most frequent grade has 2 images, and at least 5"),
-        (np.arange(20) / 7, False, "20 images cannot be split.* largest label quintile has 4, and at least 5"),
+        (
+            np.arange(20) / 7,
+            False,
+            "20 images cannot be split.* most frequent label quintile has 4 images, and at least 5",
+        ),
     ],
 )
 def test_too_few_images_for_a_test_part(labels, grades, message):

@@ -37,7 +37,7 @@ def test_a_run_that_is_not_whole_is_named_with_what_is_missing(copied, missing):
 def test_a_run_on_other_data_than_the_store_now_holds(copied, tmp_path):
     meta = tmp_path / "data/synthetic-64/meta.json"
     meta.write_text(meta.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
-    assert "trained on other data" in explorer.Explorer().message.value
+    assert "trained on different data" in explorer.Explorer().message.value
 
 
 def test_an_unfinished_run_is_not_offered(copied):

@@ -53,7 +53,7 @@ def test_all_prototypes_off_is_refused(explored):
         lambda: explored.summary(off, explored.labels),
         lambda: check_any(off),
     ):
-        with pytest.raises(DataError, match="every prototype is switched off"):
+        with pytest.raises(DataError, match="all prototypes are switched off"):
             act()
 
 
