@@ -156,6 +156,7 @@ class Projection(_Result):
     """Parameters of notebook 04."""
 
     image: str | None = None  # image_id or path of an image to explain
+    folder: str | None = None  # folder of images without labels to predict
 
 
 @dataclass(frozen=True)

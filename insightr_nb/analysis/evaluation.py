@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from insightr_nb import files
-from insightr_nb.analysis import metrics
+from insightr_nb.analysis import familiarity, metrics
 from insightr_nb.analysis.geometry import grid
 from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import InOrder, Subset, batches
@@ -20,12 +20,15 @@ def evaluate(run: Run, settings: RunSettings) -> dict:
     """Evaluate a trained run on the test set and mark it finished; a finished run is not evaluated again.
 
     Writes predictions.csv and metrics.json; for a network with prototypes also weights.npy, distances.npy,
-    nearest_latents.npy and the boxes in prototypes.csv. Runs in float32; results are in the user's units. Returns the
-    metrics.
+    nearest_latents.npy, the boxes in prototypes.csv, and the statistics of `familiarity`, which are also added to a
+    finished run of an older version. Runs in float32; results are in the user's units. Returns the metrics.
     """
     with files.exclusive_lock(run.path):
         if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes outputs before rerunning
-            return run.require_whole().metrics
+            run.require_whole()
+            if settings.explains and not all((run / name).exists() for name in familiarity.FILES):
+                _add_statistics(run, settings)
+            return run.metrics
         _evaluate(run, settings)
     return run.metrics
 
@@ -45,9 +48,21 @@ def _evaluate(run: Run, settings: RunSettings) -> None:
             for name in ("weights", "distances", "nearest_latents"):
                 files.write_array(run / f"{name}.npy", outputs[name])
             _add_boxes(run, network, data.store.images.shape[1])
+            _write_statistics(run, network, data)
         files.write_json(run / "metrics.json", _metrics(network, data, predictions, targets, outputs))
         run.record()
     run.update(state="finished", error=None)
+
+
+def _add_statistics(run: Run, settings: RunSettings) -> None:
+    network = checkpoint.load_model(run / "model.safetensors", hardware.choose_device(settings.device))
+    _write_statistics(run, network, fold_data(settings))
+    run.record()
+
+
+def _write_statistics(run: Run, network: INSightRNet, data: FoldData) -> None:
+    for name, subset in zip(familiarity.FILES, (data.training, data.validation), strict=True):
+        files.write_array(run / name, familiarity.statistics(network, subset))
 
 
 def validation_metrics(run: Run, settings: RunSettings) -> dict:

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
+from insightr_nb import files
+from insightr_nb.analysis.familiarity import warning
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
-from insightr_nb.data.image_files import image_id
-from insightr_nb.data.photograph import prepared, prepared_source
+from insightr_nb.data.disc import find_disc
+from insightr_nb.data.image_files import image_id, images_below
+from insightr_nb.data.photograph import DISC, disc_doubt, prepared, prepared_and_disc, prepared_source, uses_disc
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import given_path
 from insightr_nb.runs import Run
@@ -41,6 +45,8 @@ class Explanation:
     picture: np.ndarray  # (S, S, 3) uint8 RGB, at display size, for overlays
     target: float | None = None  # label, if the image belongs to the data set
     name: str = "image"  # image_id, or name of the file
+    familiarity: float | None = None  # share of the validation images as unlike the training images; None: unknown
+    warnings: tuple[str, ...] = ()  # reasons not to trust the prediction
 
     @classmethod
     def of(
@@ -53,8 +59,11 @@ class Explanation:
             prediction: In the user's units.
             weights: (m,) contributions.
             maps: (m, H, W) squared distances.
-            about: Image, picture, target and name.
+            about: Image, picture, target, name and warnings; a warning is added for an unfamiliar image.
         """
+        share = run.familiarity(about["image"])
+        unfamiliar = None if share is None else warning(share, run.store.settings.store_name)
+        about["warnings"] = (*filter(None, [unfamiliar]), *about.get("warnings", ()))
         flat = np.asarray(maps).reshape(len(maps), -1)
         cells = np.stack(np.unravel_index(flat.argmin(1), maps.shape[1:]), 1)  # (m, 2)
         return cls(
@@ -67,16 +76,21 @@ class Explanation:
             boxes=np.array([run.grid.box(*cell) for cell in cells]),
             prototype_labels=run.labels,
             prototype_sources=run.prototypes,
+            familiarity=share,
             **about,
         )
 
     def __repr__(self) -> str:
-        """One line: the prediction and the largest contributions."""
+        """The prediction and the largest contributions, and a line for each warning."""
         top = ", ".join(f"#{j} (label {self.prototype_labels[j]:.2f}) {self.shares[j]:.0%}" for j in self.top(3))
         label = "" if self.target is None else f", label {self.target:g}"
-        return (
-            f"Explanation({self.name}: prediction {self.prediction:.2f}{label}, uncertainty {self.uncertainty:.2f}; "
-            f"largest contributions of {len(self.weights)} prototypes: {top})"
+        known = "" if self.familiarity is None else f", familiarity {self.familiarity:.0%}"
+        return "\n".join(
+            [
+                f"Explanation({self.name}: prediction {self.prediction:.2f}{label}, uncertainty {self.uncertainty:.2f}"
+                f"{known}; largest contributions of {len(self.weights)} prototypes: {top})",
+                *(f"Warning: {text}" for text in self.warnings),
+            ]
         )
 
     @property
@@ -139,6 +153,44 @@ def explain_folds(some_runs: Sequence[Run | str | Path], image: str | Path | np.
     return FoldsExplanation([explain(run, image) for run in some_runs])
 
 
+def explain_folder(run: LoadedRun | Run | str | Path, folder: str | Path, table: str | Path) -> pd.DataFrame:
+    """Explain every image file below a folder, and write a table.
+
+    Args:
+        run: Result of `load_run`, a `Run`, or the path of its folder.
+        folder: Folder of images without labels; subfolders are included.
+        table: CSV file to write.
+
+    Returns:
+        One row per image: image (path in the folder), prediction, uncertainty, familiarity, prototype and label of the
+        largest contribution, its share, warnings, and error, which says why an image could not be used.
+
+    Raises:
+        DataError: If the folder is missing or has no images.
+    """
+    run, folder = run if isinstance(run, LoadedRun) else load_run(run), given_path(folder)
+    rows = []
+    for path in tqdm(images_below(folder), desc="explaining", unit="image", leave=False, mininterval=1):
+        row = {"image": path.relative_to(folder).as_posix()}
+        try:
+            e = explain(run, path)
+        except DataError as error:
+            rows.append(row | {"error": str(error)})
+            continue
+        j = int(e.top(1)[0])
+        rows.append(
+            row
+            | {"prediction": e.prediction, "uncertainty": e.uncertainty, "familiarity": e.familiarity}
+            | {"prototype": j, "label": float(e.prototype_labels[j]), "share": float(e.shares[j])}
+            | {"warnings": " ".join(e.warnings), "error": ""}
+        )
+    columns = ["image", "prediction", "uncertainty", "familiarity", "prototype", "label", "share", "warnings", "error"]
+    frame = pd.DataFrame(rows, columns=columns).astype({"prototype": "Int64"})
+    with files.atomic(given_path(table)) as temporary:
+        frame.to_csv(temporary, index=False)
+    return frame
+
+
 def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
     """Fields of an Explanation that describe its image: image, picture, and where known target and name."""
     settings = run.store.settings
@@ -147,7 +199,9 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise DataError(f"image: an H x W x 3 uint8 RGB array is expected, not {image.shape} {image.dtype}")
         pixels = prepared(image, settings)
-        return {"image": pixels, "picture": pixels if larger == settings else prepared(image, larger)}
+        picture = pixels if larger == settings else prepared(image, larger)
+        doubt = disc_doubt(find_disc(image)) if uses_disc(settings) else ""
+        return {"image": pixels, "picture": picture, "warnings": _of_disc(doubt)}
     if not isinstance(image, str | Path):
         raise DataError(
             f"image = {image!r}: must be an image_id, a path or an array. papermill turns digits into a "
@@ -164,9 +218,14 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
             f"image {str(image)!r}: neither an image_id of {run.store.path.name} (such as {example!r}) "
             "nor an image file"
         )
-    pixels = prepared_source(image, settings)
+    pixels, disc = prepared_and_disc(str(image), settings)
     picture = pixels if larger == settings else prepared_source(image, larger)
-    return {"image": pixels, "picture": picture, "name": image_id(image.name)}
+    return {"image": pixels, "picture": picture, "name": image_id(image.name), "warnings": _of_disc(disc_doubt(disc))}
+
+
+def _of_disc(doubt: str) -> tuple[str, ...]:
+    text = f"No clear fundus outline: {doubt.removeprefix(DISC).strip()}. Do not trust the prediction."
+    return (text,) if doubt else ()
 
 
 def typical(predictions: pd.DataFrame) -> list[str]:

@@ -146,7 +146,7 @@ def explanation(
         )
     axes = figure.add_subplot(grid[count, :])
     _contributions(axes, e, top)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle("\n".join([title, *e.warnings]), color="#a00000" if e.warnings else "black", parse_math=False)
     return figure
 
 
@@ -180,6 +180,8 @@ def write_explanation(
         "image": e.name,
         "prediction": e.prediction,
         "uncertainty": e.uncertainty,
+        "familiarity": e.familiarity,
+        "warnings": list(e.warnings),
         "target": e.target,
         "prototypes": [
             {
@@ -211,6 +213,8 @@ def _in_words(e: Explanation, folds: FoldsExplanation | None) -> str:
         "prototypes, weighted by their contributions.",
         f"Spread of these labels: {e.uncertainty:.2f} (standard deviation)",
     ]
+    if e.familiarity is not None:
+        lines.append(f"Familiarity: {e.familiarity:.0%} of the validation images are as unusual")
     if folds is not None and len(folds.explanations) > 1:
         count = len(folds.explanations)
         lines.append(f"Mean of {count} folds: {folds.prediction:.2f} (their spread: {folds.spread:.2f})")

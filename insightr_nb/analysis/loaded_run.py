@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from insightr_nb.analysis import familiarity
+from insightr_nb.analysis.familiarity import Reference
 from insightr_nb.analysis.geometry import Grid, grid, scaled_box
 from insightr_nb.data import display
 from insightr_nb.data.store import Store, open_store, store_path
@@ -79,6 +81,20 @@ class LoadedRun:
     def prototype_maps(self) -> np.ndarray:
         """Squared distances of the patches of each prototype's source image: (m, H, W) float32, memory-mapped."""
         return self.run.array("prototype_maps.npy")
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """Statistics of usual images; None for a run that was evaluated by an older version."""
+        if not all((self / name).exists() for name in familiarity.FILES):
+            return None
+        return Reference.of(*(self.run.array(name) for name in familiarity.FILES))
+
+    def familiarity(self, image: np.ndarray) -> float | None:
+        """Share of the validation images as unlike the training images as this one, (size, size, 3) uint8."""
+        if self.reference is None:
+            return None
+        values = familiarity.channel_statistics(self.network, torch.from_numpy(image)[None])
+        return float(self.reference.familiarity(values.cpu().numpy())[0])
 
     @property
     def display_grid(self) -> Grid:

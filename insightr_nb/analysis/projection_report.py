@@ -5,6 +5,7 @@ import pandas as pd
 
 from insightr_nb.analysis.explanation import Explanation, FoldsExplanation
 from insightr_nb.analysis.geometry import Grid
+from insightr_nb.analysis.wording import counted
 
 
 def describe_prototypes(table: pd.DataFrame, grades: np.ndarray, grid: Grid) -> str:
@@ -60,7 +61,18 @@ def describe_explanation(e: Explanation, folds: FoldsExplanation, count: int = 3
     )
     if len(folds.explanations) > 1:
         text += f" Mean of {len(folds.explanations)} folds: {folds.prediction:.2f}, spread {folds.spread:.2f}."
-    return text
+    return "\n".join([text, *(f"Warning: {warning}" for warning in e.warnings)])
+
+
+def describe_folder(table: pd.DataFrame) -> str:
+    """Count the images of a folder that could be used, and those with a warning. table: result of `explain_folder`."""
+    used = table[table["error"] == ""]
+    text = f"{counted(len(table), 'image')}, of which {len(table) - len(used)} could not be used"
+    if used.empty:
+        return f"{text}."
+    flagged = int((used["warnings"] != "").sum())
+    low, high = used["prediction"].min(), used["prediction"].max()
+    return f"{text} and {flagged} have a warning. Predictions from {low:.2f} to {high:.2f}."
 
 
 def describe_projection(table: pd.DataFrame) -> str:

@@ -137,6 +137,19 @@ def plain(name: str, folder: Path) -> str:
     return name if changed.startswith("..") or changed == "." else changed
 
 
+def images_below(folder: Path) -> list[Path]:
+    """List the image files below a folder, without those in hidden or system folders.
+
+    Raises DataError if the folder is missing, unreadable or without images.
+    """
+    if not folder.is_dir():
+        raise DataError(f"folder = {str(folder)!r}: no such folder")
+    names = [name for name in _files(folder)[0] if not _of_the_system(name)]
+    if not names:
+        raise DataError(f"folder = {str(folder)!r}: no image files; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return [folder / name for name in names]
+
+
 def _files(folder: Path) -> tuple[list[str], list[str]]:
     """List the image files and all other files below a folder, as paths relative to it with `/`.
 

@@ -85,12 +85,17 @@ def prepared_source(source: str | Path, settings: DataSettings) -> np.ndarray:
 
     Raises DataError if it is missing or cannot be prepared.
     """
-    return _prepared_and_disc(str(source), settings)[0]
+    return prepared_and_disc(str(source), settings)[0]
 
 
-def _prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None]:
+def uses_disc(settings: DataSettings) -> bool:
+    """Whether the preparation is centred on the detected fundus."""
+    return settings.preparation != "resize" and settings.centre != "image"
+
+
+def prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None]:
     """Return `prepared` of a source, and the disc if the preparation uses one."""
-    around_disc = settings.preparation != "resize" and settings.centre != "image"
+    around_disc = uses_disc(settings)
     if source.startswith(_SYNTHETIC):
         image = photograph(source, settings.size)
         disc = find_disc(image) if around_disc else None
@@ -137,15 +142,16 @@ def prepare_one(job: tuple[str, DataSettings]) -> Result:
         return Result(None, f"{source}: cannot be read ({error.strerror})")
     try:
         with _decoder_errors() as decoder_errors:
-            image, disc = _prepared_and_disc(source, settings)
+            image, disc = prepared_and_disc(source, settings)
     except DataError as error:
         return Result(None, str(error), file)
     except (cv2.error, ValueError, MemoryError) as error:  # one bad file must not stop 80 000 others
         return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", file)
-    return Result(image, "", file, "; ".join(filter(None, [_doubt(disc), *dict.fromkeys(decoder_errors)])))
+    return Result(image, "", file, "; ".join(filter(None, [disc_doubt(disc), *dict.fromkeys(decoder_errors)])))
 
 
-def _doubt(disc: Disc | None) -> str:
+def disc_doubt(disc: Disc | None) -> str:
+    """Return why the circle of the fundus may be wrong, beginning with `DISC`; empty if there is no doubt."""
     if disc is None or not disc.doubtful:
         return ""
     if disc.cropped:

@@ -12,7 +12,6 @@ from matplotlib.colors import Normalize
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.explanation_figures import heat, heat_scale, overlay
 from insightr_nb.data import display, graham
-from insightr_nb.data.disc import find_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.photograph import photograph
 from insightr_nb.errors import InsightrError
@@ -20,10 +19,6 @@ from insightr_nb.explorer import pictures, widgets
 from insightr_nb.explorer.exploration import Exploration, Selection
 from insightr_nb.files import given_path
 
-_NO_DISC = (
-    "No fundus outline found: no circle fits the bright region, so this may not be a fundus photograph, or it was "
-    "cropped inside the fundus. Do not trust this prediction."
-)
 _LIMITS = "at most 10 MB, in make lab 100 MB"  # limit of Jupyter's connection; larger messages close it
 _MOST = 10  # maximum number of prototypes shown
 
@@ -34,7 +29,6 @@ class ExplainTab(w.VBox):
     def __init__(self, e: Exploration, selection: Selection):
         self.e, self.run, self.selection = e, e.loaded, selection
         self.own: np.ndarray | None = None  # photograph of the user; None for a test image
-        self.own_warning = ""
         self.order = e.order("table")  # indices of the test images on the slider
         self.by = w.Dropdown(
             options=[("in their order", "table"), ("largest error first", "error")], description="images"
@@ -111,7 +105,7 @@ class ExplainTab(w.VBox):
 
     def _to_test_set(self) -> None:
         self.selection.explanation = self.e.explanation(self.n)
-        self.own, self.own_warning = None, ""
+        self.own = None
         self.show()
 
     def explain_own(self, path: str | Path, name: str = "") -> None:
@@ -124,8 +118,7 @@ class ExplainTab(w.VBox):
             self.message.value = widgets.message(str(error).replace(str(path), name or str(path)), widgets.ERROR)
             return
         self.selection.explanation = replace(explained, name=name or path.name)
-        graham_used = self.run.store.settings.preparation != "resize"
-        self.own, self.own_warning = raw, _NO_DISC if graham_used and find_disc(raw).doubtful else ""
+        self.own = raw
         self.show()
 
     def _uploaded(self, files: tuple[dict, ...]) -> None:
@@ -140,14 +133,15 @@ class ExplainTab(w.VBox):
 
     def show(self) -> None:
         """Update the tab for the selected image."""
-        self.message.value = widgets.message(self.own_warning)
-        self.back.disabled = self.own is None
         e = self.selection.explanation
+        self.message.value = widgets.message(" ".join(e.warnings), widgets.ERROR)
+        self.back.disabled = self.own is None
         self.top = e.top(self.count.value)
         self.boxes = [self.run.display_box(e.boxes[j]) for j in self.top]
         known = [
             f"image <b>{escape(e.name)}</b>",
             f'prediction <b class="insightr-prediction">{e.prediction:.2f}</b>',
+            f"uncertainty <b>{e.uncertainty:.2f}</b>",
         ]
         lines = {f"prediction {e.prediction:.2f}": (e.prediction, "black")}
         if e.target is not None:

@@ -117,6 +117,10 @@ class INSightRNet(Regressor):
         """
         return self.ground_cells(images, height) if self.skip_ground else None
 
+    def ground_pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """Mask of the grey background of normalised images (B, 3, S, S), to a grey level: (B, 1, S, S) bool."""
+        return ((images - self.ground).abs() < 0.005).all(1, keepdim=True)
+
     @torch.no_grad()
     def ground_cells(self, images: torch.Tensor, height: int) -> torch.Tensor:
         """Mask of the cells whose box shows more grey background than image: (B, H, W) bool, H = height.
@@ -124,7 +128,7 @@ class INSightRNet(Regressor):
         images: (B, 3, S, S), normalised by `inputs`.
         """
         stride, offset, _ = self.window
-        ground = ((images - self.ground).abs() < 0.005).all(1, keepdim=True).float()  # (B, 1, S, S), to a grey level
+        ground = self.ground_pixels(images).float()  # (B, 1, S, S)
         before = math.floor(stride / 2 - offset)  # pixels of the first box before the image: background
         after = stride * height - before - images.shape[-1]
         padded = F.pad(ground, (before, after, before, after), value=1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insightr_nb.analysis.explanation import Explanation, explain, typical
+from insightr_nb.analysis.explanation import Explanation, explain, explain_folder, typical
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data import synthetic
 from insightr_nb.errors import DataError
@@ -33,6 +33,8 @@ def test_an_explanation_is_made_of_contributions_and_distances():
         grid=Grid(8, 2, 4, 1.5, 8),  # two by two cells of 4 px
         labels=np.array([0.0, 2.0, 4.0]),
         prototypes=pd.DataFrame({"prototype": [0, 1, 2]}),
+        familiarity=lambda image: 0.01,
+        store=SimpleNamespace(settings=SimpleNamespace(store_name="eyes")),
     )
     maps = np.array([[[3.0, 1.0], [2.0, 2.0]], [[0.5, 0.5], [0.5, 9.0]], [[4.0, 4.0], [4.0, 0.0]]])
     blank = np.zeros((8, 8, 3), np.uint8)
@@ -44,8 +46,10 @@ def test_an_explanation_is_made_of_contributions_and_distances():
     assert got.shares.tolist() == [0.2, 0.4, 0.4]
     assert got.top(2).tolist() == [1, 2]
     assert str(got) == (
-        "Explanation(eye: prediction 2.40, label 2, uncertainty 1.50; largest contributions of 3 prototypes: "
-        "#1 (label 2.00) 40%, #2 (label 4.00) 40%, #0 (label 0.00) 20%)"
+        "Explanation(eye: prediction 2.40, label 2, uncertainty 1.50, familiarity 1%; largest contributions of 3 "
+        "prototypes: #1 (label 2.00) 40%, #2 (label 4.00) 40%, #0 (label 0.00) 20%)\n"
+        "Warning: This image is unlike the images of 'eyes' that the run was trained on: 1% of its validation images "
+        "differ as much. Do not trust the prediction."
     )
 
 
@@ -73,3 +77,38 @@ def test_what_is_no_image_is_refused_by_its_value(loaded, image, fragment):
     with pytest.raises(DataError) as caught:
         explain(loaded, image)
     assert fragment in str(caught.value)
+
+
+def test_a_folder_of_images_becomes_a_table(loaded, tmp_path):
+    folder = tmp_path / "eyes"
+    (folder / "left").mkdir(parents=True)
+    (folder / ".thumbnails").mkdir()
+    photograph = synthetic.photograph(3, 5, 200).image
+    for name in ("left/a.png", ".thumbnails/a.png"):
+        cv2.imwrite(str(folder / name), photograph[..., ::-1])
+    rectangle = np.zeros((200, 300, 3), np.uint8)
+    rectangle[60:120, 20:280] = 180
+    cv2.imwrite(str(folder / "b.png"), rectangle)
+    (folder / "c.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("no image either")
+    got = explain_folder(loaded, str(folder), str(tmp_path / "new" / "predictions.csv"))
+    assert got["image"].tolist() == ["b.png", "c.jpg", "left/a.png"]
+    expect = explain(loaded, photograph)
+    row = got.iloc[2]
+    assert row["prediction"] == pytest.approx(expect.prediction, abs=1e-5)
+    assert row["uncertainty"] == pytest.approx(expect.uncertainty, abs=1e-5)
+    assert (row["prototype"], row["label"]) == (expect.top(1)[0], expect.prototype_labels[expect.top(1)[0]])
+    assert "No clear fundus outline" in got["warnings"][0]
+    assert "cannot be decoded as an image" in got["error"][1]
+    assert np.isnan(got["prediction"][1])
+    written = pd.read_csv(tmp_path / "new" / "predictions.csv")
+    assert written.columns.tolist() == got.columns.tolist()
+    assert written["prediction"].tolist() == pytest.approx(got["prediction"].tolist(), nan_ok=True)
+
+
+@pytest.mark.parametrize(("folder", "why"), [("nowhere", "no such folder"), ("empty", "no image files")])
+def test_a_folder_without_images_is_refused(loaded, tmp_path, folder, why):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=f"{folder}'?: {why}"):
+        explain_folder(loaded, tmp_path / folder, tmp_path / "predictions.csv")
+    assert not (tmp_path / "predictions.csv").exists()

@@ -49,6 +49,7 @@ def test_the_farthest_projection():
 def test_an_explanation_with_and_without_folds():
     e = SimpleNamespace(
         name="x",
+        warnings=(),
         prediction=1.25,
         target=1.0,
         uncertainty=0.5,
@@ -64,3 +65,13 @@ def test_an_explanation_with_and_without_folds():
     )
     two = SimpleNamespace(explanations=[e, e], prediction=1.5, spread=0.1)
     assert projection_report.describe_explanation(e, two).endswith("Mean of 2 folds: 1.50, spread 0.10.")
+
+
+def test_the_images_of_a_folder_in_words():
+    table = pd.DataFrame(
+        {"prediction": [1.25, np.nan, 3.0], "warnings": ["", np.nan, "unlike"], "error": ["", "no image", ""]}
+    )
+    assert projection_report.describe_folder(table) == (
+        "3 images, of which 1 could not be used and 1 have a warning. Predictions from 1.25 to 3.00."
+    )
+    assert projection_report.describe_folder(table[1:2]) == "1 image, of which 1 could not be used."

@@ -130,7 +130,7 @@ def test_own_images(explorer, tmp_path, photographs):
     give(photographs["text"])
     expect(page.locator(".insightr-message")).to_contain_text("not an image that can be decoded")
     give(photographs["wall"])
-    expect(page.locator(".insightr-message")).to_contain_text("No fundus outline found")
+    expect(page.locator(".insightr-message")).to_contain_text("No clear fundus outline")
     shoot(page, "1_no_fundus")
     button(page, "back to the test set").click()
     expect(page.locator(".insightr-headline")).to_contain_text("label")

@@ -69,11 +69,11 @@ def test_warning_stays_while_the_image_is_displayed(own, tmp_path):
     tab.explain_own(tmp_path / "eye.png")
     assert tab.message.value == ""
     tab.explain_own(f' "{tmp_path / "scan.png"}" ')  # as people paste it
-    assert "No fundus outline found" in tab.message.value
+    assert "No clear fundus outline" in tab.message.value
     tab.count.value = 5
     app.tabs.selected_index = 1
     app.tabs.selected_index = 0
-    assert "No fundus outline found" in tab.message.value
+    assert "No clear fundus outline" in tab.message.value
     assert "scan.png" in tab.headline.value
     tab.back.click()
     assert tab.message.value == ""
