@@ -128,7 +128,7 @@ def test_own_images(explorer, tmp_path, photographs):
     expect(page.locator(".insightr-headline")).to_contain_text("eye.png")
     expect(page.locator(".insightr-message")).to_have_count(0)
     give(photographs["text"])
-    expect(page.locator(".insightr-message")).to_contain_text("not an image that can be decoded")
+    expect(page.locator(".insightr-message")).to_contain_text("cannot be decoded as an image")
     give(photographs["wall"])
     expect(page.locator(".insightr-message")).to_contain_text("No clear fundus outline")
     shoot(page, "1_no_fundus")
@@ -187,7 +187,7 @@ def test_what_if(explorer, run):
     expect(page.locator(".insightr-message:visible")).to_contain_text("label 9: must be from -0.90 to 4.90")
 
     button(page, "all off").click()
-    expect(page.locator(".insightr-message:visible")).to_contain_text("every prototype is switched off")
+    expect(page.locator(".insightr-message:visible")).to_contain_text("all prototypes are switched off")
     button(page, "reset").click()
     expect(whole).to_contain_text(f"{stored['mae']:.3f}")
     cells = whole.locator("tr:nth-child(3) td").all_inner_texts()
