@@ -8,6 +8,7 @@ import pandas as pd
 
 from insightr_nb import files
 from insightr_nb.analysis import records, trust
+from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.wording import counted
@@ -131,6 +132,19 @@ def describe_certainty(sure: Mapping[str, float]) -> str:
         f"Uncertainty and error have a rank correlation of {sure['correlation']:.2f} (Spearman, p = {sure['p']:.1g}). "
         f"Referring the least certain fifth changes the MAE of the rest from {sure['MAE of all']:.3f} to "
         f"{sure['MAE without the least certain fifth']:.3f}."
+    )
+
+
+def describe_familiarity(run: LoadedRun) -> str:
+    """Count the test images that are flagged as unfamiliar."""
+    if run.reference is None:
+        return "Unknown: an older version evaluated this run. Run notebook 03 on it to add the statistics."
+    ids = run.predictions["image_id"]
+    ids = ids[ids.isin(run.store.table["image_id"])]  # an imported run includes only some images
+    flagged = sum(run.familiarity(run.store.image(run.store.row(i))) < LEAST for i in ids)
+    return (
+        f"{flagged} of {counted(len(ids), 'test image')} ({flagged / len(ids):.1%}) {'is' if flagged == 1 else 'are'} "
+        f"flagged as unfamiliar; of images like the training images, about {LEAST:.0%} are."
     )
 
 

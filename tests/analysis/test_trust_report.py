@@ -124,3 +124,14 @@ def test_the_files_of_the_notebook(smoke_run, smoke_settings):
     assert content["run"] == {"variant": "insightr", "labels": "categorical", "fold": 0, "tag": None}
     assert (content["stability"], content["runs"]) == (None, 1)
     assert Run(smoke_run.path).damage() == []
+
+
+def test_flagged_test_images_in_words():
+    table = pd.DataFrame({"image_id": ["a", "b", "c"]})
+    store = SimpleNamespace(table=table[:2], row=lambda i: i, image=lambda i: i)
+    run = SimpleNamespace(predictions=table, store=store, reference=True, familiarity={"a": 0.01, "b": 0.5}.get)
+    assert trust_report.describe_familiarity(run) == (
+        "1 of 2 test images (50.0%) is flagged as unfamiliar; of images like the training images, about 3% are."
+    )
+    run.reference = None
+    assert trust_report.describe_familiarity(run).startswith("Unknown")
