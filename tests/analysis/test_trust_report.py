@@ -1,6 +1,7 @@
 """Sentences and files of notebook 08, by tables made by hand, and on the smoke run."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
