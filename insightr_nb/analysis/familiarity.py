@@ -105,7 +105,7 @@ def warning(familiarity: float, dataset: str) -> str | None:
     """
     if familiarity >= LEAST:
         return None
-    share = f"{familiarity:.0%}" if familiarity else "None"
+    share = f"{familiarity:.0%}" if familiarity else "none"
     return (
         f"This image is unlike the images of {dataset!r} that the run was trained on: {share} of its validation images "
         "differ as much. Do not trust the prediction."

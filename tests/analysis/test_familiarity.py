@@ -58,7 +58,7 @@ def test_correlated_statistics_are_decorrelated():
     assert reference.usual.shape == (50,)
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.0, "None of its validation"), (0.02, "2% of its validation")])
+@pytest.mark.parametrize(("share", "text"), [(0.0, "none of its validation"), (0.02, "2% of its validation")])
 def test_only_rare_images_have_a_warning(share, text):
     assert f"unlike the images of 'synthetic' that the run was trained on: {text}" in familiarity.warning(
         share, "synthetic"
