@@ -1,6 +1,7 @@
 """Figures of explanations and prototypes: notebooks 04, 07 and 08. Labels are in the user's units."""
 
 import re
+import textwrap
 from pathlib import Path
 from urllib.parse import quote
 
@@ -146,7 +147,11 @@ def explanation(
         )
     axes = figure.add_subplot(grid[count, :])
     _contributions(axes, e, top)
-    figure.suptitle("\n".join([title, *e.warnings]), color="#a00000" if e.warnings else "black", parse_math=False)
+    figure.suptitle(
+        "\n".join([title, *(textwrap.fill(text, 120) for text in e.warnings)]),
+        color="#a00000" if e.warnings else "black",
+        parse_math=False,
+    )
     return figure
 
 
