@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_prepared_is_rejected_with_the_reason(csv_settings
     assert store.rejected["image_id"].tolist() == ["2"]
     assert "an image of 1 x 1 px is too small" in store.rejected["reason"][0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photograph, "_prepared_and_disc", lambda *_: np.zeros(2).reshape(3))
+        patch.setattr(photograph, "prepared_and_disc", lambda *_: np.zeros(2).reshape(3))
         result = photograph.prepare_one((str(tmp_path / "raw/2.png"), settings))
         assert "cannot be prepared (ValueError" in result.reason
 

@@ -46,6 +46,8 @@ def test_a_finished_run_has_its_files(smoke_run):
         "weights.npy",
         "distances.npy",
         "nearest_latents.npy",
+        "statistics_training.npy",
+        "statistics_validation.npy",
         "metrics.json",
     }
     assert {f.name for f in smoke_run.path.iterdir() if f.is_file()} == expect
