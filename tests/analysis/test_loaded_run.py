@@ -1,21 +1,67 @@
-"""Opening a finished run on a device."""
+"""Opening a finished run, and using it on a device."""
 
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from analysis import card
 
+from insightr_nb.analysis import lesions, tracing, trust
 from insightr_nb.analysis.explanation import explain
-from insightr_nb.analysis.loaded_run import load_run
+from insightr_nb.analysis.latent import LatentMap
+from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.errors import SettingsError
+from insightr_nb.explorer.exploration import Exploration
+from insightr_nb.model.network import ResNetRegressor
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_and_cpu_explain_alike(smoke_run):
-    on_cpu, on_cuda = load_run(smoke_run, "cpu"), load_run(smoke_run, "auto")
-    assert on_cuda.device.type == "cuda"
-    name = on_cpu.predictions["image_id"][0]
-    got, expect = explain(on_cuda, name), explain(on_cpu, name)
-    assert got.prediction == pytest.approx(expect.prediction, abs=1e-3)
-    assert got.maps == pytest.approx(expect.maps, abs=1e-3)
+@pytest.fixture(scope="module")
+def on_device(smoke_run) -> Iterator[LoadedRun]:
+    """The smoke run on a CUDA device, or on a stand-in for one where there is none."""
+    if torch.cuda.is_available():
+        yield load_run(smoke_run, "cuda")
+    else:
+        run = load_run(smoke_run, "cpu")
+        with card.Card():
+            yield replace(run, network=card.put(copy.deepcopy(run.network)))
+
+
+def grad_cam(run: LoadedRun) -> np.ndarray:
+    """Grad-CAM of a baseline on the device of the run."""
+    torch.manual_seed(0)
+    baseline = ResNetRegressor(run.settings.model, "random").eval()
+    on_stand_in = run.device.type == "cuda" and not torch.cuda.is_available()
+    baseline = card.put(baseline) if on_stand_in else baseline.to(run.device)
+    method = next(m for m in lesions.methods(run, baseline) if m.name.startswith("Grad-CAM"))
+    return method.maps(0)
+
+
+def first(run: LoadedRun) -> np.ndarray:
+    return run.store.image(run.store.row(run.predictions["image_id"][0]))
+
+
+USES = {
+    "explanation": lambda run: [(e := explain(run, first(run))).prediction, *e.weights, *e.maps.ravel()],
+    "familiarity": lambda run: run.familiarity(first(run)),
+    "trace": lambda run: tracing.match(run, first(run), 3),
+    "Grad-CAM": grad_cam,
+    "prediction": lambda run: trust.predict(run, first(run)[None]),
+    "stability": lambda run: trust.stability(run, np.arange(2))[["overlap", "moved"]].to_numpy(),
+    "audit": lambda run: trust.audit(run)["twins"].to_numpy(),
+    "drift": lambda run: trust.drift_of_prototypes(run, first(run)[None].repeat(3, 0), epochs=1, moving=True),
+    "latent map": lambda run: LatentMap.of(run).prototypes,
+    "importance": lambda run: Exploration(run).importance,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_network_on_a_card_gives_what_it_gives_on_the_cpu(on_device, use):
+    assert on_device.device.type == "cuda"
+    got, expect = USES[use](on_device), USES[use](load_run(on_device.run, "cpu"))
+    np.testing.assert_allclose(got, expect, rtol=1e-3, atol=1e-3)
 
 
 def test_loaded_run_reads_the_files_of_the_run_once(smoke_run):
