@@ -1,8 +1,14 @@
 """Timing as ratios of two alternatives that are run in turn, because the speed of a machine varies."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +53,20 @@ def value(what: str, numbers: Iterable[float], unit: str, against: str = "", det
     """Return a row for measurements other than ratios: their median and quartiles."""
     low, middle, high = np.quantile(np.fromiter(numbers, float), [0.25, 0.5, 0.75])
     return Row(what, against, float(middle), float(low), float(high), unit, detail)
+
+
+def in_process(script: str, raw: Path) -> dict[str, Any]:
+    """Run a script with the folder `raw` as its argument in a process of its own, and parse its last line as JSON.
+
+    The script is stored beside `raw`, and its outputs go to `out` there.
+    """
+    path = raw.with_name("script.py")
+    path.write_text(script, encoding="utf-8")
+    places = {"INSIGHTR_OUTPUTS": str(raw.with_name("out")), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, str(path), str(raw)], capture_output=True, text=True, check=True, env=os.environ | places
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def markdown(rows: list[Row], about: str) -> str:

@@ -1,9 +1,5 @@
 """Preparation: speed and fidelity against the published recipe, memory against the number of images."""
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bench.measure import Row, compare, value
+from bench.measure import Row, compare, in_process, value
 from insightr_nb.data import graham, photograph, synthetic
 from insightr_nb.data.disc import Disc
 from insightr_nb.data.images import read_image
@@ -164,20 +160,7 @@ def memory(counts: tuple[int, ...] = (2_000, 20_000, 100_000)) -> list[Row]:
                 (raw / f"{i}.bmp").write_bytes(cv2.imencode(".bmp", image)[1])
                 table.append(f"{i}.bmp,{i % 5}")
             (raw / "labels.csv").write_text("\n".join(table) + "\n")
-            script = Path(folder) / "memory.py"
-            script.write_text(_MEMORY.replace('preparation="resize"', 'preparation="resize", all_images=True'))
-            done = subprocess.run(
-                [sys.executable, str(script), str(raw)],
-                capture_output=True,
-                text=True,
-                check=True,
-                env={
-                    **os.environ,
-                    "INSIGHTR_OUTPUTS": folder + "/out",
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                },
-            )
-            measured = json.loads(done.stdout.splitlines()[-1])
+            measured = in_process(_MEMORY.replace('preparation="resize"', 'preparation="resize", all_images=True'), raw)
             assert measured["images"] == count
             detail = (
                 f"{measured['start']:.0f} MB after imports; the largest worker has {measured['worker']:.0f} MB; "

@@ -1,10 +1,7 @@
 """Runs: explanation of an image, a what-if, a fold from start to end, and scaling with the number of images."""
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from bench.measure import Row, compare, seconds, value
+from bench.measure import Row, compare, in_process, seconds, value
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
@@ -164,19 +161,7 @@ def growth(counts: tuple[int, ...] = (2_000, 8_000)) -> list[Row]:
                 cv2.imwrite(str(raw / f"{i}.bmp"), rng.integers(0, 256, (64, 64, 3), np.uint8))
                 lines.append(f"{i}.bmp,{i % 5}")
             (raw / "labels.csv").write_text("\n".join(lines) + "\n")
-            (script := Path(folder) / "growth.py").write_text(_GROWTH)
-            done = subprocess.run(
-                [sys.executable, str(script), str(raw)],
-                capture_output=True,
-                text=True,
-                check=True,
-                env={
-                    **os.environ,
-                    "INSIGHTR_OUTPUTS": folder + "/out",
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                },
-            )
-            measured = json.loads(done.stdout.splitlines()[-1])
+            measured = in_process(_GROWTH, raw)
             each = 1000 * measured["seconds"] / count
             detail = f"{measured['seconds']:.1f} s the epoch, {measured['megabytes']:.0f} MB of its own memory"
             rows.append(value(f"an epoch of {count} images at 64 px", [each], "ms an image", detail=detail))

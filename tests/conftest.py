@@ -59,3 +59,13 @@ def smoke_run(outputs, smoke_settings) -> Run:
         run = train(step)
         evaluate(run, step)
     return run
+
+
+@pytest.fixture
+def trial_run(tmp_path) -> Run:
+    """A run that has just started: fold 3 with an override and the tag `trial`."""
+    run = Run(tmp_path / "synthetic" / "demo" / "categorical" / "insightr" / "fold3-trial")
+    run.path.mkdir(parents=True)
+    settings = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
+    run.start(settings, {"store": "a"}, {}, resumed=False)
+    return run

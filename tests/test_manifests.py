@@ -9,15 +9,6 @@ from insightr_nb import files, manifests, runs
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
-TRIAL = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
-
-
-def started(tmp_path) -> Run:
-    run = Run(tmp_path / "synthetic" / "demo" / "categorical" / "insightr" / "fold3-trial")
-    run.path.mkdir(parents=True)
-    run.start(TRIAL, {"store": "a"}, {}, resumed=False)
-    return run
-
 
 @pytest.mark.parametrize(
     ("variant", "name", "decides"),
@@ -40,9 +31,10 @@ def test_differences_ignore_settings_that_do_not_affect_the_variant(tmp_path, va
     assert [text.split(" was ")[0] for text in different] == ([name] if decides else [])
 
 
-def test_manifest_has_settings_data_versions_and_commit(tmp_path):
-    manifest = started(tmp_path).manifest
-    assert manifest["settings"] == TRIAL.as_dict()
+def test_manifest_has_settings_data_versions_and_commit(trial_run):
+    manifest = trial_run.manifest
+    settings = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
+    assert manifest["settings"] == settings.as_dict()
     assert manifest["overrides"] == {"losses.k": 1}
     assert manifest["data"] == {"store": "a"}
     assert manifest["versions"].keys() >= {"torch", "numpy", "python", "insightr_nb"}

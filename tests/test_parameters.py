@@ -2,21 +2,10 @@
 
 import papermill
 import pytest
-from places import ROOT
+from places import NOTEBOOKS, ROOT
 
 from insightr_nb.errors import SettingsError
 from insightr_nb.parameters import Ablations, Explore, Model, Prepare, Projection, Tables, TableSettings, Train, Trust
-
-NOTEBOOKS = {
-    "01_prepare_data": Prepare,
-    "02_model": Model,
-    "03_train": Train,
-    "04_projection": Projection,
-    "05_tables": Tables,
-    "06_ablations": Ablations,
-    "07_explore": Explore,
-    "08_trust": Trust,
-}
 
 
 @pytest.mark.parametrize(("notebook", "kind"), NOTEBOOKS.items(), ids=NOTEBOOKS)

@@ -8,21 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from places import ROOT
-
-from insightr_nb.parameters import Ablations, Explore, Model, Prepare, Projection, Tables, Train, Trust
+from places import NOTEBOOKS, ROOT
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOTEBOOKS = {
-    "01_prepare_data": Prepare,
-    "02_model": Model,
-    "03_train": Train,
-    "04_projection": Projection,
-    "05_tables": Tables,
-    "06_ablations": Ablations,
-    "07_explore": Explore,
-    "08_trust": Trust,
-}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SNAKEFILE = (ROOT / "Snakefile").read_text(encoding="utf-8")
 TARGETS = set(re.search(r"^\.PHONY: (.+)", MAKEFILE, re.MULTILINE)[1].split())

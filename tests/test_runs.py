@@ -12,15 +12,6 @@ from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
-TRIAL = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
-
-
-def started(tmp_path) -> Run:
-    run = Run(tmp_path / "synthetic" / "demo" / "categorical" / "insightr" / "fold3-trial")
-    run.path.mkdir(parents=True)
-    run.start(TRIAL, {"store": "a"}, {}, resumed=False)
-    return run
-
 
 def test_the_folder_of_a_run_follows_from_its_settings(outputs):
     plain = RunSettings.from_parameters(fold=2)
@@ -39,8 +30,8 @@ def test_damaged_and_missing_files_are_named(tmp_path):
         _ = Run(tmp_path).manifest
 
 
-def test_the_states_of_a_run(tmp_path):
-    run = started(tmp_path)
+def test_the_states_of_a_run(trial_run, tmp_path):
+    run = trial_run
     assert run.state == "running"
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     mine = run.manifest
@@ -51,8 +42,8 @@ def test_the_states_of_a_run(tmp_path):
     assert Run(tmp_path).state == "missing"
 
 
-def test_working_records_an_error_and_raises_it(tmp_path):
-    run = started(tmp_path)
+def test_working_records_an_error_and_raises_it(trial_run):
+    run = trial_run
     with pytest.raises(ValueError, match="boom"), run.working():
         raise ValueError("boom")
     assert run.state == "failed"
@@ -89,8 +80,8 @@ def test_arrays_are_read_memory_mapped(tmp_path):
     assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_a_run_on_another_host_is_running_while_its_folder_is_held(tmp_path):
-    run = started(tmp_path)
+def test_a_run_on_another_host_is_running_while_its_folder_is_held(trial_run):
+    run = trial_run
     run.update(host="elsewhere", pid=1)
     with files.exclusive_lock(run.path):
         child = (

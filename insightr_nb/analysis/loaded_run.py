@@ -133,12 +133,13 @@ def load_run(run: Run | str | Path, device: str = "auto") -> LoadedRun:
     """
     run = run if isinstance(run, Run) else Run(given_path(run))
     run.require_finished()
-    model = run / "model.safetensors"
-    return _load(run, model.stat().st_mtime_ns if model.exists() else 0, hardware.choose_device(device))
+    paths = (run / "manifest.json", run / "model.safetensors")
+    modified = tuple(path.stat().st_mtime_ns for path in paths if path.exists())
+    return _load(run, modified, hardware.choose_device(device))
 
 
 @lru_cache(maxsize=8)  # the folds of a variant, explained one after the other
-def _load(run: Run, _modified: int, device: torch.device) -> LoadedRun:
+def _load(run: Run, _modified: tuple[int, ...], device: torch.device) -> LoadedRun:
     run.require_whole()
     settings = settings_of(run.manifest["settings"])
     hardware.make_deterministic(device)

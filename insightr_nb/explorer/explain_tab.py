@@ -37,9 +37,7 @@ class ExplainTab(w.VBox):
         grades = [g for g in grades if len(e.order("table", g))]
         labels = [("all", "all")] + ([(f"{g:g}", g) for g in grades] if len(grades) <= 11 else [])
         self.label = w.Dropdown(options=labels, description="label")
-        self.index = w.IntSlider(
-            min=0, max=len(self.order) - 1, description="image", continuous_update=False, layout=w.Layout(width="420px")
-        )
+        self.index = widgets.choice(len(self.order), "image")
         self.count = w.IntSlider(
             3, min=1, max=min(_MOST, len(e.labels)), description="prototypes", continuous_update=False
         )

@@ -18,13 +18,7 @@ class BrowseTab(w.VBox):
 
     def __init__(self, e: Exploration):
         self.e, self.run, self.shown = e, e.loaded, None
-        self.slider = w.IntSlider(
-            min=0,
-            max=len(e.labels) - 1,
-            description="prototype",
-            continuous_update=False,
-            layout=w.Layout(width="420px"),
-        )
+        self.slider = widgets.choice(len(e.labels), "prototype")
         self.headline, self.usage, self.captions = widgets.text(""), widgets.text(""), widgets.text("")
         self.headline.add_class("insightr-prototype")
         self.source, self.nearest = widgets.image(380), widgets.image(560)
@@ -187,13 +181,7 @@ class MapTab(w.VBox):
     def __init__(self, e: Exploration, browse: Callable[[int], None]):
         """Build the tab; `browse` opens a prototype in tab 2."""
         self.e, self.map = e, None
-        self.slider = w.IntSlider(
-            min=0,
-            max=len(e.labels) - 1,
-            description="prototype",
-            continuous_update=False,
-            layout=w.Layout(width="420px"),
-        )
+        self.slider = widgets.choice(len(e.labels), "prototype")
         self.look = w.Button(description="browse it", icon="search")
         self.headline, self.picture = widgets.text(""), widgets.image(560)
         self.picture.add_class("insightr-map")

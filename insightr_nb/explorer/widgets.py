@@ -33,6 +33,13 @@ def image(side: int) -> w.Image:
     return w.Image(format="jpeg", layout=w.Layout(width=f"{side}px", flex="0 0 auto"))
 
 
+def choice(count: int, description: str) -> w.IntSlider:
+    """Create a slider that chooses one of `count` things, from 0; it acts when it is released."""
+    return w.IntSlider(
+        min=0, max=count - 1, description=description, continuous_update=False, layout=w.Layout(width="420px")
+    )
+
+
 def column(width: int, *children: w.Widget) -> w.VBox:
     """Create a vertical box of fixed width."""
     return w.VBox(children, layout=w.Layout(width=f"{width}px", flex="0 0 auto"))

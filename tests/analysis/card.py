@@ -42,7 +42,7 @@ class Card(TorchFunctionMode):
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and isinstance(first, OnCard):
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         met = [t for t in tensors([args, kwargs]) if t.dim()]  # a tensor without dimensions may come from anywhere
-        if len({isinstance(t, OnCard) for t in met}) == 2:
+        if len({isinstance(t, OnCard) for t in met}) == 2 and func is not torch.Tensor.__getitem__:  # indices may
             raise RuntimeError(f"{func.__name__}: expected all tensors to be on the same device")
         return func(*args, **kwargs)
 

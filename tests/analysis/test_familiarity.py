@@ -82,13 +82,17 @@ def test_real_photographs_are_less_familiar_than_drawings_to_a_run_trained_on_dr
 
 
 def test_an_older_run_has_no_familiarity_until_it_is_evaluated_again(smoke_run, smoke_settings):
-    run = load_run(smoke_run)
-    expect = {name: run.run.array(name).copy() for name in familiarity.FILES}
+    expect = {name: smoke_run.array(name).copy() for name in familiarity.FILES}
     for name in familiarity.FILES:
         (smoke_run / name).unlink()
-    assert type(run).reference.func(run) is None
     smoke_run.update(files={k: v for k, v in smoke_run.manifest["files"].items() if k not in familiarity.FILES})
+    older = load_run(smoke_run)
+    assert older.reference is None
+    e = explain(older, older.predictions["image_id"][0])
+    assert (e.familiarity, e.warnings) == (None, ())
+    assert "familiarity" not in str(e)
     evaluate(smoke_run, smoke_settings)
     for name in familiarity.FILES:
         assert np.array_equal(smoke_run.array(name), expect[name])
         assert name in smoke_run.manifest["files"]
+    assert load_run(smoke_run).reference is not None

@@ -26,3 +26,8 @@ def test_small_text_keeps_its_markup_and_its_layout():
 @pytest.mark.parametrize("made", [widgets.image(60), widgets.column(60, ipywidgets.HTML("a"))], ids=["image", "column"])
 def test_widths_are_in_pixels_and_do_not_shrink(made):
     assert (made.layout.width, made.layout.flex) == ("60px", "0 0 auto")
+
+
+def test_choice_counts_from_zero_and_acts_on_release():
+    slider = widgets.choice(3, "image")
+    assert (slider.min, slider.max, slider.description, slider.continuous_update) == (0, 2, "image", False)

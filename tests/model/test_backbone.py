@@ -7,22 +7,11 @@ import types
 import pytest
 import torch
 import torchvision
+from model.loaded import assert_loaded
 
 from insightr_nb.errors import ModelError
 from insightr_nb.model import backbone as module
 from insightr_nb.model.backbone import build_backbone, out_channels
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A ResNet-18 with recognisable weights, whole, as torchvision saves it."""
-    torch.manual_seed(7)
-    return torchvision.models.resnet18(weights=None).state_dict()
-
-
-def assert_loaded(backbone, state):
-    for key, value in backbone.state_dict().items():
-        torch.testing.assert_close(value, state[key], msg=key)
 
 
 def test_backbone_equals_torchvisions_network_up_to_the_pooling():

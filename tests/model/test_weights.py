@@ -11,22 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
+from model.loaded import assert_loaded
 
 from insightr_nb.errors import ModelError
 from insightr_nb.model.backbone import build_backbone
 from insightr_nb.model.weights import load_weights, read_state_dict
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A ResNet-18 with recognisable weights, whole, as torchvision saves it."""
-    torch.manual_seed(7)
-    return torchvision.models.resnet18(weights=None).state_dict()
-
-
-def assert_loaded(backbone, state):
-    for key, value in backbone.state_dict().items():
-        torch.testing.assert_close(value, state[key], msg=key)
 
 
 def test_weights_from_a_plain_state_dict(tmp_path, trained):
