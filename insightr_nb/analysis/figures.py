@@ -230,13 +230,18 @@ def training_curves(history: pd.DataFrame, selected_epoch: int, title: str = "")
 
 
 def describe_training(history: pd.DataFrame, selected_epoch: int) -> str:
-    """Compare training and validation loss in the selected epoch. history: content of history.csv."""
+    """Compare the selected epoch with the lowest validation loss of its stage, and with the training loss.
+
+    They differ where a run selects by the total loss. history: content of history.csv.
+    """
     epoch = history.set_index("epoch").loc[selected_epoch]
-    stage, loss = epoch["stage"].replace(" ", "-"), epoch["validation_mse"]
+    loss = epoch["validation_mse"]
+    lowest = history.loc[history["stage"] == epoch["stage"], "validation_mse"].min()
     gap = loss - epoch["train_mse"]
     return (
-        f"Among the {stage} epochs, epoch {selected_epoch} of {len(history)} has the lowest validation loss "
-        f"({loss:.3f}). It lies {abs(gap):.3f} {'above' if gap > 0 else 'below'} the training loss."
+        f"Epoch {selected_epoch} of {len(history)} was selected; its validation loss (mse) is {loss:.3f}, the lowest "
+        f"of the {epoch['stage'].replace(' ', '-')} epochs is {lowest:.3f}. It lies {abs(gap):.3f} "
+        f"{'above' if gap > 0 else 'below'} the training loss."
     )
 
 

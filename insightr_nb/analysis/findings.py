@@ -162,11 +162,15 @@ def write_ablations(
     with files.atomic(settings.folder / "findings.md") as temporary:
         temporary.write_text(as_text(found, settings), encoding="utf-8")
     written.append(settings.folder / "findings.md")
+    sweep_runs = [(parameter, Run(runs.run_directory(run))) for parameter, run in finished_sweeps(settings)]
+    made_from = {
+        "findings": list(results.runs.values()),
+        "sweeps": [run for _, run in sweep_runs],
+        "locality": [run for parameter, run in sweep_runs if parameter == "locality"],
+    }
     for name, frame in frames.items():
         if name == "findings" and len(results.missing):
             continue
-        swept_runs = [Run(runs.run_directory(run)) for of, run in finished_sweeps(settings) if name in ("sweeps", of)]
-        made_from = results.runs.values() if name == "findings" else swept_runs
-        content = records.record(name, settings.run("insightr", 0), made_from, rows=frame)
+        content = records.record(name, settings.run("insightr", 0), made_from[name], rows=frame)
         written.append(records.write(settings.folder / "results" / f"{name}.json", content))
     return written

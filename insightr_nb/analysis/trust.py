@@ -139,7 +139,8 @@ def _brighter(image: np.ndarray, by: float = 1.15) -> np.ndarray:
 
 
 CHANGES = {"JPEG quality 50": _jpeg, "shift by 1.5 %": _shift, "rotation by 5°": _rotate}  # of the prepared image
-_OF_THE_PHOTOGRAPH = {"15 % brighter": _brighter}  # applied to the raw photograph: preparation removes most of it
+BRIGHTER = "15 % brighter"
+_OF_THE_PHOTOGRAPH = {BRIGHTER: _brighter}  # applied to the raw photograph: preparation removes most of it
 
 
 @torch.no_grad()

@@ -110,7 +110,7 @@ def describe_stability(moved: pd.DataFrame, images: int) -> str:
         f"The prediction moves most under the change '{worst}': by {means.loc[worst, 'moved']:.2f} on average, and "
         f"{means.loc[worst, 'overlap']:.0%} of the five largest contributions stay."
     )
-    if gone := images - (moved["change"] == "15 % brighter").sum():
+    if gone := images - (moved["change"] == trust.BRIGHTER).sum():
         text += (
             f"\n{gone} of these {images} photographs are no longer at their source; their brightness is not changed."
         )

@@ -179,12 +179,13 @@ SHORT = pd.DataFrame(
 @pytest.mark.parametrize(
     ("selected", "expect"),
     [
-        (2, "Among the last-layer epochs, epoch 2 of 3 has the lowest validation loss (0.300). It lies 0.200 below"),
-        (3, "Among the last-layer epochs, epoch 3 of 3 has the lowest validation loss (0.600). It lies 0.200 above"),
+        (2, "Epoch 2 of 3 was selected; its validation loss (mse) is 0.300, {}. It lies 0.200 below"),
+        (3, "Epoch 3 of 3 was selected; its validation loss (mse) is 0.600, {}. It lies 0.200 above"),
     ],
 )
 def test_the_selected_epoch_in_words(selected, expect):
-    assert figures.describe_training(SHORT, selected) == f"{expect} the training loss."
+    text = f"{expect.format('the lowest of the last-layer epochs is 0.300')} the training loss."
+    assert figures.describe_training(SHORT, selected) == text
 
 
 def test_the_bias_at_low_and_high_labels_in_words():
