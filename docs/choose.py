@@ -51,7 +51,7 @@ METRICS = {
     "kappa": "quadratic kappa ↑",
     "sparsity": "sparsity ↓",
     "diversity": "diversity ↑",
-    "top_label_gap": "gap of the top label ↓",
+    "top_label_gap": "top-prototype label gap ↓",
     "label_spread": "spread of the labels ↓",
 }
 

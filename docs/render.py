@@ -121,7 +121,7 @@ _CURVES = {
     "mae": ("MAE ↓", 3),
     "sparsity": ("sparsity ↓", 1),
     "diversity": ("diversity ↑", 1),
-    "top_label_gap": ("gap of the top label ↓", 2),
+    "top_label_gap": ("top-prototype label gap ↓", 2),
     "label_spread": ("spread of the labels ↓", 2),
 }
 
