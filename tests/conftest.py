@@ -13,6 +13,7 @@ def pytest_collection_modifyitems(items) -> None:
     """The slow files first, so that no worker is left alone with one at the end."""
     slow = (
         "test_notebooks.py",
+        "test_readme_commands.py",
         "test_trainer.py",
         "test_snakefile.py",
         "test_photographs.py",

@@ -4,11 +4,11 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from places import NOTEBOOKS, ROOT
+from texts import FENCE, commands, text_of
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -17,38 +17,16 @@ TARGETS = set(re.search(r"^\.PHONY: (.+)", MAKEFILE, re.MULTILINE)[1].split())
 VARIABLES = set(re.findall(r"^(\w+) *[:?]?=", MAKEFILE, re.MULTILINE))
 CONFIG = set(re.findall(r'"(\w+)"', re.search(r"^KNOWN = \(.*?\)", SNAKEFILE, re.MULTILINE | re.DOTALL)[0]))
 RULES = set(re.findall(r"^rule (\w+):", SNAKEFILE, re.MULTILINE))
-_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-
-
-def text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
 
 
 def prose(path: Path) -> str:
-    return _FENCE.sub("", text_of(path))
+    return FENCE.sub("", text_of(path))
 
 
 def anchors(path: Path) -> set[str]:
     """Anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)", prose(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The commands in the code blocks without a language, as words; of a shell's loop those inside."""
-    for language, block in _FENCE.findall(text):
-        if language:
-            continue
-        for line in block.replace("\\\n", " ").splitlines():
-            lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
-            lexer.whitespace_split = True
-            words: list[str] = []
-            for word in [*lexer, ";"]:
-                if not set(word) <= set(";&|"):
-                    words += [word] if words or word not in ("do", "then") else []
-                elif words:
-                    yield words
-                    words = []
 
 
 def problems(words: list[str]) -> list[str]:
@@ -136,7 +114,7 @@ def test_a_wrong_command_is_found(command, expect):
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_python_examples_import_what_there_is(path):
-    for language, block in _FENCE.findall(text_of(path)):
+    for language, block in FENCE.findall(text_of(path)):
         for node in ast.walk(ast.parse(block)) if language == "python" else ():
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
