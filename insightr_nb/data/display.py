@@ -1,9 +1,12 @@
 """Images at display size, over which maps and boxes are drawn instead of over the network's small inputs.
 
-The source of a row is prepared again at `SIZE` pixels and cached as a JPEG in the `display` folder of the store.
+The source of a row is prepared again at `SIZE` pixels and cached as a JPEG in the `display` folder of the store. It
+is also shown at the resolution of the photograph and in its original colours, in the same geometry.
 """
 
+import contextlib
 import dataclasses
+import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +16,14 @@ import numpy as np
 
 from insightr_nb import files
 from insightr_nb.data.images import read_image
-from insightr_nb.data.photograph import prepared_source
+from insightr_nb.data.photograph import native_size, prepared_source, view
 from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import DataSettings
 
 SIZE = 512  # side in pixels
 _SAME = 2.0  # grey levels; maximum mean difference at which the source still counts as the prepared photograph
+_QUALITY = 92  # of the JPEGs that `display_jpeg` encodes
 
 
 def display_settings(settings: DataSettings) -> DataSettings:
@@ -34,6 +38,58 @@ def display_image(store: Store, row: int) -> np.ndarray:
     """
     image = None if store.images.shape[1] >= SIZE else _kept(store, row)
     return enlarged(store.image(row), SIZE) if image is None else image
+
+
+def display_jpeg(store: Store, row: int) -> bytes:
+    """Return `display_image` as a JPEG: the cached file if there is one, else encoded at quality 92."""
+    image = display_image(store, row)  # creates or repairs the file
+    if store.images.shape[1] < SIZE:
+        with contextlib.suppress(OSError):  # no file: source missing or changed, or store not writable
+            return (store.path / "display" / _name(store, row)).read_bytes()
+    return _encoded(image, _QUALITY)
+
+
+def detail_image(store: Store, row: int) -> np.ndarray:
+    """Return image `row` of a store at the resolution of its photograph, but at least at display size.
+
+    If the source is missing or has changed since preparation, returns the display image.
+
+    Args:
+        store: The prepared store.
+        row: Row of the image.
+
+    Returns:
+        (S, S, 3) uint8 RGB, read-only, with S = `photograph.native_size`.
+    """
+    image, _ = _source_view(store, row, detail=True)
+    if image is None:
+        image = display_image(store, row)
+        image.setflags(write=False)
+    return image
+
+
+def original_image(store: Store, row: int, detail: bool = False) -> np.ndarray:
+    """Return the photograph of a row in its original colours, with the crop and scale of the prepared image.
+
+    Args:
+        store: The prepared store.
+        row: Row of the image.
+        detail: Whether to return it at the size of `detail_image` instead of that of `display_image`.
+
+    Returns:
+        (S, S, 3) uint8 RGB, read-only.
+
+    Raises:
+        DataError: If the source is missing or has changed since preparation.
+    """
+    image, reason = _source_view(store, row, original=True, detail=detail)
+    if image is None:
+        raise DataError(
+            f"{store.table['source'].iloc[row]}: {reason}, so image {store.table['image_id'].iloc[row]!r} cannot be "
+            "shown in its original colours; its normalised picture is still there. Put the photograph that was "
+            "prepared back at this path"
+        )
+    return image
 
 
 def draw(store: Store, row: int) -> bool:
@@ -79,8 +135,8 @@ def _kept(store: Store, row: int) -> np.ndarray | None:
             return _read(path, path.stat().st_mtime_ns)
         except DataError:  # damaged: create it again
             path.unlink()
-    small, large = _drawn(store.table["source"].iloc[row], store.settings)
-    if large is None or np.abs(small.astype(float) - store.image(row)).mean() > _SAME:
+    large, _ = _source_view(store, row)
+    if large is None:
         return None
     try:
         _write(path, large)
@@ -94,18 +150,44 @@ def _name(store: Store, row: int) -> str:
 
 
 def _write(path: Path, image: np.ndarray) -> None:
-    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     with files.atomic(path) as temporary:
-        temporary.write_bytes(coded.tobytes())
+        temporary.write_bytes(_encoded(image, 95))
 
 
-@lru_cache(maxsize=64)
-def _drawn(source: str, settings: DataSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Prepare a source at the network's size and at display size; (None, None) if it is missing or fails."""
+def _encoded(image: np.ndarray, quality: int) -> bytes:
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _source_view(store: Store, row: int, original: bool = False, detail: bool = False) -> tuple[np.ndarray | None, str]:
+    """View of the source of a row at display size, or at its native size with `detail`.
+
+    Returns None and the reason if the source is missing or is no longer the photograph that was prepared.
+    """
+    source, settings = store.table["source"].iloc[row], store.settings
     try:
-        return prepared_source(source, settings), prepared_source(source, display_settings(settings))
+        modified = 0 if source.startswith("synthetic:") else os.stat(source).st_mtime_ns
+    except OSError as error:
+        return None, f"cannot be read ({error.strerror})"
+    small = _small(source, settings, False, False, modified)
+    if small is None or np.abs(small.astype(float) - store.image(row)).mean() > _SAME:
+        return None, "has changed since it was prepared"
+    large = (_large if detail else _small)(source, display_settings(settings), original, detail, modified)
+    return large, "" if large is not None else "cannot be prepared at a larger size"
+
+
+def _render(source: str, settings: DataSettings, original: bool, detail: bool, _modified: int) -> np.ndarray | None:
+    """View of a source at the size of the settings or at its native size, read-only; None if it fails."""
+    try:
+        if detail:
+            settings = dataclasses.replace(settings, size=native_size(source, settings))
+        picture = view(source, settings, original=True) if original else prepared_source(source, settings)
     except (DataError, cv2.error, ValueError, MemoryError):  # the errors of an unusual file, as in `prepare_one`
-        return None, None
+        return None
+    picture.setflags(write=False)  # shared through the caches
+    return picture
+
+
+_small, _large = lru_cache(maxsize=64)(_render), lru_cache(maxsize=8)(_render)  # large ones hold up to 50 MB each
 
 
 @lru_cache(maxsize=128)

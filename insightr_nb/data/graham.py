@@ -14,6 +14,7 @@ from insightr_nb.data.disc import Disc, find_disc, published_disc
 
 GROUND = 128  # grey level outside the mask and of all padding
 FUNDUS_RADIUS, MASK_RADIUS, BLUR_SIGMA = 300.0, 270.0, 10.0  # px at the recipe size; sigma = radius / 30
+_SLOW = 2 * BLUR_SIGMA  # px; a blur with more is made at a quarter of the size also in `published`
 
 
 def normalise(
@@ -38,12 +39,25 @@ def normalise(
         DataError: If no fundus is found.
     """
     image, disc = (disc or find_disc(image)).without_frame(image)
-    sigma = BLUR_SIGMA * size / recipe_size
-    margin = int(np.ceil(3 * sigma)) + 1  # radius of OpenCV's kernel
+    sigma, margin = _reach(size, recipe_size)
     square, kept = _around(image, disc, size, recipe_size, margin, cv2.BORDER_REFLECT_101, shrink)
     result = cv2.addWeighted(square, 4, _blur(square, sigma), -4, GROUND)
     result = result[margin : margin + size, margin : margin + size]
     return cv2.copyTo(np.ascontiguousarray(result), kept, np.full((size, size, 3), GROUND, np.uint8))
+
+
+def cropped(
+    image: np.ndarray, size: int = 512, recipe_size: int = 512, disc: Disc | None = None, shrink: int = cv2.INTER_AREA
+) -> np.ndarray:
+    """Crop and scale a photograph exactly as `normalise` does, but keep its colours, also outside the circular mask.
+
+    Arguments and errors are those of `normalise`. Returns (size, size, 3) uint8 RGB, mid-grey beyond the photograph
+    and in place of an even bright border.
+    """
+    image, disc = (disc or find_disc(image)).without_frame(image)
+    margin = _reach(size, recipe_size)[1]  # as in `normalise`, so that the pixels are resampled at the same points
+    square, _ = _around(image, disc, size, recipe_size, margin, cv2.BORDER_CONSTANT, shrink, GROUND)
+    return np.ascontiguousarray(square[margin : margin + size, margin : margin + size])
 
 
 def place(drawn: np.ndarray, disc: Disc, size: int = 512, recipe_size: int = 512) -> np.ndarray:
@@ -63,10 +77,26 @@ def place(drawn: np.ndarray, disc: Disc, size: int = 512, recipe_size: int = 512
     return (square >= 0.5) & (kept == 1)
 
 
+def _reach(size: int, recipe_size: int) -> tuple[float, int]:
+    """Sigma of the blur, and the margin in px that it needs around the image."""
+    sigma = BLUR_SIGMA * size / recipe_size
+    return sigma, int(np.ceil(3 * sigma)) + 1  # radius of OpenCV's kernel
+
+
 def _around(
-    image: np.ndarray, disc: Disc, size: int, recipe_size: int, margin: int, border: int, shrink: int = cv2.INTER_AREA
+    image: np.ndarray,
+    disc: Disc,
+    size: int,
+    recipe_size: int,
+    margin: int,
+    border: int,
+    shrink: int = cv2.INTER_AREA,
+    ground: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scaled square around the disc, `margin` px larger on each side, and its valid area, (size, size) uint8 0 or 1."""
+    """Scaled square around the disc, `margin` px larger on each side, and its valid area, (size, size) uint8 0 or 1.
+
+    Beyond the photograph, the square has OpenCV's `border`, of grey level `ground` if that is constant.
+    """
     scale = FUNDUS_RADIUS * size / recipe_size / disc.radius
     side = size + 2 * margin
     x, y = (round(centre * scale) - size // 2 - margin for centre in (disc.x, disc.y))  # in the scaled photograph
@@ -82,7 +112,7 @@ def _around(
     in_rows, in_columns = np.arange(size) + y + margin, np.arange(size) + x + margin
     kept[(in_rows < 0) | (in_rows >= height)] = 0
     kept[:, (in_columns < 0) | (in_columns >= width)] = 0
-    return cv2.copyMakeBorder(small[rows, columns], *beyond, border), kept
+    return cv2.copyMakeBorder(small[rows, columns], *beyond, border, value=(ground,) * 3), kept
 
 
 def _meet(start: int, scale: float) -> tuple[int, int]:
@@ -116,8 +146,9 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink: int = cv2.INTER_LINEAR) -> np.ndarray:
     """Apply the authors' published script line by line: centred on the image, radius measured on the middle row.
 
-    Blurs the whole scaled photograph and shrinks with plain bilinear interpolation, which aliases. Two details are not
-    reproduced: padding is grey instead of black, and channels are RGB instead of OpenCV's BGR.
+    Blurs the whole scaled photograph and shrinks with plain bilinear interpolation, which aliases. Three details are
+    not reproduced: padding is grey instead of black, channels are RGB instead of OpenCV's BGR, and above twice the size
+    of the recipe, where it would take seconds, the blur is made at a quarter of the size (`_blur`).
 
     Args:
         image: Photograph, (H, W, 3) uint8 RGB.
@@ -131,25 +162,64 @@ def published(image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink
     Raises:
         DataError: If the image is nearly black or its middle row is dark.
     """
-    radius = FUNDUS_RADIUS * size / recipe_size
-    half = published_disc(image).radius
-    scaled = cv2.resize(image, (0, 0), fx=radius / half, fy=radius / half, interpolation=shrink)
-    blurred = cv2.GaussianBlur(scaled, (0, 0), radius * BLUR_SIGMA / FUNDUS_RADIUS)
+    scaled = _published_scale(image, published_disc(image), size, recipe_size, shrink)
+    sigma = BLUR_SIGMA * size / recipe_size
+    blurred = cv2.GaussianBlur(scaled, (0, 0), sigma) if sigma <= _SLOW else _blur(scaled, sigma)
     result = cv2.addWeighted(scaled, 4, blurred, -4, GROUND)
-    height, width = result.shape[:2]
-    inside = np.zeros((height, width), np.uint8)
-    cv2.circle(inside, (width // 2, height // 2), int(radius * MASK_RADIUS / FUNDUS_RADIUS), 1, -1, 8, 0)
-    result[inside == 0] = GROUND
+    result[_published_mask(*result.shape[:2], size, recipe_size) == 0] = GROUND
+    return _middle(result, size, GROUND)
+
+
+def published_cropped(
+    image: np.ndarray, size: int = 540, recipe_size: int = 540, shrink: int = cv2.INTER_LINEAR
+) -> np.ndarray:
+    """Crop and scale a photograph exactly as `published` does, but keep its colours, also outside the circular mask.
+
+    Arguments, errors and result are those of `published`.
+    """
+    return _middle(_published_scale(image, published_disc(image), size, recipe_size, shrink), size, GROUND)
+
+
+def published_place(drawn: np.ndarray, disc: Disc, size: int = 540, recipe_size: int = 540) -> np.ndarray:
+    """Transform a mask from the pixels of a photograph to those of the image that `published` makes of it.
+
+    Args:
+        drawn: Mask, (H, W) bool.
+        disc: `published_disc` of the photograph, in the pixels of the mask.
+        size: Side of the result in pixels.
+        recipe_size: Size at which the radii apply.
+
+    Returns:
+        (size, size) bool, True where the mask covers at least half of a pixel.
+    """
+    scaled = _published_scale(drawn.astype(np.float32), disc, size, recipe_size, cv2.INTER_AREA)
+    return _middle((scaled >= 0.5) & (_published_mask(*scaled.shape, size, recipe_size) == 1), size, 0)
+
+
+def _published_scale(image: np.ndarray, disc: Disc, size: int, recipe_size: int, shrink: int) -> np.ndarray:
+    """Whole photograph (H, W, ...) scaled to the fundus radius of the recipe."""
+    scale = FUNDUS_RADIUS * size / recipe_size / disc.radius
+    return cv2.resize(image, (0, 0), fx=scale, fy=scale, interpolation=shrink)
+
+
+def _published_mask(height: int, width: int, size: int, recipe_size: int) -> np.ndarray:
+    """Circular mask in the middle of a scaled photograph, (height, width) uint8, 0 or 1."""
+    radius = int(FUNDUS_RADIUS * size / recipe_size * MASK_RADIUS / FUNDUS_RADIUS)
+    return cv2.circle(np.zeros((height, width), np.uint8), (width // 2, height // 2), radius, 1, -1, 8, 0)
+
+
+def _middle(image: np.ndarray, size: int, ground: int) -> np.ndarray:
+    """Middle of an image (H, W, ...) as (size, size, ...), padded with a grey level where the image is smaller."""
     for axis in (0, 1):
-        length = result.shape[axis]
+        length = image.shape[axis]
         if length >= size:
             start = length // 2 - size // 2
-            result = result.take(range(start, start + size), axis)
+            image = image.take(range(start, start + size), axis)
         else:
-            widths = [(0, 0)] * 3
+            widths = [(0, 0)] * image.ndim
             widths[axis] = ((size - length) // 2, size - length - (size - length) // 2)
-            result = np.pad(result, widths, constant_values=GROUND)
-    return result
+            image = np.pad(image, widths, constant_values=ground)
+    return image
 
 
 @lru_cache

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from insightr_nb.data import graham, synthetic
-from insightr_nb.data.disc import Disc, find_disc
+from insightr_nb.data.disc import Disc, find_disc, published_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.data.sources import SourceFile
 from insightr_nb.errors import DataError
@@ -22,7 +23,10 @@ from insightr_nb.settings import DataSettings
 DISC = "disc:"  # prefix of a doubt about the disc
 _SPARE = 1.05  # minimum factor by which a JPEG is decoded larger than needed
 _LITTLE = 0.7  # scale factors below this use area averaging; above it little aliases, and cubic is six times faster
+_MEASURED = 640  # px; minimum shorter side at which the fundus of a file is measured
+_LARGEST = 4096  # px; maximum of `native_size`
 _SYNTHETIC = "synthetic:"
+_SYNTHETIC_SIZE = 1024  # px; `native_size` of synthetic photographs, which can be rendered at any size
 _RENDER = 1.2  # synthetic photographs are rendered larger than the prepared image by this factor
 
 
@@ -62,13 +66,16 @@ def thumbnail(source: str, side: int = 320, outline: bool = False) -> np.ndarray
     return graham.resize(image, side)
 
 
-def prepared(image: np.ndarray, settings: DataSettings, disc: Disc | None = None) -> np.ndarray:
+def prepared(
+    image: np.ndarray, settings: DataSettings, disc: Disc | None = None, shrink: int = cv2.INTER_AREA
+) -> np.ndarray:
     """Prepare a raw photograph for the store.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         settings: Size and kind of the preparation.
         disc: Disc of the fundus; found in the image if None and needed.
+        shrink: OpenCV interpolation for shrinking, if centred on the disc.
 
     Returns:
         (size, size, 3) uint8 RGB.
@@ -77,15 +84,51 @@ def prepared(image: np.ndarray, settings: DataSettings, disc: Disc | None = None
         return graham.resize(image, settings.size)
     if settings.centre == "image":
         return graham.published(image, settings.size, settings.recipe_size)
-    return graham.normalise(image, settings.size, settings.recipe_size, disc)
+    return graham.normalise(image, settings.size, settings.recipe_size, disc, shrink)
+
+
+def view(image: str | Path | np.ndarray, settings: DataSettings, original: bool = False) -> np.ndarray:
+    """Prepare a photograph at the size of the settings, or show its original colours in the same geometry.
+
+    Args:
+        image: Image file, source "synthetic:<seed>/<index>", or raw photograph, (H, W, 3) uint8 RGB.
+        settings: Kind of the preparation, and the size.
+        original: Whether to keep the original colours. With preparation "resize", both pictures are the same.
+
+    Returns (size, size, 3) uint8 RGB. Raises DataError if the file cannot be decoded or no fundus is found.
+    """
+    how = (None, cv2.INTER_AREA)
+    if not isinstance(image, np.ndarray):
+        image, *how = _load(str(image), settings)
+    if not original or settings.preparation == "resize":
+        return prepared(image, settings, *how)
+    if settings.centre == "image":
+        return graham.published_cropped(image, settings.size, settings.recipe_size)
+    return graham.cropped(image, settings.size, settings.recipe_size, *how)
+
+
+def native_size(image: str | Path | np.ndarray, settings: DataSettings) -> int:
+    """Return the size of the prepared image at which one of its pixels is one pixel of the photograph.
+
+    Arguments and errors are those of `view`. The result is at least `settings.size` and at most 4096 pixels; 1024 for a
+    synthetic source.
+    """
+    side = None
+    if not isinstance(image, np.ndarray):
+        if str(image).startswith(_SYNTHETIC):
+            return max(settings.size, _SYNTHETIC_SIZE)
+        side, image = _longer_side(image), read_image(image, _MEASURED)  # measured at reduced size
+    if settings.preparation == "resize":
+        native = max(image.shape)
+    else:
+        find = find_disc if uses_disc(settings) else published_disc
+        native = find(image).radius * settings.recipe_size / graham.FUNDUS_RADIUS
+    return max(settings.size, min(round(native * (side or max(image.shape)) / max(image.shape)), _LARGEST))
 
 
 def prepared_source(source: str | Path, settings: DataSettings) -> np.ndarray:
-    """Apply `prepared` to an image file or a synthetic source; a JPEG is decoded at reduced size where possible.
-
-    Raises DataError if it is missing or cannot be prepared.
-    """
-    return prepared_and_disc(str(source), settings)[0]
+    """Apply `prepared` to an image file or a synthetic source; a JPEG is decoded at reduced size where possible."""
+    return view(source, settings)
 
 
 def uses_disc(settings: DataSettings) -> bool:
@@ -95,17 +138,19 @@ def uses_disc(settings: DataSettings) -> bool:
 
 def prepared_and_disc(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None]:
     """Return `prepared` of a source, and the disc if the preparation uses one."""
-    around_disc = uses_disc(settings)
+    image, *how = _load(source, settings)
+    return prepared(image, settings, *how), how[0]
+
+
+def _load(source: str, settings: DataSettings) -> tuple[np.ndarray, Disc | None, int]:
+    """Load a photograph as large as needed; also its disc if the preparation uses one, and how to shrink it."""
     if source.startswith(_SYNTHETIC):
         image = photograph(source, settings.size)
-        disc = find_disc(image) if around_disc else None
-        return prepared(image, settings, disc), disc
-    if not around_disc:  # as the published script, decode the file at full size
-        return prepared(read_image(source, settings.size if settings.preparation == "resize" else None), settings), None
-    radius = graham.FUNDUS_RADIUS * settings.size / settings.recipe_size
-    image, disc = fundus(source, radius)
-    shrink = cv2.INTER_CUBIC if radius > _LITTLE * disc.radius else cv2.INTER_AREA
-    return graham.normalise(image, settings.size, settings.recipe_size, disc, shrink), disc
+        return image, find_disc(image) if uses_disc(settings) else None, cv2.INTER_AREA
+    if not uses_disc(settings):  # as the published script, decode the file at full size
+        return read_image(source, settings.size if settings.preparation == "resize" else None), None, cv2.INTER_AREA
+    image, disc = fundus(source, radius := graham.FUNDUS_RADIUS * settings.size / settings.recipe_size)
+    return image, disc, cv2.INTER_CUBIC if radius > _LITTLE * disc.radius else cv2.INTER_AREA
 
 
 def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, Disc]:
@@ -116,10 +161,18 @@ def fundus(path: str | Path, radius: float) -> tuple[np.ndarray, Disc]:
     """
     image = read_image(path, shortest=int(2 * _SPARE * radius))
     disc = find_disc(image)
-    if disc.radius < _SPARE * radius:  # a small fundus in a large image, or a small file
+    if disc.radius < _SPARE * radius and _longer_side(path) != max(image.shape):  # a small fundus in a large image
         image = read_image(path)
         disc = find_disc(image)
     return image, disc
+
+
+def _longer_side(path: str | Path) -> int | None:
+    """Longer side in px of an image file, from its header; None if it cannot be read."""
+    errors = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    with contextlib.suppress(*errors), Image.open(path) as header:
+        return max(header.size)
+    return None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from data.drawn import fundus, textured
 
 from insightr_nb.data import graham
-from insightr_nb.data.disc import Disc, find_disc
+from insightr_nb.data.disc import Disc, find_disc, published_disc
 from insightr_nb.data.images import read_image
 from insightr_nb.errors import DataError
 
@@ -99,6 +99,80 @@ def test_the_photograph_is_left_as_it_is():
     assert np.array_equal(image, before)
 
 
+# -- the same crop in the original colours, and of a mask ------------------------------------------------------------
+
+
+def dotted(side: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """An even fundus of radius 290 on black with 5 bright dots of 7 px, away from the middle row; and their mask."""
+    image = fundus(700, 900, 430.3, 356.8, 290)
+    mask = np.zeros(image.shape[:2], bool)
+    for x, y in ((430, 300), (300, 250), (560, 280), (350, 480), (540, 470)):
+        mask[y - 3 : y + 4, x - 3 : x + 4] = True
+    image[mask] = 255
+    return cv2.copyMakeBorder(image, *[side] * 4, cv2.BORDER_CONSTANT, value=(250, 250, 250)), np.pad(mask, side)
+
+
+def centres(mask: np.ndarray) -> np.ndarray:
+    """Centres (n, 2) x, y of the connected regions of a mask, from top to bottom."""
+    return cv2.connectedComponentsWithStats(mask.astype(np.uint8))[3][1:]
+
+
+@pytest.mark.parametrize("size", [256, 512, 551, 1200])
+@pytest.mark.parametrize("centre", ["disc", "image"])
+def test_a_bright_dot_lies_at_the_same_pixel_in_normalised_cropped_and_mask(centre, size):
+    image, mask = dotted()
+    if centre == "disc":
+        disc = Disc(430.3, 356.8, 290)
+        normalised, cropped = (make(image, size, 512, disc) for make in (graham.normalise, graham.cropped))
+        placed = graham.place(mask, disc, size, 512)
+    else:
+        normalised, cropped = (make(image, size, 512) for make in (graham.published, graham.published_cropped))
+        placed = graham.published_place(mask, published_disc(image), size, 512)
+    inside = np.hypot(*(np.indices((size, size)) - size / 2)) < 0.45 * size
+    expect = centres(placed)
+    assert len(expect) == 5
+    for bright in (normalised.min(axis=2) > 230, cropped.min(axis=2) > 150):  # the fundus has 40 in blue
+        found = centres(bright & inside)
+        assert found.shape == expect.shape
+        assert np.abs(found - expect).max() < 0.6
+
+
+@pytest.mark.parametrize("shrink", [cv2.INTER_AREA, cv2.INTER_CUBIC])
+@pytest.mark.parametrize("size", [200, 512])
+def test_the_cropped_photograph_is_the_one_that_is_normalised(size, shrink):
+    """Graham's filter of the crop gives the normalised image, away from the borders that the crop lacks."""
+    image = cv2.GaussianBlur(textured(700, 900), (0, 0), 1.5)
+    disc = Disc(437.3, 356.8, 311.4)
+    cropped = graham.cropped(image, size, 512, disc, shrink)
+    blurred = graham._blur(cropped, 10 * size / 512)
+    expect = cv2.addWeighted(cropped, 4, blurred, -4, 128).astype(int)
+    middle = slice(size // 4, -size // 4)
+    got = graham.normalise(image, size, 512, disc, shrink)
+    assert np.abs(got - expect)[middle, middle].max() <= 4  # 1 grey level of the blur; a shift gives 40
+    moved = np.roll(expect, 1, axis=1)
+    assert np.abs(got - moved)[middle, middle].max() > 40
+
+
+def test_the_crop_keeps_the_colours_and_the_corners_and_is_grey_beyond_the_photograph():
+    image = np.full((300, 500, 3), (120, 70, 30), np.uint8)
+    got = graham.cropped(image, 512, 512, Disc(250, 150, 200))  # 1.5 times: 450 of 512 rows are there
+    assert got.dtype == np.uint8
+    assert got.shape == (512, 512, 3)
+    assert (got[31:481] == (120, 70, 30)).all()  # the corners, too
+    assert (got[:31] == 128).all()
+    assert (got[481:] == 128).all()
+    got = graham.published_cropped(image, 512, 512)  # the radius is half the width: 600 x 360
+    assert (got[76:436] == (120, 70, 30)).all()
+    assert (got[:76] == 128).all()
+    assert (got[436:] == 128).all()
+
+
+def test_the_crop_is_grey_in_place_of_a_bright_border():
+    framed, plain = (graham.cropped(dotted(side)[0], 512) for side in (60, 0))
+    assert np.abs(framed.astype(int) - plain).mean() < 1
+    assert (framed.min(axis=2) > 240).sum() < 5 * 12**2  # the dots only
+
+
 # -- resize -----------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +252,20 @@ def test_the_published_recipe_step_by_step():
     assert (got[0, 0] == 128).all()
     assert (got[269, 4] == expect[269, 4]).all()
     assert (got[10, 60] == 128).all()
+
+
+def test_the_published_recipe_blurs_faster_at_a_large_size():
+    """Above twice its size; rounding the blur differently, by a grey level, counts four times."""
+    image = cv2.GaussianBlur(textured(700, 700), (0, 0), 3)
+    got = graham.published(image, 1200, 540).astype(int)
+    scale = 300 * 1200 / 540 / 350
+    scaled = cv2.resize(image, (0, 0), fx=scale, fy=scale)
+    blurred = cv2.GaussianBlur(scaled, (0, 0), 10 * 1200 / 540)
+    expect = cv2.addWeighted(scaled, 4, blurred, -4, 128)
+    y, x = expect.shape[0] // 2, expect.shape[1] // 2
+    difference = np.abs(got[400:800, 400:800] - expect[y - 200 : y + 200, x - 200 : x + 200])
+    assert difference.max() <= 4
+    assert difference.mean() < 0.2
 
 
 def test_the_published_recipe_pads_with_the_grey_of_the_ground():
