@@ -1,18 +1,22 @@
-"""Content of manifest.json: the process and code that wrote it, and comparison of the recorded settings and data.
+"""Content of manifest.json: what wrote it, what would make the run again, and comparison of settings and data.
 
 Functions on manifests as dictionaries; `runs` reads and writes the files.
 """
 
+import contextlib
+import json
 import os
 import platform
+import shlex
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import psutil
 
-from insightr_nb.files import PROJECT
-from insightr_nb.presets import REGRESSIONS, VARIANTS
-from insightr_nb.settings import RunSettings
+from insightr_nb.files import PROJECT, outputs_root, read_json
+from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
+from insightr_nb.settings import CATALOGUED, RunSettings
 
 
 def this_process() -> dict[str, Any]:
@@ -105,6 +109,43 @@ def settings_today(manifest: dict[str, Any]) -> RunSettings:
         name=recorded["data"]["name"],
         overrides=manifest["overrides"],
     )
+
+
+def training_command(folder: Path, manifest: dict[str, Any] | None) -> str:
+    """Return the papermill command that creates a run.
+
+    Args:
+        folder: Folder of the run; its names give the parameters.
+        manifest: Its manifest, for seed and overrides; None if there is none.
+    """
+    parts = folder.resolve().parts[-5:]
+    if len(parts) < 5 or parts[1] not in PRESETS or parts[3] not in VARIANTS or not parts[4].startswith("fold"):
+        return "papermill notebooks/03_train.ipynb out.ipynb"  # not the folder of a run
+    dataset, preset, labels, variant, fold = parts
+    number, _, tag = fold.removeprefix("fold").partition("-")
+    given = {"dataset": dataset, "preset": preset, "labels": labels, "variant": variant, "fold": number, "tag": tag}
+    usual = {"dataset": "synthetic", "preset": "demo", "labels": "categorical", "variant": "insightr", "tag": ""}
+    stores = sorted(outputs_root().glob(f"data/{dataset}-*/meta.json"))  # meta.json maps the name to its data set
+    catalogued = dataset in ("synthetic", *CATALOGUED)
+    kind = read_json(stores[0])["settings"]["dataset"] if stores else dataset if catalogued else "csv"
+    if kind != dataset:
+        given = {"dataset": kind, "name": dataset} | {k: v for k, v in given.items() if k != "dataset"}
+    with contextlib.suppress(KeyError, TypeError):  # without a manifest, or with a damaged one
+        given |= {"seed": manifest["settings"]["seed"]} if manifest["settings"]["seed"] else {}
+        given |= {"overrides": shlex.quote(json.dumps(manifest["overrides"]))} if manifest["overrides"] else {}
+    options = " ".join(f"{_option(k, v)} {k} {v}" for k, v in given.items() if usual.get(k) != v)
+    return f"papermill notebooks/03_train.ipynb out.ipynb {options}"
+
+
+def _option(name: str, value: Any) -> str:
+    """Return papermill's `-p`, or `-r` for a name or tag that `-p` would convert to a number, a bool or None."""
+    if name not in ("name", "tag"):
+        return "-p"
+    try:
+        float(value)
+    except ValueError:
+        return "-r" if value in ("True", "False", "None") else "-p"
+    return "-r"
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

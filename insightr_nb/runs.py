@@ -4,9 +4,7 @@ This module handles paths and files only, not models or data sets.
 """
 
 import contextlib
-import json
 import platform
-import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,8 +18,7 @@ import numpy as np
 from insightr_nb import files, manifests
 from insightr_nb.errors import RunError
 from insightr_nb.files import display_path, outputs_root, read_json, write_json
-from insightr_nb.presets import PRESETS, VARIANTS
-from insightr_nb.settings import CATALOGUED, RunSettings
+from insightr_nb.settings import RunSettings
 
 if TYPE_CHECKING:
     import pandas
@@ -38,17 +35,6 @@ def run_directory(settings: RunSettings) -> Path:
 def current_column(name: str) -> str:
     """Return the current name of a column of history.csv; older versions wrote `rate_<part>` for `lr_<part>`."""
     return name.replace("rate_", "lr_", 1) if name.startswith("rate_") else name
-
-
-def _option(name: str, value: Any) -> str:
-    """Return papermill's `-p`, or `-r` for a name or tag that `-p` would convert to a number, a bool or None."""
-    if name not in ("name", "tag"):
-        return "-p"
-    try:
-        float(value)
-    except ValueError:
-        return "-r" if value in ("True", "False", "None") else "-p"
-    return "-r"
 
 
 @dataclass(frozen=True)
@@ -102,6 +88,11 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         return read_json(self / "metrics.json")
 
+    @property
+    def edited(self) -> dict[str, Any] | None:
+        """How `analysis.editing.save` made the run from another; None for a trained run, or without a manifest."""
+        return self.manifest.get("edited") if (self / "manifest.json").exists() else None
+
     def table(self, name: str) -> "pandas.DataFrame":
         """Read predictions.csv, prototypes.csv or history.csv as a DataFrame, with image ids as strings."""
         import pandas  # local: most uses of a run do not need it
@@ -117,7 +108,7 @@ class Run:
         """Return this run. Raises RunError with its state and the command to run if it is not finished."""
         if self.state != "finished":
             state = f"has failed: {self.manifest['error']}" if self.state == "failed" else f"is {self.state}"
-            raise RunError(f"run {display_path(self.path)} {state}. Create it with: {self.command()}")
+            raise RunError(f"run {display_path(self.path)} {state}. {self.remedy('Create')}")
         return self
 
     def require_whole(self, *names: str) -> "Run":
@@ -125,7 +116,7 @@ class Run:
         if problems := self.damage(names):
             raise RunError(
                 f"run {display_path(self.path)} is damaged: {'; '.join(problems)}. "
-                f"Recreate it with: {self.command()} -p overwrite True"
+                + self.remedy("Recreate", overwrite=True)
             )
         return self
 
@@ -150,32 +141,41 @@ class Run:
                 problems.append(f"{name} has changed since it was written")
         return problems
 
+    def remedy(self, verb: str, overwrite: bool = False) -> str:
+        """Return the sentence of an error that says how to create this run.
+
+        Args:
+            verb: First word of the sentence, e.g. "Recreate".
+            overwrite: Replace the existing run.
+        """
+        with contextlib.suppress(RunError):  # the manifest itself can be damaged
+            if self.edited:
+                return f"{verb} it by {self.command()}" + ", after deleting this folder" * overwrite
+        return f"{verb} it with: {self.command()}" + " -p overwrite True" * overwrite
+
     def command(self) -> str:
-        """Return the papermill command that creates this run, derived from its folder, manifest and prepared stores."""
-        parts = self.path.resolve().parts[-5:]
-        if len(parts) < 5 or parts[1] not in PRESETS or parts[3] not in VARIANTS or not parts[4].startswith("fold"):
-            return "papermill notebooks/03_train.ipynb out.ipynb"  # not the folder of a run
-        dataset, preset, labels, variant, fold = parts
-        number, _, tag = fold.removeprefix("fold").partition("-")
-        given = {"dataset": dataset, "preset": preset, "labels": labels, "variant": variant, "fold": number, "tag": tag}
-        usual = {"dataset": "synthetic", "preset": "demo", "labels": "categorical", "variant": "insightr", "tag": ""}
-        stores = sorted(outputs_root().glob(f"data/{dataset}-*/meta.json"))  # meta.json maps the name to its data set
-        catalogued = dataset in ("synthetic", *CATALOGUED)
-        kind = read_json(stores[0])["settings"]["dataset"] if stores else dataset if catalogued else "csv"
-        if kind != dataset:
-            given = {"dataset": kind, "name": dataset} | {k: v for k, v in given.items() if k != "dataset"}
-        with contextlib.suppress(RunError, KeyError, TypeError):  # without a manifest, use folder and tag alone
+        """Return the papermill command that creates this run, derived from its folder, manifest and prepared stores.
+
+        No command creates an edited run: for one, the words "editing <original run> and saving it with tag <tag>".
+        """
+        with contextlib.suppress(RunError):
+            if self.edited:
+                tag = self.path.name.partition("-")[2]
+                return f"editing {self.edited['from']} and saving it with tag {tag!r} (docs/run_files.md)"
+        manifest = None
+        with contextlib.suppress(RunError):  # without a manifest, the folder and its tag have to do
             manifest = self.manifest
-            given |= {"seed": manifest["settings"]["seed"]} if manifest["settings"]["seed"] else {}
-            given |= {"overrides": shlex.quote(json.dumps(manifest["overrides"]))} if manifest["overrides"] else {}
-        options = " ".join(f"{_option(k, v)} {k} {v}" for k, v in given.items() if usual.get(k) != v)
-        return f"papermill notebooks/03_train.ipynb out.ipynb {options}"
+        return manifests.training_command(self.path, manifest)
 
     def folds(self) -> "list[Run]":
-        """Return the finished runs that differ from this one only in the fold, including this one, sorted by folder."""
+        """Return the finished runs that differ from this one only in the fold, including this one, sorted by folder.
+
+        The folds of an edited run are the edited runs with its tag.
+        """
         tag = self.path.name.partition("-")[2]
         evaluated = [Run(path.parent) for path in sorted(self.path.parent.glob("fold*/metrics.json"))]
-        return [run for run in evaluated if run.path.name.partition("-")[2] == tag and run.state == "finished"]
+        tagged = [run for run in evaluated if run.path.name.partition("-")[2] == tag and run.state == "finished"]
+        return [run for run in tagged if bool(run.edited) == bool(self.edited)]
 
     def beside(self, variant: str) -> "Run":
         """Return the run of another variant with the same fold and tag; its folder may not exist."""
@@ -266,8 +266,13 @@ def check_same(run: Run, settings: dict[str, Any], data: dict[str, str]) -> None
         data: Requested fingerprints of the store and the split.
 
     Raises:
-        RunError: If it was not; lists the first five differences.
+        RunError: If it was not; lists the first five differences. Also for an edited run, which no settings make.
     """
+    if run.edited:
+        raise RunError(
+            f"run {display_path(run.path)} was made by editing {run.edited['from']}, not by training. Use another tag, "
+            "or overwrite=True to replace the run"
+        )
     if different := manifests.differences(run.manifest, settings, data):
         raise RunError(
             f"run {display_path(run.path)} was created with different settings: {'; '.join(different[:5])}. "

@@ -32,6 +32,7 @@ __all__ = [
     "RunSettings",
     "TrainingSettings",
     "check_known",
+    "check_tag",
     "groups",
     "parse_overrides",
 ]
@@ -122,11 +123,11 @@ class RunSettings(Checked):
             changes["training.batch_size"] = batch_size
         seed = coerce(seed, int, "seed")
         tag = coerce(tag, str | None, "tag")
+        if tag is not None:
+            check_tag(tag)
         if (seed != 0 or changes) and not tag:
             what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
             raise SettingsError(f"tag: required because {what} differs from preset {preset!r}; e.g. -p tag my_trial")
-        if tag is not None and not (tag.strip(".") and all(c.isalnum() or c in "-_." for c in tag)):
-            raise SettingsError(f"tag = {tag!r}: must consist of letters, digits, '.', '-' and '_': it names a folder")
         given = groups(preset, VARIANTS[variant] | changes)
         given["data"] = dataclasses.replace(given["data"], dataset=dataset, folder=data_folder, name=name)
         settings = cls(preset, variant, labels, fold, seed, tag, device, **given, overwrite=overwrite)
@@ -186,6 +187,13 @@ def _differences(groups: dict[str, Any], defaults: dict[str, Any], names: set[st
     pairs = {name: name.split(".") for name in sorted(names)}
     values = {name: (getattr(groups[g], f), getattr(defaults[g], f)) for name, (g, f) in pairs.items()}
     return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def check_tag(tag: Any) -> None:
+    """Raise SettingsError for a tag that cannot be the end of a folder's name."""
+    tag = coerce(tag, str, "tag")
+    if not (tag.strip(".") and all(c.isalnum() or c in "-_." for c in tag)):
+        raise SettingsError(f"tag = {tag!r}: must consist of letters, digits, '.', '-' and '_': it names a folder")
 
 
 def check_known(name: str, value: Any, known: dict[str, Any]) -> None:

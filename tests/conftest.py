@@ -1,5 +1,6 @@
 """Shared by all tests: a temporary outputs folder, and a finished run of preset `smoke`."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,19 @@ def smoke_run(outputs, smoke_settings) -> Run:
         run = train(step)
         evaluate(run, step)
     return run
+
+
+@pytest.fixture
+def copied(smoke_run, tmp_path, monkeypatch) -> Run:
+    """A copy of the outputs with a finished run to damage or edit."""
+    for part in (
+        "data/synthetic-64",
+        "runs/synthetic/smoke/categorical/backbone/fold0",
+        smoke_run.path.relative_to(smoke_run.root),
+    ):
+        shutil.copytree(smoke_run.root / part, tmp_path / part)
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
+    return Run(tmp_path / smoke_run.path.relative_to(smoke_run.root))
 
 
 @pytest.fixture

@@ -16,21 +16,7 @@ from insightr_nb.data import display
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.explorer.app import finished_runs
 from insightr_nb.explorer.exploration import Exploration
-from insightr_nb.runs import Run
 from insightr_nb.training.trainer import train
-
-
-@pytest.fixture
-def copied(smoke_run, tmp_path, monkeypatch) -> Run:
-    """A copy of the outputs with a finished run to damage."""
-    for part in (
-        "data/synthetic-64",
-        "runs/synthetic/smoke/categorical/backbone/fold0",
-        smoke_run.path.relative_to(smoke_run.root),
-    ):
-        shutil.copytree(smoke_run.root / part, tmp_path / part)
-    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
-    return Run(tmp_path / smoke_run.path.relative_to(smoke_run.root))
 
 
 def flip(path: Path, at: float = 0.5) -> None:

@@ -73,6 +73,27 @@ def test_the_command_hands_over_a_tag_that_looks_like_a_number_as_text(tmp_path,
     assert run.command().endswith(f"-p fold 0 {option} tag {tag}")
 
 
+def test_an_edited_run_has_no_command_and_only_edited_folds(trial_run):
+    other = Run(trial_run.path.with_name("fold2-trial"))
+    for run in (trial_run, other):
+        files.write_json(run / "metrics.json", {})
+        files.write_json(run / "manifest.json", trial_run.manifest | {"state": "finished"})
+    assert trial_run.edited is None
+    assert trial_run.folds() == [other, trial_run]
+    trial_run.update(edited={"from": "outputs/runs/synthetic/demo/categorical/insightr/fold3"})
+    assert trial_run.folds() == [trial_run]
+    assert other.folds() == [other]
+    how = "editing outputs/runs/synthetic/demo/categorical/insightr/fold3 and saving it with tag 'trial'"
+    assert trial_run.command() == f"{how} (docs/run_files.md)"
+    assert trial_run.remedy("Create") == f"Create it by {how} (docs/run_files.md)"
+    with pytest.raises(RunError, match=f"Recreate it by {how} .*, after deleting this folder$"):
+        trial_run.require_whole()
+    settings = RunSettings.from_parameters(fold=3, overrides={"losses.k": 1}, tag="trial")
+    with pytest.raises(RunError, match="fold3-trial was made by editing outputs/.*fold3, not by training"):
+        runs.check_same(trial_run, settings.as_dict(), {"store": "a"})
+    assert other.remedy("Recreate", overwrite=True).endswith("-p overwrite True")
+
+
 def test_arrays_are_read_memory_mapped(tmp_path):
     files.write_array(tmp_path / "weights.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     array = Run(tmp_path).array("weights.npy")

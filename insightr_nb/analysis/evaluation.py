@@ -1,5 +1,7 @@
 """Evaluation of the selected model on the test set, and all result files of a run."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -14,20 +16,23 @@ from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 
 TOP = 5  # prototypes listed per prediction, and latent patches stored per image
+NEAREST = tuple(f"{kind}_{part}.npy" for kind in ("distances", "targets") for part in ("training", "validation"))
 
 
 def evaluate(run: Run, settings: RunSettings) -> dict:
     """Evaluate a trained run on the test set and mark it finished; a finished run is not evaluated again.
 
     Writes predictions.csv and metrics.json; for a network with prototypes also weights.npy, distances.npy,
-    nearest_latents.npy, the boxes in prototypes.csv, and the statistics of `familiarity`, which are also added to a
-    finished run of an older version. Runs in float32; results are in the user's units. Returns the metrics.
+    nearest_latents.npy, the boxes in prototypes.csv, and for the training and validation images the statistics of
+    `familiarity`, the `nearest_distances` and their targets, which are also added to a finished run of an older
+    version. Runs in float32; results are in the user's units. Returns the metrics.
     """
     with files.exclusive_lock(run.path):
         if run.state == "finished" and (run / "metrics.json").exists():  # Snakemake deletes outputs before rerunning
             run.require_whole()
-            if settings.explains and not all((run / name).exists() for name in familiarity.FILES):
-                _add_statistics(run, settings)
+            lacking = {*familiarity.FILES, *NEAREST} - run.manifest["files"].keys()
+            if settings.explains and lacking:
+                _add_subsets(run, settings, lacking)
             return run.metrics
         _evaluate(run, settings)
     return run.metrics
@@ -43,26 +48,45 @@ def _evaluate(run: Run, settings: RunSettings) -> None:
         data.store.check()
         predictions, outputs = _predict(network, data.test, data, settings, device)
         targets = data.store.table["label"].to_numpy(float)[data.test.rows]
-        _write_predictions(run, data, predictions, targets, outputs.get("weights"))
+        ids = data.store.table["image_id"].to_numpy()[data.test.rows]
+        write_predictions(run / "predictions.csv", ids, targets, predictions, outputs.get("weights"))
         if outputs:
             for name in ("weights", "distances", "nearest_latents"):
                 files.write_array(run / f"{name}.npy", outputs[name])
             _add_boxes(run, network, data.store.images.shape[1])
-            _write_statistics(run, network, data)
+            _write_subsets(run, network, data, {*familiarity.FILES, *NEAREST})
         files.write_json(run / "metrics.json", _metrics(network, data, predictions, targets, outputs))
         run.record()
     run.update(state="finished", error=None)
 
 
-def _add_statistics(run: Run, settings: RunSettings) -> None:
-    network = checkpoint.load_model(run / "model.safetensors", hardware.choose_device(settings.device))
-    _write_statistics(run, network, fold_data(settings))
+def _add_subsets(run: Run, settings: RunSettings, names: set[str]) -> None:
+    device = hardware.choose_device(settings.device)
+    hardware.make_deterministic(device)
+    _write_subsets(run, checkpoint.load_model(run / "model.safetensors", device), fold_data(settings), names)
     run.record()
 
 
-def _write_statistics(run: Run, network: INSightRNet, data: FoldData) -> None:
-    for name, subset in zip(familiarity.FILES, (data.training, data.validation), strict=True):
-        files.write_array(run / name, familiarity.statistics(network, subset))
+def _write_subsets(run: Run, network: INSightRNet, data: FoldData, names: set[str]) -> None:
+    """Write those of `names` among the statistics, nearest distances and targets of training and validation images."""
+    to_user = data.store.scale.to_user
+    for part, subset in (("training", data.training.once()), ("validation", data.validation.once())):
+        for kind, compute in (
+            ("statistics", familiarity.statistics),
+            ("distances", nearest_distances),
+            ("targets", lambda _, subset: to_user(subset.targets.astype(float))),
+        ):
+            if (name := f"{kind}_{part}.npy") in names:
+                files.write_array(run / name, compute(network, subset))
+
+
+@torch.no_grad()
+def nearest_distances(network: INSightRNet, subset: Subset, batch_size: int = 30) -> np.ndarray:
+    """Squared distance of the nearest patch of every image, un-augmented, to each prototype: (n, m) float32."""
+    parts = []
+    for images, _ in batches(InOrder(subset), batch_size, network.mean.device):
+        parts.append(network(network.inputs(images)).min_distances.cpu())  # (B, m)
+    return torch.cat(parts).numpy()
 
 
 def validation_metrics(run: Run, settings: RunSettings) -> dict:
@@ -127,10 +151,18 @@ def nearest_latents(output: Output, count: int = TOP) -> torch.Tensor:
     return latent.gather(1, cells[..., None].expand(-1, -1, latent.shape[2]))
 
 
-def _write_predictions(
-    run: Run, data: FoldData, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
+def write_predictions(
+    path: Path, ids: np.ndarray, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None
 ) -> None:
-    ids = data.store.table["image_id"].to_numpy()[data.test.rows]
+    """Write predictions.csv.
+
+    Args:
+        path: File to write.
+        ids: (N,) image ids.
+        targets: (N,), in the user's units.
+        predictions: (N,), in the user's units.
+        weights: (N, m) contributions, of which the largest are listed; None for a baseline.
+    """
     rows = [
         {"image_id": i, "target": float(t), "prediction": float(p)}
         for i, t, p in zip(ids, targets, predictions, strict=True)
@@ -140,7 +172,7 @@ def _write_predictions(
         for n, row in enumerate(rows):
             for rank, j in enumerate(top[n], start=1):
                 row |= {f"prototype_{rank}": int(j), f"weight_{rank}": float(weights[n, j])}
-    files.write_csv(run / "predictions.csv", rows)
+    files.write_csv(path, rows)
 
 
 def _add_boxes(run: Run, network: INSightRNet, size: int) -> None:

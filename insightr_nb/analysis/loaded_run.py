@@ -82,6 +82,45 @@ class LoadedRun:
         """Squared distances of the patches of each prototype's source image: (m, H, W) float32, memory-mapped."""
         return self.run.array("prototype_maps.npy")
 
+    def nearest_of(self, part: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Squared distances of each image's nearest patches (n, m) float32, and targets (n,), every image once.
+
+        part: "training" or "validation". Targets are those of the training, drawn ones for continuous labels. None for
+        a run that was evaluated by an older version.
+        """
+        names = (f"distances_{part}.npy", f"targets_{part}.npy")
+        return tuple(map(self.run.array, names)) if all((self / name).exists() for name in names) else None
+
+    @cached_property
+    def similarities(self) -> np.ndarray:
+        """Similarities of the test images' nearest patches: (N, m) float32."""
+        return self.similarity(np.min(self.distances, axis=(2, 3)))
+
+    @cached_property
+    def on_ground(self) -> np.ndarray | None:
+        """Whether the test images' nearest patches are cells of mostly grey background: (N, m) bool.
+
+        None where that is unknown: images prepared by "resize" have no grey background, and a run imported from a zip
+        has only some of its images. Reads the images once.
+        """
+        if self.store.partial or self.store.settings.preparation == "resize":
+            return None
+        rows = pd.Index(self.store.table["image_id"]).get_indexer(self.predictions["image_id"])
+        parts = []
+        for chosen in np.array_split(np.arange(len(rows)), max(1, len(rows) // 30)):
+            images = torch.from_numpy(np.array(self.store.images[rows[chosen]]))
+            distances = self.distances[chosen]  # (B, m, H, W)
+            ground = self.network.ground_cells(self.network.inputs(images), distances.shape[2])  # (B, H, W)
+            cells = distances.reshape(*distances.shape[:2], -1).argmin(2)  # (B, m)
+            parts.append(np.take_along_axis(ground.flatten(1).cpu().numpy(), cells, axis=1))
+        return np.concatenate(parts)
+
+    @cached_property
+    def twins(self) -> list[tuple[int, ...]]:
+        """Groups of at least two prototypes with the same source patch, by prototype number in ascending order."""
+        groups = self.prototypes.groupby(["image_id", "row", "col"])["prototype"]
+        return sorted(tuple(sorted(numbers)) for _, numbers in groups if len(numbers) > 1)
+
     @cached_property
     def reference(self) -> Reference | None:
         """Statistics of usual images; None for a run that was evaluated by an older version."""

@@ -92,14 +92,15 @@ def sweep(
 def finished_sweeps(settings: TableSettings) -> list[tuple[str, RunSettings]]:
     """Finished sweep runs as (parameter, run): tagged `<parameter>-<value>`, without overrides outside the sweep.
 
-    Includes the finished untagged run of each of their folds, which is the point at the preset's own value.
+    Edited runs are left out. Includes the finished untagged run of each of their folds, which is the point at the
+    preset's own value.
     """
     folder = runs.run_directory(settings.run("insightr", 0)).parent
     found = []
     for path in sorted(folder.glob("fold*-*-*")):
         fold, _, tag = path.name.removeprefix("fold").partition("-")
         parameter = tag.partition("-")[0]
-        if parameter in SWEEPS and Run(path).state == "finished":
+        if parameter in SWEEPS and Run(path).state == "finished" and not Run(path).edited:
             overrides = Run(path).manifest["overrides"]
             if SWEEPS[parameter][0] in overrides and set(overrides) <= set(SWEEPS[parameter]):
                 found.append((parameter, settings.run("insightr", int(fold), overrides=overrides, tag=tag)))

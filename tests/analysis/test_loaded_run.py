@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from analysis import card
@@ -13,6 +14,7 @@ from insightr_nb.analysis import lesions, tracing, trust
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
+from insightr_nb.data.folds import fold_data
 from insightr_nb.errors import SettingsError
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.model.network import ResNetRegressor
@@ -72,6 +74,38 @@ def test_loaded_run_reads_the_files_of_the_run_once(smoke_run):
     assert loaded.labels.tolist() == loaded.prototypes["label"].tolist()
     assert loaded.distances.shape[:2] == loaded.weights.shape == (len(loaded.predictions), len(loaded.prototypes))
     assert loaded.display_grid.size >= loaded.grid.size
+
+
+def test_twins_are_prototypes_of_the_same_patch(smoke_run):
+    run = replace(load_run(smoke_run, "cpu"))  # a copy, whose table is another
+    table = pd.DataFrame({"prototype": range(6), "image_id": list("abaaba"), "row": [1, 1, 1, 2, 1, 1], "col": 3})
+    run.__dict__["prototypes"] = table
+    assert run.twins == [(0, 2, 5), (1, 4)]
+
+
+def test_similarities_and_background_of_the_test_images_give_their_metrics(smoke_run):
+    run = load_run(smoke_run, "cpu")
+    image_id = run.predictions["image_id"][3]
+    np.testing.assert_allclose(run.similarities[3], explain(run, image_id).similarities, rtol=1e-3)
+    shares = np.where(run.on_ground, run.weights, 0).sum(1) / run.weights.sum(1)
+    assert shares.mean() == pytest.approx(run.metrics["ground_share"], abs=1e-6)
+
+
+def test_the_background_is_unknown_without_all_images_or_where_there_is_none(smoke_run):
+    run = load_run(smoke_run, "cpu")
+    meta = run.store.meta
+    for changed in (meta | {"partial": True}, meta | {"settings": meta["settings"] | {"preparation": "resize"}}):
+        assert replace(run, store=replace(run.store, meta=changed)).on_ground is None
+
+
+def test_nearest_patches_of_the_training_and_validation_images(smoke_run, smoke_settings):
+    run, data = load_run(smoke_run, "cpu"), fold_data(smoke_settings)
+    for part, subset in (("training", data.training.once()), ("validation", data.validation.once())):
+        distances, targets = run.nearest_of(part)
+        assert distances.shape == (len(subset), 10)
+        assert targets.tolist() == run.store.table["label"].to_numpy(float)[subset.rows].tolist()
+        e = explain(run, run.store.table["image_id"][subset.rows[-1]])
+        np.testing.assert_allclose(distances[-1], e.min_distances, rtol=1e-3, atol=1e-5)
 
 
 def test_a_device_that_is_not_there_is_named(smoke_run):

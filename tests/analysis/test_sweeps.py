@@ -38,7 +38,9 @@ def test_sweep_runs_are_tagged_overrides_and_found_by_their_tags():
     make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2}, tag="k-trial"), split="fold 0")  # a tag of one's own
     make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2, "losses.psd": 0}, tag="k-two"), split="fold 0")
     assert findings.sweeps(SETTINGS)[["parameter", "value"]].values.tolist()[1] == ["k", 2.0]
-    assert len(findings.sweeps(SETTINGS)) == 6  # two overrides are no sweep
+    edited = make(SETTINGS.run("insightr", 1, overrides={"losses.k": 2}, tag="k-edited"), split="fold 1")
+    edited.update(edited={"from": "outputs/runs/fold1-k-2"})
+    assert len(findings.sweeps(SETTINGS)) == 6  # neither two overrides nor an edited run are a sweep
     make(SETTINGS.run("insightr", 0), error=0.5, split="fold 0")  # the preset's own values: a point of every curve
     frame = findings.sweeps(SETTINGS)
     own = frame[frame["mae"] == 0.5][["parameter", "value", "fold"]].values.tolist()

@@ -48,6 +48,10 @@ def test_a_finished_run_has_its_files(smoke_run):
         "nearest_latents.npy",
         "statistics_training.npy",
         "statistics_validation.npy",
+        "distances_training.npy",
+        "distances_validation.npy",
+        "targets_training.npy",
+        "targets_validation.npy",
         "metrics.json",
     }
     assert {f.name for f in smoke_run.path.iterdir() if f.is_file()} == expect
