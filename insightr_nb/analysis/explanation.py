@@ -1,7 +1,7 @@
 """Explanation of the prediction for one image by a finished run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,11 @@ from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import given_path
 from insightr_nb.runs import Run
 
+_DISTRUST = "Do not trust the prediction."
+_UNKNOWN = (
+    "Whether the image is like those that the run was trained on is unknown, because an older version evaluated the "
+    "run. To know it, run notebook 03 on the run again."
+)
 DISCLAIMER = "For research use only; not a medical device. Nothing here may be used for a diagnosis."
 
 
@@ -59,11 +64,14 @@ class Explanation:
             prediction: In the user's units.
             weights: (m,) contributions.
             maps: (m, H, W) squared distances.
-            about: Image, picture, target, name and warnings; a warning is added for an unfamiliar image.
+            about: Image, picture, target, name and warnings; a warning is added for an image that is unfamiliar, or
+                may be because it is no image of the data set and the run has no statistics of familiar images.
         """
         share = run.familiarity(about["image"])
         unfamiliar = None if share is None else warning(share, run.store.settings.store_name)
-        about["warnings"] = (*filter(None, [unfamiliar]), *about.get("warnings", ()))
+        warnings = (*filter(None, [unfamiliar]), *about.get("warnings", ()))
+        warnings = (*warnings[:-1], f"{warnings[-1]} {_DISTRUST}") if warnings else ()
+        about["warnings"] = (*warnings, _UNKNOWN) if share is None and about.get("target") is None else warnings
         flat = np.asarray(maps).reshape(len(maps), -1)
         cells = np.stack(np.unravel_index(flat.argmin(1), maps.shape[1:]), 1)  # (m, 2)
         return cls(
@@ -93,6 +101,10 @@ class Explanation:
             ]
         )
 
+    def named(self, name: str) -> "Explanation":
+        """The same explanation under another name of its image."""
+        return replace(self, name=name)
+
     @property
     def shares(self) -> np.ndarray:
         """Contributions normalised to sum to 1: (m,)."""
@@ -106,6 +118,21 @@ class Explanation:
     def top(self, count: int = 5) -> np.ndarray:
         """Indices of the prototypes with the largest contributions, in descending order."""
         return top_prototypes(self.weights[None], count)[0]
+
+    def reasons(self, count: int = 5) -> list[tuple[int, ...]]:
+        """Prototypes with the largest contributions, those of one source patch (twins) joined into one reason.
+
+        Returns at most `count` tuples of prototype numbers, in descending order of their joint contribution; within a
+        tuple, too. A reason that contributes nothing is left out.
+        """
+        patches: dict[tuple, list[int]] = {}
+        sources = self.prototype_sources[["image_id", "row", "col"]].itertuples(index=False, name=None)
+        for j, patch in enumerate(sources):
+            if self.weights[j] > 0:
+                patches.setdefault(patch, []).append(j)
+        joined = [tuple(sorted(js, key=lambda j: -self.weights[j])) for js in patches.values()]
+        joined.sort(key=lambda js: -self.weights[list(js)].sum(dtype=float))
+        return joined[:count]
 
 
 @torch.no_grad()
@@ -224,7 +251,7 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
 
 
 def _of_disc(doubt: str) -> tuple[str, ...]:
-    text = f"No clear fundus outline: {doubt.removeprefix(DISC).strip()}. Do not trust the prediction."
+    text = f"No clear fundus outline: {doubt.removeprefix(DISC).strip()}."
     return (text,) if doubt else ()
 
 

@@ -2,7 +2,9 @@
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import matplotlib.pyplot as plt
@@ -146,7 +148,7 @@ def explanation(
             parse_math=False,
         )
     axes = figure.add_subplot(grid[count, :])
-    _contributions(axes, e, top)
+    contributions(axes, e, top)
     figure.suptitle(
         "\n".join([title, *(textwrap.fill(text, 120) for text in e.warnings)]),
         color="#a00000" if e.warnings else "black",
@@ -178,8 +180,31 @@ def write_explanation(
         Paths of the PNG and the JSON file.
     """
     run = run if isinstance(run, LoadedRun) else load_run(run)
+    content = explanation_content(run, e, count)
+    if folds is not None:
+        predictions = [other.prediction for other in folds.explanations]
+        content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
+    path = given_path(folder) / f"explanation_{file_name(e.name)}.png"
+    files.write_json(path.with_suffix(".json"), content)
+    title = f"Why {e.prediction:.2f}? {e.name}"
+    return save(explanation(run, e, title=title, folds=folds), path), path.with_suffix(".json")
+
+
+def file_name(name: str) -> str:
+    """Name of an image as a file name: characters not allowed in file names are percent-encoded."""
+    return _NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), name)
+
+
+def explanation_content(run: LoadedRun, e: Explanation, count: int = 5) -> dict[str, Any]:
+    """Content of the JSON file of an explanation.
+
+    Args:
+        run: The run that made the explanation.
+        e: The explanation.
+        count: Number of top prototypes.
+    """
     sources = e.prototype_sources.set_index("prototype")
-    content = {
+    return {
         "note": DISCLAIMER,
         "run": files.display_path(run.path),
         "image": e.name,
@@ -203,13 +228,6 @@ def write_explanation(
             for j in e.top(count)
         ],
     }
-    if folds is not None:
-        predictions = [other.prediction for other in folds.explanations]
-        content["folds"] = {"prediction": folds.prediction, "spread": folds.spread, "predictions": predictions}
-    path = given_path(folder) / f"explanation_{_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=''), e.name)}.png"
-    files.write_json(path.with_suffix(".json"), content)
-    title = f"Why {e.prediction:.2f}? {e.name}"
-    return save(explanation(run, e, title=title, folds=folds), path), path.with_suffix(".json")
 
 
 def _in_words(e: Explanation, folds: FoldsExplanation | None) -> str:
@@ -226,16 +244,17 @@ def _in_words(e: Explanation, folds: FoldsExplanation | None) -> str:
     return "\n".join(lines)
 
 
-def _contributions(axes: Axes, e: Explanation, top: np.ndarray) -> None:
+def contributions(axes: Axes, e: Explanation, top: Sequence[int]) -> None:
+    """Plot all contributions by the labels of their prototypes, those of `top` outlined."""
     labels = e.prototype_labels
-    width = 0.8 * (labels[1] - labels[0])
+    width = 0.8 * np.ptp(labels) / max(len(labels) - 1, 1)
     colours = colormaps[LABEL_COLOURS]((labels - labels.min()) / np.ptp(labels))
     edges = ["black" if j in top else "0.6" for j in range(len(labels))]  # pale colours end somewhere
     axes.bar(labels, 100 * e.shares, width, color=colours, edgecolor=edges)
     axes.axvline(e.prediction, color="black", label=f"prediction {e.prediction:.2f} = weighted mean of the labels")
     if e.target is not None:
         axes.axvline(e.target, color="tab:green", linestyle="--", label=f"label {e.target:g}")
-    share = 100 * e.shares[top].sum()
+    share = 100 * e.shares[list(top)].sum()
     axes.set(xlabel="label of the prototype", ylabel="contribution (%)")
     axes.set_title(
         f"all {len(labels)} prototypes; the {len(top)} above (outlined) make {share:.0f} % of the prediction"

@@ -108,5 +108,5 @@ def warning(familiarity: float, dataset: str) -> str | None:
     share = f"{familiarity:.0%}" if familiarity else "none"
     return (
         f"This image is unlike the images of {dataset!r} that the run was trained on: {share} of its validation images "
-        "differ as much. Do not trust the prediction."
+        "differ as much."
     )

@@ -53,6 +53,59 @@ def test_an_explanation_is_made_of_contributions_and_distances():
     )
 
 
+def handmade(weights: list[float], sources: list[tuple], familiarity: float | None = None, **about) -> Explanation:
+    """An explanation with the labels 0, 1, 2, ... and these source patches: image_id, row, column."""
+    count, blank = len(weights), np.zeros((8, 8, 3), np.uint8)
+    run = SimpleNamespace(
+        similarity=lambda distances: 1 / (distances + 0.5),
+        grid=Grid(8, 2, 4, 1.5, 8),
+        labels=np.arange(count, dtype=float),
+        prototypes=pd.DataFrame(sources, columns=["image_id", "row", "col"]).assign(prototype=range(count)),
+        familiarity=lambda image: familiarity,
+        store=SimpleNamespace(settings=SimpleNamespace(store_name="eyes")),
+    )
+    return Explanation.of(run, 1.0, np.array(weights), np.ones((count, 2, 2)), image=blank, picture=blank, **about)
+
+
+def test_reasons_join_the_prototypes_of_one_patch_in_the_order_of_their_joint_contribution():
+    sources = [("a", 0, 0), ("a", 0, 1), ("b", 0, 0), ("a", 0, 0), ("c", 1, 1), ("a", 0, 0)]
+    x = handmade([2, 4, 3, 2.5, 0, 0], sources)
+    assert x.reasons() == [(3, 0), (1,), (2,)]  # 4.5, 4, 3; prototypes 4 and 5 contribute nothing
+    assert x.reasons(2) == [(3, 0), (1,)]
+    alone = handmade([2, 4, 3], [("a", 0, 0), ("a", 1, 0), ("b", 0, 0)])
+    assert [j for (j,) in alone.reasons(3)] == alone.top(3).tolist()
+
+
+def test_an_explanation_under_another_name_is_otherwise_the_same():
+    x = handmade([1, 2], [("a", 0, 0), ("b", 0, 0)], name="0.png")
+    named = x.named("left eye.png")
+    assert (named.name, x.name) == ("left eye.png", "0.png")
+    assert named.weights is x.weights
+    assert repr(named).startswith("Explanation(left eye.png: ")
+
+
+@pytest.mark.parametrize(
+    ("familiarity", "given", "expect"),
+    [
+        (0.5, (), []),
+        (0.5, ("No disc.",), ["No disc. Do not trust the prediction."]),
+        (
+            0.0,
+            (),
+            ["This image is unlike", "none of its validation images differ as much. Do not trust the prediction."],
+        ),
+        (0.0, ("No disc.",), ["This image is unlike", "differ as much.", "No disc. Do not trust the prediction."]),
+    ],
+)
+def test_warnings_end_with_one_advice(familiarity, given, expect):
+    x = handmade([1, 2], [("a", 0, 0), ("b", 0, 0)], familiarity=familiarity, warnings=given)
+    text = "\n".join(x.warnings)
+    assert len(x.warnings) == len(given) + (familiarity == 0)
+    assert all(part in text for part in expect)
+    assert text.count("Do not trust the prediction.") == bool(expect)
+    assert text == "" or text.endswith("Do not trust the prediction.")
+
+
 def test_an_array_and_its_file_have_the_same_explanation(loaded, tmp_path):
     photograph = synthetic.photograph(3, 5, 200).image
     cv2.imwrite(str(tmp_path / "a.png"), photograph[..., ::-1])

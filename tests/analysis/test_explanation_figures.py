@@ -57,6 +57,33 @@ def test_special_characters_of_an_image_id_in_the_file_name(loaded, tmp_path, gi
     assert json.loads(text.read_text())["image"] == given
 
 
+def test_the_content_of_an_explanation_is_that_of_the_files(loaded, smoke_run):
+    name = loaded.predictions["image_id"][4]
+    content = explanation_figures.explanation_content(loaded, explain(loaded, name), 10)
+    row, table = loaded.predictions.iloc[4], smoke_run.table("prototypes.csv").set_index("prototype")
+    weights = smoke_run.array("weights.npy")[4]
+    distances = smoke_run.array("distances.npy")[4].reshape(10, -1)
+    assert (content["image"], content["target"]) == (name, row["target"])
+    assert content["prediction"] == pytest.approx(row["prediction"], abs=1e-5)
+    assert content["note"].startswith("For research use only")
+    assert content["warnings"] == list(explain(loaded, name).warnings)
+    assert [p["prototype"] for p in content["prototypes"]] == np.argsort(-weights, kind="stable").tolist()
+    for p in content["prototypes"]:
+        j = p["prototype"]
+        assert p["share"] == pytest.approx(weights[j] / weights.sum(), rel=1e-4)
+        assert p["squared_distance"] == pytest.approx(distances[j].min(), abs=1e-4)
+        assert p["cell"] == list(divmod(distances[j].argmin(), 3))
+        assert p["label"] == table["label"][j]
+        assert (p["source_image"], p["source_box"]) == (table["image_id"][j], table.loc[j, "x0":"y1"].tolist())
+    json.dumps(content)
+    assert len(explanation_figures.explanation_content(loaded, explain(loaded, name), 2)["prototypes"]) == 2
+
+
+@pytest.mark.parametrize(("name", "file"), [("a b.png", "a b.png"), ("a/b:c", "a%2Fb%3Ac"), ("50%\n", "50%25%0A")])
+def test_names_of_images_as_file_names(name, file):
+    assert explanation_figures.file_name(name) == file
+
+
 def test_explanation_of_a_user_file_is_named_after_the_file(loaded, tmp_path):
     cv2.imwrite(str(tmp_path / "IMG.001.jpg"), synthetic.photograph(3, 5, 200).image[..., ::-1])
     e = explain(loaded, str(tmp_path / "IMG.001.jpg"))

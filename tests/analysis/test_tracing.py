@@ -60,6 +60,49 @@ def test_match_is_traced_to_the_pixels_that_cause_it_and_not_to_its_cell():
     assert lesions.mass_ratio(traced, lesion, np.ones((64, 64), bool)) > 50
 
 
+def test_matches_are_those_of_each_prototype(loaded):
+    picture = next(image for image in loaded.store.images if tracing.match(loaded, image, 7).any())
+    together = tracing.matches(loaded, picture, [7, 0, 4])
+    assert together.shape == (3, *picture.shape[:2])
+    for j, traced in zip((7, 0, 4), together, strict=True):
+        assert traced == pytest.approx(tracing.match(loaded, picture, j), rel=1e-5, abs=1e-9)
+        alone = tracing.trace(loaded.network, picture, lambda output, j=j: output.similarities[0, j].log())
+        assert traced == pytest.approx(alone, rel=1e-5, abs=1e-9)
+    assert not np.allclose(together[0], together[2])
+
+
+class Cells(Plain):
+    """Latent patches: the mean colours of cells of 8 px."""
+
+    def latent(self, pixels):
+        return nn.functional.avg_pool2d(pixels, 8)  # (B, 3, 8, 8)
+
+    def forward(self, pixels):
+        return SimpleNamespace(latent=self.latent(pixels))
+
+
+def test_a_patch_is_traced_to_the_pixels_that_it_encodes():
+    picture = image((18, 42), (50, 10))
+    traced = tracing.patch(SimpleNamespace(network=Cells()), picture, 2, 5)
+    assert lesions.pointing(traced, SIDE, spot(18, 42)) == 1
+    assert traced[40:].max() == 0  # the other spot lies in another cell
+    assert not tracing.patch(SimpleNamespace(network=Cells()), picture, 0, 0).any()  # a grey cell
+
+
+def test_a_patch_is_traced_also_where_its_match_has_no_gradient(loaded):
+    """The source of a prototype is at distance 0 of it."""
+    found = []
+    for j in range(len(loaded.labels)):
+        p = loaded.prototypes.iloc[j]
+        picture = loaded.store.image(loaded.store.row(p["image_id"]))
+        found.append(
+            [tracing.patch(loaded, picture, p["row"], p["col"]).max(), tracing.match(loaded, picture, j).max()]
+        )
+    of_patch, of_match = np.array(found).T
+    assert (of_patch > 0).mean() > 0.5
+    assert of_match.max() < 0.05 * of_patch.max()
+
+
 @pytest.mark.parametrize(("seen", "expected"), [((30, 30), 1), ((6, 50), 0)], ids=["right", "wrong"])
 def test_trace_points_only_at_pixels_that_the_network_uses(seen, expected):
     row, col = seen
