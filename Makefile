@@ -6,6 +6,9 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 PRESET := demo
 SIDE_BY_SIDE := 2
+# The project is the root, so that outputs/ opens too; as root, as in containers, Jupyter asks for a flag; uploads up to 100 MB.
+SERVER := --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/07_explore.ipynb \
+  --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}' $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB :=
 SNAKEMAKE :=
 RUN := $(BIN)/papermill --no-progress-bar
@@ -60,7 +63,7 @@ test-cluster: $(STAMP)
 
 lab: $(STAMP)
 	INSIGHTR_OUTPUTS="$$($(BIN)/python -c 'from insightr_nb.files import outputs_root; print(outputs_root().resolve())')" \
-	  $(BIN)/jupyter lab --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}' $(LAB) notebooks
+	  $(BIN)/jupyter lab $(SERVER) $(LAB)
 
 # Table 1 and the ablations of preset demo: 7 variants and 2 with continuous labels on 5 folds; resumes where it stopped.
 tables: $(STAMP)

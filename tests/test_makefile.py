@@ -54,5 +54,6 @@ def test_jupyterlab_writes_where_make_would(tmp_path, given):
     outputs, *words = (tmp_path / "given.txt").read_text().splitlines()
     expect = {"my outputs": tmp_path / "my outputs", "~/x": tmp_path / "x", None: ROOT / "outputs"}
     assert Path(outputs) == expect.get(given, Path(given or ""))
-    assert words[0] == "lab"
-    assert words[-2:] == ["--no-browser", "notebooks"]
+    assert words[:2] == ["lab", "--ServerApp.root_dir=."]  # outputs/ opens as well as notebooks/
+    assert words[-1] == "--no-browser"
+    assert ("--allow-root" in words) == (os.getuid() == 0)  # Jupyter does not start as root without it
