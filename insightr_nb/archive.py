@@ -77,7 +77,7 @@ def export(path: Run | Path | str, archive: Path | str, test_images: int = 500) 
     if changed := differences(run.manifest, {}, {"store": store.fingerprint}):
         raise RunError(
             f"run {display_path(run.path)} was trained on different data than {display_path(store.path)} contains: "
-            f"{changed[0]}. Retrain it with: {run.command()} -p overwrite True"
+            f"{changed[0]}. {run.remedy('Retrain', overwrite=True)}"
         )
     shown_images = run.table("predictions.csv").sort_values("prediction", kind="stable")["image_id"].to_numpy()
     chosen = set(shown_images[splits.evenly_spaced(len(shown_images), test_images)])

@@ -252,4 +252,5 @@ class Explore(Parameters, Checked):
     """Parameters of notebook 07."""
 
     run: str | None = None  # folder of the first run to show
+    masks: str | None = None  # folder of lesion masks
     static: bool | None = None  # show static figures; None: only where there cannot be a browser

@@ -32,28 +32,36 @@ FLAGS = [
 
 
 def lab_options() -> list[str]:
-    """What `make lab` gives to JupyterLab."""
-    command = re.search(r"jupyter lab (.*) \$\(LAB\) notebooks", (ROOT / "Makefile").read_text())[1]
-    return shlex.split(command)
+    """What `make lab` gives to JupyterLab, which then has the folder it is started in as its root."""
+    done = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return shlex.split(re.search(r"jupyter lab (.*)", done.stdout)[1])
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, explored):
+def settings_folder(tmp_path_factory) -> Path:
+    """Folder of the user's settings of JupyterLab: no news, no check for updates."""
+    folder = tmp_path_factory.mktemp("jupyter") / "config/lab/user-settings"
+    news = folder / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(settings_folder, explored):
     """A JupyterLab server whose kernels see the runs of `explored`: a function from a notebook to its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    home = tmp_path_factory.mktemp("jupyter")
-    work = home / "notebooks"
-    shutil.copytree(ROOT / "notebooks", work)
+    home = settings_folder.parents[2]
+    work = home / "project"
+    shutil.copytree(ROOT / "notebooks", work / "notebooks")
+    (work / "outputs").symlink_to(explored.resolve())
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
         "INSIGHTR_OUTPUTS": str(explored.resolve()),
     }
-    news = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     log = open(home / "log.txt", "w", encoding="utf-8")  # noqa: SIM115
     process = subprocess.Popen(
         [
@@ -63,9 +71,7 @@ def server(tmp_path_factory, explored):
             "--no-browser",
             f"--port={port}",
             f"--IdentityProvider.token={TOKEN}",
-            "--allow-root",
             "--ServerApp.ip=127.0.0.1",
-            f"--ServerApp.root_dir={work}",
             *lab_options(),
             "--LabApp.news_url=None",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
@@ -84,7 +90,7 @@ def server(tmp_path_factory, explored):
         except OSError:
             assert process.poll() is None, (home / "log.txt").read_text()[-2000:]
             time.sleep(0.2)
-    yield lambda name: f"{address}/lab/tree/{name}?token={TOKEN}&reset"
+    yield lambda name="": f"{address}/{f'lab/tree/{name}' if name else ''}?token={TOKEN}&reset"
     process.terminate()
     process.wait(20)
     log.close()
@@ -105,9 +111,23 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, server):
+def theme(request) -> str:
+    """Theme of JupyterLab, "Light" unless a test is parametrised."""
+    return getattr(request, "param", "Light")
+
+
+@pytest.fixture
+def size(request) -> tuple[int, int]:
+    """Width and height of the window, 1280 x 800 unless a test is parametrised."""
+    return getattr(request, "param", (1280, 800))
+
+
+@pytest.fixture
+def page(browser, server, settings_folder, theme, size):
     """A page; at the end no error may have appeared in it or in its console."""
-    page = browser.new_page(viewport={"width": 1500, "height": 1400})
+    themes = settings_folder / "@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+    themes.write_text(f'{{"theme": "JupyterLab {theme}"}}')
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
@@ -139,7 +159,7 @@ def run(explored) -> Run:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> dict[str, Path]:
-    """A synthetic eye, a wall, a text, and an eye in more than 10 MB."""
+    """A synthetic eye, a wall, a text, and an eye in 60 MB."""
     from insightr_nb.data import synthetic
 
     folder = tmp_path_factory.mktemp("own")
@@ -148,7 +168,7 @@ def photographs(tmp_path_factory) -> dict[str, Path]:
     wall = np.random.default_rng(0).integers(120, 220, (150, 200, 3), dtype=np.uint8)
     cv2.imwrite(str(folder / "wall.png"), wall)
     (folder / "note.png").write_text("no picture")
-    large = cv2.resize(eye, (2200, 1800), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(eye, (4900, 4200), interpolation=cv2.INTER_LINEAR)
     cv2.imwrite(str(folder / "large.png"), large[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])
     return {
         "eye": folder / "eye.png",

@@ -1,18 +1,59 @@
-"""Shared by the tests of the explorer."""
+"""Shared by the tests of the explorer: a run whose prototypes 2 and 6 are twins, opened once, and a selected image."""
 
 import shutil
 
 import pytest
+import torch
+from explorer.shown import TWINS
 
 from insightr_nb import files
+from insightr_nb.analysis.evaluation import evaluate
+from insightr_nb.analysis.loaded_run import load_run
+from insightr_nb.explorer.exploration import Exploration
+from insightr_nb.explorer.subject import Selection, Subject, View
+from insightr_nb.explorer.widgets import Status
 from insightr_nb.runs import Run
+from insightr_nb.training.checkpoint import load_model, save_model
+
+
+@pytest.fixture(scope="session")
+def twinned(smoke_run, smoke_settings, tmp_path_factory) -> Run:
+    """A copy of the smoke run in which prototype 6 is the patch that 2 is, and 3 and 5 have exchanged their labels."""
+    root, first, second = tmp_path_factory.mktemp("twins"), *TWINS
+    for part in ("data/synthetic-64", smoke_run.path.relative_to(smoke_run.root)):
+        shutil.copytree(smoke_run.root / part, root / part)
+    run = Run(root / smoke_run.path.relative_to(smoke_run.root))
+    network = load_model(run / "model.safetensors", torch.device("cpu"))
+    with torch.no_grad():
+        network.prototype_layer.vectors[second] = network.prototype_layer.vectors[first]
+        network.last_layer.labels[[3, 5]] = network.last_layer.labels[[5, 3]]
+    save_model(run / "model.safetensors", network, run.manifest["settings"])
+    table, maps = run.table("prototypes.csv"), run.array("prototype_maps.npy").copy()
+    for column in set(table) - {"prototype", "label"}:
+        table.loc[second, column] = table.loc[first, column]
+    table.loc[[3, 5], "label"] = table["label"][[5, 3]].to_numpy()
+    maps[second] = maps[first]
+    files.write_csv(run / "prototypes.csv", table.to_dict("records"))
+    files.write_array(run / "prototype_maps.npy", maps)
+    run.record()
+    run.update(state="trained")
+    evaluate(run, smoke_settings)
+    return run
+
+
+@pytest.fixture(scope="session")
+def explored(twinned) -> Exploration:
+    return Exploration(load_run(twinned))
+
+
+@pytest.fixture(scope="session")
+def smoke(smoke_run) -> Exploration:
+    """Another run on the same images."""
+    return Exploration(load_run(smoke_run))
 
 
 @pytest.fixture
-def copied(smoke_run, tmp_path, monkeypatch):
-    """A copy of the outputs with one run, to damage."""
-    source = files.outputs_root()
-    for part in ("data/synthetic-64", smoke_run.path.relative_to(source)):
-        shutil.copytree(source / part, tmp_path / part)
-    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
-    return Run(tmp_path / smoke_run.path.relative_to(source))
+def selection(explored) -> Selection:
+    """Test image 5, of which only the boxes are shown."""
+    subject = Subject(explored.predictions["image_id"][5])
+    return Selection(subject, subject.explanation(explored), View(layers=("boxes",)), Status())

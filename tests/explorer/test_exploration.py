@@ -1,27 +1,14 @@
-"""Predictions and metrics of the explorer, compared with the files of a run and computed by hand."""
+"""Queries of the explorer, compared with the files of a run and with `explain`."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from explorer import shown
 
-from insightr_nb.analysis import metrics
-from insightr_nb.analysis.loaded_run import load_run
-from insightr_nb.errors import DataError
-from insightr_nb.explorer.exploration import Exploration, baseline_predictions, check_any
-
-
-@pytest.fixture(scope="module")
-def explored(smoke_run) -> Exploration:
-    return Exploration(load_run(smoke_run))
-
-
-def test_unchanged_predictions_and_metrics_are_the_stored_ones(explored, smoke_run):
-    active = np.ones(len(explored.labels), bool)
-    stored = smoke_run.table("predictions.csv")["prediction"].to_numpy()
-    assert explored.predict(active, explored.labels) == pytest.approx(stored, abs=1e-5)
-    found, stored = explored.summary(active, explored.labels), smoke_run.metrics
-    assert stored.pop("ground_share") > 0  # of the images, which a change of prototypes does not look at
-    assert found.pop("ground_share") is None
-    assert found == pytest.approx(stored, abs=1e-5)
+from insightr_nb.analysis import metrics, tracing
+from insightr_nb.analysis.explanation import explain
+from insightr_nb.data.folds import fold_split
+from insightr_nb.explorer.exploration import Exploration, baseline_predictions
 
 
 def test_stored_contributions_follow_from_stored_distances(explored):
@@ -30,31 +17,6 @@ def test_stored_contributions_follow_from_stored_distances(explored):
     assert similarities * explored.importance == pytest.approx(explored.weights, rel=1e-4)
     n, j = 3, 4
     assert explored.distances[n, j][tuple(cells[n, j])] == distances[n, j] == explored.distances[n, j].min()
-
-
-def test_switching_off_and_moving_labels_by_hand(explored):
-    """With all but two off, the prediction is the mean of their labels by their contributions."""
-    active = np.zeros(len(explored.labels), bool)
-    active[[2, 7]] = True
-    labels = explored.labels.copy()
-    labels[7] = 1.5
-    a, b = explored.weights[0, 2], explored.weights[0, 7]
-    expect = (a * labels[2] + b * 1.5) / (a + b)
-    assert explored.predict(active, labels)[0] == pytest.approx(expect)
-    assert explored.summary(active, labels)["sparsity"] <= 2
-    assert explored.summary(active, labels)["diversity"] == 2  # what is off is in no top 5
-    assert explored.labels[7] != 1.5
-
-
-def test_all_prototypes_off_is_refused(explored):
-    off = np.zeros(len(explored.labels), bool)
-    for act in (
-        lambda: explored.predict(off, explored.labels),
-        lambda: explored.summary(off, explored.labels),
-        lambda: check_any(off),
-    ):
-        with pytest.raises(DataError, match="all prototypes are switched off"):
-            act()
 
 
 def test_nearest_patches_are_the_smallest_distances(explored):
@@ -75,13 +37,63 @@ def test_usage_counts_images_with_the_prototype_in_the_top_5(explored):
     assert explored.usage(5)[2.0] == pytest.approx((top[of_grade] == 5).any(1).mean())
 
 
-def test_order_by_table_and_by_error(explored):
-    assert explored.order("table").tolist() == list(range(len(explored.predictions)))
-    error = (explored.predictions["prediction"] - explored.predictions["target"]).abs().to_numpy()
+def test_images_are_ordered_by_error_uncertainty_and_familiarity(explored):
+    table = explored.predictions
+    assert explored.order("table").tolist() == list(range(len(table)))
+    error = (table["prediction"] - table["target"]).abs().to_numpy()
     assert (np.diff(error[explored.order("error")]) <= 0).all()
     of_one = explored.order("error", 1.0)
-    assert set(explored.predictions["target"].iloc[of_one]) == {1.0}
+    assert set(table["target"].iloc[of_one]) == {1.0}
+    assert (np.diff(error[of_one]) <= 0).all()
+    order = explored.order("uncertainty")
+    for n in order[[0, -1]]:
+        x = explain(explored.loaded, table["image_id"][n])
+        assert explored.uncertainties[n] == pytest.approx(x.uncertainty, abs=1e-3)
+    assert (np.diff(explored.uncertainties[order]) <= 0).all()
+    order = explored.order("familiarity")
+    for n in order[[0, -1]]:
+        assert explored.familiarities[n] == explain(explored.loaded, table["image_id"][n]).familiarity
+    assert (np.diff(explored.familiarities[order]) >= 0).all()
+    assert explored.familiarities[order[0]] < explored.familiarities[order[-1]]
+
+
+def test_every_image_is_of_one_part_of_the_split(explored, smoke_settings):
+    store = explored.loaded.store
+    split = fold_split(store, smoke_settings.data, 0)
+    ids = store.table["image_id"].to_numpy()
+    for part in ("training", "validation", "test"):
+        assert {explored.part(i) for i in ids[getattr(split, part)]} == {part}
+    assert explored.part("nobody") == ""
+    assert set(explored.prototypes["image_id"]) <= set(ids[split.training])
+
+
+def test_traces_are_those_of_the_matches_and_a_source_is_traced_once(explored, monkeypatch):
+    p, store = explored.loaded.prototypes.iloc[4], explored.loaded.store
+    image = store.image(store.row(p["image_id"]))
+    expect = tracing.patch(explored.loaded, image, p["row"], p["col"])
+    got = explored.traces(image, [3, 5])
+    assert np.array_equal(got[1], tracing.match(explored.loaded, image, 5))
+    assert np.array_equal(explored.source_trace(4), expect)
+    monkeypatch.setattr(tracing, "patch", lambda *_: pytest.fail("computed again"))
+    assert np.array_equal(explored.source_trace(4), expect)
+
+
+def test_a_thumbnail_has_the_patch_in_its_middle(explored):
+    run, p = explored.loaded, explored.loaded.prototypes.iloc[3]
+    x0, y0, x1, y1 = run.display_box(p[["x0", "y0", "x1", "y1"]])
+    got = shown.decoded(explored.thumbnail(3, 96)).astype(float)
+    assert got.shape == (96, 96, 3)
+    inner = run.display_image(p["image_id"])[y0:y1, x0:x1].mean(axis=(0, 1))
+    high, wide = (round(48 * side / run.display_grid.stride) for side in (y1 - y0, x1 - x0))
+    middle = got[48 - high // 2 : 48 + high // 2, 48 - wide // 2 : 48 + wide // 2]
+    assert middle.mean(axis=(0, 1)) == pytest.approx(inner, abs=4)
 
 
 def test_without_a_finished_baseline_there_are_no_predictions_of_it(smoke_run):
-    assert baseline_predictions(smoke_run) is None
+    assert baseline_predictions(smoke_run) == (None, "")
+
+
+def test_the_baseline_of_an_image(explored):
+    with_baseline = Exploration(explored.loaded, pd.Series({"a": 2.5}))
+    assert (with_baseline.baseline_of("a"), with_baseline.baseline_of("b")) == (2.5, None)
+    assert explored.baseline_of("a") is None
