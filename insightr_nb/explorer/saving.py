@@ -8,10 +8,10 @@ from insightr_nb.analysis.figures import save as save_figure
 from insightr_nb.explorer import fixed
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.explorer.subject import Selection
-from insightr_nb.explorer.viewer import FixedViewer, ZoomViewer
+from insightr_nb.explorer.viewer import Viewer
 
 
-def save(e: Exploration, selection: Selection, viewer: ZoomViewer | FixedViewer) -> str:
+def save(e: Exploration, selection: Selection, viewer: Viewer) -> str:
     """Write `outputs/views/<image>.png` and `.json`: the pictures as they are seen, and the numbers.
 
     A view of the same image is kept under a new number. Returns both paths in words.

@@ -24,7 +24,7 @@ _FOLDER = Path(__file__).parent
 Handler = Callable[[dict[str, Any]], Any]
 
 
-class _Viewer:
+class Viewer:
     """What both viewers share: the scene, what is seen of it, and the handlers of its events."""
 
     def __init__(self, status: widgets.Status, **handlers: Handler) -> None:
@@ -48,7 +48,7 @@ class _Viewer:
 
 if AnyWidget is not None:
 
-    class ZoomViewer(_Viewer, AnyWidget):
+    class ZoomViewer(Viewer, AnyWidget):
         """The viewer in a browser."""
 
         _esm = _FOLDER / "viewer.js"
@@ -101,7 +101,7 @@ if AnyWidget is not None:
                 self.send({"detail": event["key"], "look": self.content.look}, buffers=answer)
 
 
-class FixedViewer(_Viewer, w.VBox):
+class FixedViewer(Viewer, w.VBox):
     """The scene as fixed pictures, without anywidget: no zoom, no links."""
 
     def __init__(self, status: widgets.Status, **handlers: Handler) -> None:

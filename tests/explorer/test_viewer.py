@@ -1,9 +1,14 @@
 """The viewer's events and what it sends; without anywidget, the same scene as fixed pictures."""
 
+import os
+import subprocess
+import sys
+
 import ipywidgets
 import numpy as np
 import pytest
 from explorer import shown
+from places import ROOT
 
 from insightr_nb.errors import DataError
 from insightr_nb.explorer import fixed, pictures, viewer
@@ -108,6 +113,29 @@ def test_the_zoom_is_that_of_the_scene_that_is_seen(sent):
     assert made.view == {}
     made._received(made, {"event": "view", "scene": "a", "view": view}, [])  # it comes late
     assert made.view == {}
+
+
+def test_without_anywidget_the_explorer_is_imported_and_opened(copied, tmp_path):
+    """As where it is not installed."""
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without/anywidget.py").write_text("raise ImportError")
+    code = (
+        "from insightr_nb.explorer.app import Explorer\n"
+        "app = Explorer()\n"
+        "for n in range(5): app.tabs.selected_index = n\n"
+        "assert app.status.value == '', app.status.value\n"
+        "print(*(len(tab.viewer.children) for tab in app.tabs.children))"
+    )
+    paths = os.pathsep.join([str(tmp_path / "without"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [int(n) for n in done.stdout.split()] == [3, 4, 3, 4, 2]  # blocks of each tab
 
 
 def test_without_anywidget_the_scene_is_drawn(monkeypatch):
