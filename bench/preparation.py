@@ -96,7 +96,7 @@ def fidelity(paths: list[Path], size: int, what: str) -> list[Row]:
     against = {"area": [], "bilinear": []}
     for path in paths:
         image = read_image(path)
-        prepared = photograph.prepared_source(path, settings)
+        prepared = photograph.view(path, settings)
         small, disc = photograph.fundus(path, graham.FUNDUS_RADIUS * size / 512)
         factor = image.shape[0] / small.shape[0]
         disc = disc.scaled(factor)

@@ -140,7 +140,7 @@ def test_loaded_run_is_intact_and_explains_images(zipped, smoke_run, tmp_path, m
 def test_zip_contains_images_at_display_size(zipped, copied, tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path / "elsewhere"))
     loaded = load_run(archive.load(zipped))
-    monkeypatch.setattr(display, "prepared_source", lambda *_: pytest.fail("drawn anew"))
+    monkeypatch.setattr(display, "view", lambda *_: pytest.fail("drawn anew"))
     for image_id in loaded.store.table["image_id"]:
         shown = loaded.display_image(image_id)
         assert shown.shape == (512, 512, 3)

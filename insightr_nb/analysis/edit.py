@@ -8,7 +8,6 @@ import numpy as np
 
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.errors import DataError
-from insightr_nb.model.prototypes import importance
 
 _CLOSE = 5e-7  # prototypes.csv holds labels with six digits
 
@@ -41,8 +40,7 @@ class Edit:
     @classmethod
     def of(cls, run: LoadedRun) -> "Edit":
         """Return the unchanged last layer of a run."""
-        last, model, to_user = run.network.last_layer, run.settings.model, run.store.scale.to_user
-        scores = importance(last.theta, last.labels).detach().cpu().numpy().astype(float)
+        model, scores, to_user = run.settings.model, run.importance, run.store.scale.to_user
         limits = (to_user(model.prototype_label_min), to_user(model.prototype_label_max))
         return cls(run.labels, scores, scores > 0, (run.labels, scores), limits, tuple(run.twins))
 

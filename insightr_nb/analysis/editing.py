@@ -59,7 +59,8 @@ def summary(run: LoadedRun, edit: Edit) -> dict[str, float | int | None]:
     ground_share is None where the run does not have all its images, as when it was imported from a zip. Raises
     DataError if every prototype is off.
     """
-    contributions, predictions = weights(edit, run.similarities), predict(edit, run.similarities)
+    contributions = weights(edit, run.similarities)
+    predictions = contributions @ edit.labels / contributions.sum(1)
     targets = run.predictions["target"].to_numpy(float)
     about = (run.store.scale, run.store.grades, contributions, edit.labels, run.on_ground)
     return metrics.summary(predictions, targets, *about)
@@ -70,11 +71,8 @@ def mae_of(run: LoadedRun, edit: Edit, part: str) -> float | None:
 
     None for a run that was evaluated by an older version. Raises DataError if every prototype is off.
     """
-    stored = run.nearest_of(part)
-    if stored is None:
-        return None
-    distances, targets = stored
-    return _error(edit, run.similarity(distances).astype(float), targets)
+    stored = _stored(run, part)
+    return None if stored is None else _error(edit, *stored)
 
 
 def refit(run: LoadedRun, edit: Edit) -> Edit:
@@ -96,7 +94,7 @@ def refit(run: LoadedRun, edit: Edit) -> Edit:
         DataError: If every prototype is off.
         RunError: If the run lacks the distances of its training and validation images; says how to add them.
     """
-    parts = {part: _stored(run, part) for part in ("training", "validation")}
+    parts = {part: _required(run, part) for part in ("training", "validation")}
     before = {part: _error(edit, *stored) for part, stored in parts.items()}
     on, to_model = np.flatnonzero(edit.importance), run.store.scale.to_model
     labels, scores = to_model(edit.labels[on]), edit.scores[on]
@@ -120,9 +118,15 @@ def _with(values: np.ndarray, chosen: np.ndarray, new: np.ndarray) -> np.ndarray
     return values
 
 
-def _stored(run: LoadedRun, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities (n, m) and targets (n,) of the training or validation images."""
+def _stored(run: LoadedRun, part: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Similarities (n, m) and targets (n,) of the training or validation images, if the run has them."""
     stored = run.nearest_of(part)
+    return None if stored is None else (run.similarity(stored[0]).astype(float), np.array(stored[1]))
+
+
+def _required(run: LoadedRun, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """`_stored`. Raises RunError if the run does not have them."""
+    stored = _stored(run, part)
     if stored is None:
         made_from = run.run.edited
         again = f"{made_from['from']} again and edit that run" if made_from else f"it again: {run.run.command()}"
@@ -132,8 +136,7 @@ def _stored(run: LoadedRun, part: str) -> tuple[np.ndarray, np.ndarray]:
             f"run {files.display_path(run.path)} has no distances of its {part} images, because an older version "
             f"evaluated it. To add them, run notebook 03 on {again}"
         )
-    distances, targets = stored
-    return run.similarity(distances).astype(float), np.array(targets)
+    return stored
 
 
 def _error(edit: Edit, similarities: np.ndarray, targets: np.ndarray) -> float:

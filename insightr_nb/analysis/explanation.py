@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 
 from insightr_nb import files
 from insightr_nb.analysis.familiarity import warning
-from insightr_nb.analysis.loaded_run import LoadedRun, load_run
+from insightr_nb.analysis.loaded_run import LoadedRun, by_patch, load_run
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
 from insightr_nb.data.disc import find_disc
 from insightr_nb.data.image_files import image_id, images_below
-from insightr_nb.data.photograph import DISC, disc_doubt, prepared, prepared_and_disc, prepared_source, uses_disc
+from insightr_nb.data.photograph import DISC, disc_doubt, prepared, prepared_and_disc, uses_disc, view
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import given_path
 from insightr_nb.runs import Run
@@ -125,12 +125,8 @@ class Explanation:
         Returns at most `count` tuples of prototype numbers, in descending order of their joint contribution; within a
         tuple, too. A reason that contributes nothing is left out.
         """
-        patches: dict[tuple, list[int]] = {}
-        sources = self.prototype_sources[["image_id", "row", "col"]].itertuples(index=False, name=None)
-        for j, patch in enumerate(sources):
-            if self.weights[j] > 0:
-                patches.setdefault(patch, []).append(j)
-        joined = [tuple(sorted(js, key=lambda j: -self.weights[j])) for js in patches.values()]
+        active = self.prototype_sources[self.weights > 0]
+        joined = [tuple(sorted(js, key=lambda j: -self.weights[j])) for js in by_patch(active)]
         joined.sort(key=lambda js: -self.weights[list(js)].sum(dtype=float))
         return joined[:count]
 
@@ -246,7 +242,7 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
             "nor an image file"
         )
     pixels, disc = prepared_and_disc(str(image), settings)
-    picture = pixels if larger == settings else prepared_source(image, larger)
+    picture = pixels if larger == settings else view(image, larger)
     return {"image": pixels, "picture": picture, "name": image_id(image.name), "warnings": _of_disc(disc_doubt(disc))}
 
 

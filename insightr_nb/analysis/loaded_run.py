@@ -19,6 +19,7 @@ from insightr_nb.data.store import Store, open_store, store_path
 from insightr_nb.errors import RunError
 from insightr_nb.files import given_path
 from insightr_nb.model.network import INSightRNet
+from insightr_nb.model.prototypes import importance
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
@@ -116,10 +117,15 @@ class LoadedRun:
         return np.concatenate(parts)
 
     @cached_property
+    def importance(self) -> np.ndarray:
+        """Importance scores r = theta^2 / label of the prototypes: (m,) float64."""
+        last = self.network.last_layer
+        return importance(last.theta, last.labels).detach().cpu().numpy().astype(float)
+
+    @cached_property
     def twins(self) -> list[tuple[int, ...]]:
-        """Groups of at least two prototypes with the same source patch, by prototype number in ascending order."""
-        groups = self.prototypes.groupby(["image_id", "row", "col"])["prototype"]
-        return sorted(tuple(sorted(numbers)) for _, numbers in groups if len(numbers) > 1)
+        """Groups of at least two prototypes with the same source patch."""
+        return [numbers for numbers in by_patch(self.prototypes) if len(numbers) > 1]
 
     @cached_property
     def reference(self) -> Reference | None:
@@ -156,6 +162,15 @@ class LoadedRun:
     def similarity(self, distances: np.ndarray) -> np.ndarray:
         """Similarities of squared distances of any shape, with the network's similarity function."""
         return self.network.prototype_layer.similarity(torch.from_numpy(np.array(distances, np.float32))).numpy()
+
+
+def by_patch(prototypes: pd.DataFrame) -> list[tuple[int, ...]]:
+    """Group the prototypes of prototypes.csv by their source patch; numbers and groups in ascending order."""
+    groups: dict[tuple, list[int]] = {}
+    columns = prototypes[["prototype", "image_id", "row", "col"]]
+    for number, *patch in columns.itertuples(index=False, name=None):
+        groups.setdefault(tuple(patch), []).append(int(number))
+    return sorted(tuple(sorted(numbers)) for numbers in groups.values())
 
 
 def load_run(run: Run | str | Path, device: str = "auto") -> LoadedRun:

@@ -16,7 +16,7 @@ import numpy as np
 
 from insightr_nb import files
 from insightr_nb.data.images import read_image
-from insightr_nb.data.photograph import native_size, prepared_source, view
+from insightr_nb.data.photograph import native_size, view
 from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.settings import DataSettings
@@ -180,7 +180,7 @@ def _render(source: str, settings: DataSettings, original: bool, detail: bool, _
     try:
         if detail:
             settings = dataclasses.replace(settings, size=native_size(source, settings))
-        picture = view(source, settings, original=True) if original else prepared_source(source, settings)
+        picture = view(source, settings, original)
     except (DataError, cv2.error, ValueError, MemoryError):  # the errors of an unusual file, as in `prepare_one`
         return None
     picture.setflags(write=False)  # shared through the caches

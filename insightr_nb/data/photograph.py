@@ -126,11 +126,6 @@ def native_size(image: str | Path | np.ndarray, settings: DataSettings) -> int:
     return max(settings.size, min(round(native * (side or max(image.shape)) / max(image.shape)), _LARGEST))
 
 
-def prepared_source(source: str | Path, settings: DataSettings) -> np.ndarray:
-    """Apply `prepared` to an image file or a synthetic source; a JPEG is decoded at reduced size where possible."""
-    return view(source, settings)
-
-
 def uses_disc(settings: DataSettings) -> bool:
     """Whether the preparation is centred on the detected fundus."""
     return settings.preparation != "resize" and settings.centre != "image"

@@ -73,7 +73,7 @@ class BrowseTab(w.VBox):
             f"prototype <b>{j}</b>, label <b>{p['label']:.2f}</b>",
             f"from <b>{escape(source)}</b> (label {store.table['label'][store.row(source)]:g}), row {p['row']}, "
             f"column {p['col']}",
-            f"importance r {e.importance[j]:.2f}",
+            f"importance r {e.loaded.importance[j]:.2f}",
         ]
         if twins:
             known.append(f"<b>twin</b> of {' and '.join(str(k) for k in twins)}: the same patch")

@@ -159,7 +159,11 @@ class EditTab(w.VBox):
         self._filling = True
         self.prototype.value = prototype
         self._filling = False
+        before = self.edit
         self._do(lambda edit: edit.switched([prototype], on=not edit.on[prototype]))
+        if self.edit is before:
+            why = "This prototype stays off: it was merged into its twin, or is off in the run."
+            self.message.value = widgets.message(why)
 
     def _do(self, change: Callable[[Edit], Edit], what: str = "computing") -> None:
         """Apply a change; one that cannot be made is reported, and the edit stays."""
@@ -169,12 +173,9 @@ class EditTab(w.VBox):
         except InsightrError as error:
             self.message.value = widgets.message(str(error), widgets.ERROR)
             return
-        problem = ""
         if not changed.same(self.edit) or changed.refitted != self.edit.refitted:
             self.history.append(changed)
-        elif not self.edit.on[self.prototype.value]:
-            problem = "This prototype stays off: it was merged into its twin, or is off in the run."
-        self._edited(problem)
+        self._edited()
 
     def _relabel(self) -> None:
         j = self.prototype.value
@@ -192,14 +193,12 @@ class EditTab(w.VBox):
             self.history.pop()
             self._edited()
 
-    def _edited(self, problem: str = "") -> None:
+    def _edited(self) -> None:
         self._filling = True
         widgets.refill(self.prototype, self._options())  # the same prototype, under its present label
         self._filling = False
         self._show_label()
         self.show()
-        if problem:
-            self.message.value = widgets.message(problem)
 
     def _save(self) -> None:
         try:

@@ -17,7 +17,6 @@ from insightr_nb.data import display, masks
 from insightr_nb.data.folds import fold_split
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.explorer import pictures
-from insightr_nb.model.prototypes import importance
 from insightr_nb.runs import Run
 
 
@@ -71,12 +70,6 @@ class Exploration:
         flat = np.asarray(self.distances).reshape(*self.distances.shape[:2], -1)
         cells = np.stack(np.unravel_index(flat.argmin(2), self.distances.shape[2:]), axis=2)
         return flat.min(2), cells
-
-    @cached_property
-    def importance(self) -> np.ndarray:
-        """Importance scores r = theta^2 / label: (m,)."""
-        last = self.loaded.network.last_layer
-        return importance(last.theta, last.labels).detach().cpu().numpy().astype(float)
 
     @cached_property
     def top5(self) -> np.ndarray:

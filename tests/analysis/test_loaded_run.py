@@ -16,7 +16,6 @@ from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
 from insightr_nb.data.folds import fold_data
 from insightr_nb.errors import SettingsError
-from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.model.network import ResNetRegressor
 
 
@@ -55,7 +54,7 @@ USES = {
     "audit": lambda run: trust.audit(run)["twins"].to_numpy(),
     "drift": lambda run: trust.drift_of_prototypes(run, first(run)[None].repeat(3, 0), epochs=1, moving=True),
     "latent map": lambda run: LatentMap.of(run).prototypes,
-    "importance": lambda run: Exploration(run).importance,
+    "importance": lambda run: run.importance,
 }
 
 

@@ -45,8 +45,7 @@ def test_display_image_is_cached(store, monkeypatch):
     first = display.display_image(store, 4)
     assert kept(store, 4).exists()
     forget()
-    for name in ("prepared_source", "view"):
-        monkeypatch.setattr(display, name, None)
+    monkeypatch.setattr(display, "view", None)
     assert np.array_equal(display.display_image(store, 4), first)
 
 
@@ -146,8 +145,7 @@ def test_detail_and_original_are_cached_and_read_only(store, monkeypatch):
         lambda: display.original_image(store, 9, detail=True),
     ]
     first = [make() for make in makes]
-    for name in ("prepared_source", "view"):
-        monkeypatch.setattr(display, name, None)
+    monkeypatch.setattr(display, "view", None)
     for image, make in zip(first, makes, strict=True):
         assert make() is image
         with pytest.raises(ValueError, match="read-only"):

@@ -69,7 +69,7 @@ def test_reduced_decoding_gives_nearly_the_same_image(tmp_path):
     whole = read_image(tmp_path / "x.jpg")
     circle = Disc(4 * disc.x, 4 * disc.y, 4 * disc.radius)
     expect = graham.normalise(whole, 256, 512, circle)
-    got = photograph.prepared_source(tmp_path / "x.jpg", settings)
+    got = photograph.view(tmp_path / "x.jpg", settings)
     assert np.abs(got.astype(int) - expect)[graham.mask(256)].mean() < 2
     found = find_disc(whole)
     assert (circle.x, circle.y, circle.radius) == pytest.approx((found.x, found.y, found.radius), abs=0.01 * 650)

@@ -9,6 +9,8 @@ from explorer.shown import TWINS
 from insightr_nb import files
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.loaded_run import load_run
+from insightr_nb.data import display
+from insightr_nb.errors import DataError
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.explorer.subject import Selection, Subject, View
 from insightr_nb.explorer.widgets import Status
@@ -57,3 +59,19 @@ def selection(explored) -> Selection:
     """Test image 5, of which only the boxes are shown."""
     subject = Subject(explored.predictions["image_id"][5])
     return Selection(subject, subject.explanation(explored), View(layers=("boxes",)), Status())
+
+
+@pytest.fixture
+def went() -> list:
+    """Where the links of a tab have led."""
+    return []
+
+
+@pytest.fixture
+def sources_gone(monkeypatch) -> None:
+    """The original photographs are no longer there."""
+
+    def gone(*_, **__) -> None:
+        raise DataError("eye.png: cannot be read")
+
+    monkeypatch.setattr(display, "original_image", gone)

@@ -7,15 +7,9 @@ from explorer.shown import TWINS
 
 from insightr_nb.analysis import metrics
 from insightr_nb.data import display
-from insightr_nb.errors import DataError
 from insightr_nb.explorer.browse_tab import BrowseTab
 from insightr_nb.explorer.fixed import plain
 from insightr_nb.explorer.subject import Subject, View
-
-
-@pytest.fixture
-def went() -> list[str]:
-    return []
 
 
 @pytest.fixture
@@ -33,7 +27,7 @@ def test_prototypes_are_browsed_in_the_order_of_their_labels(tab, explored, twin
         assert tab.chosen == j
         assert plain(tab.headline.value).startswith(
             f"prototype {j}, label {p['label']:.2f} \xa0·\xa0 from {p['image_id']} (label {labels[p['image_id']]:g}), "
-            f"row {p['row']}, column {p['col']} \xa0·\xa0 importance r {explored.importance[j]:.2f}"
+            f"row {p['row']}, column {p['col']} \xa0·\xa0 importance r {explored.loaded.importance[j]:.2f}"
         )
         pane = shown.pane(tab.viewer)
         assert pane["boxes"][0]["box"] == (p[["x0", "y0", "x1", "y1"]] / 64).tolist()
@@ -93,11 +87,7 @@ def test_layers_are_those_that_are_selected_and_detail_is_at_the_resolution_of_t
     assert np.abs(shown.decoded(detail).astype(int) - expect).mean() < 4
 
 
-def test_a_missing_source_is_reported_and_the_normalised_picture_is_shown(tab, selection, explored, monkeypatch):
-    def gone(*_) -> None:
-        raise DataError("eye.png: cannot be read")
-
-    monkeypatch.setattr(display, "original_image", gone)
+def test_a_missing_source_is_reported_and_the_normalised_picture_is_shown(tab, selection, explored, sources_gone):
     selection.view = View(layers=("boxes",), original=True)
     tab.show()
     assert "eye.png: cannot be read" in tab.message.value

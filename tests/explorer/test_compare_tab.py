@@ -6,16 +6,9 @@ import pytest
 from explorer import shown
 
 from insightr_nb.analysis.explanation import explain
-from insightr_nb.data import display
-from insightr_nb.errors import DataError
 from insightr_nb.explorer.compare_tab import CompareTab
 from insightr_nb.explorer.fixed import plain
 from insightr_nb.explorer.subject import Subject, View
-
-
-@pytest.fixture
-def went() -> list:
-    return []
 
 
 @pytest.fixture
@@ -119,11 +112,7 @@ def test_what_cannot_be_explained_is_reported_and_the_other_side_stays(tab):
     assert tab.message.value == ""
 
 
-def test_a_missing_source_is_reported_and_the_normalised_pictures_are_shown(tab, explored, monkeypatch):
-    def gone(*_) -> None:
-        raise DataError("eye.png: cannot be read")
-
-    monkeypatch.setattr(display, "original_image", gone)
+def test_a_missing_source_is_reported_and_the_normalised_pictures_are_shown(tab, explored, sources_gone):
     tab.selection.view = View(layers=(), original=True)
     tab.show()
     assert "eye.png: cannot be read" in tab.message.value

@@ -9,19 +9,12 @@ from explorer.shown import TWINS
 
 from insightr_nb.analysis import editing, metrics
 from insightr_nb.analysis.loaded_run import load_run
-from insightr_nb.data import display
-from insightr_nb.errors import DataError
 from insightr_nb.explorer.edit_tab import EditTab
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.explorer.fixed import plain
 from insightr_nb.explorer.subject import Selection, Subject, View
 from insightr_nb.explorer.widgets import Status
 from insightr_nb.runs import Run
-
-
-@pytest.fixture
-def went() -> list[str]:
-    return []
 
 
 @pytest.fixture
@@ -194,11 +187,7 @@ def test_links_lead_elsewhere_and_details_are_of_the_explained_image(tab, select
     assert detail == selection.subject.picture(explored, detail=True)
 
 
-def test_a_missing_source_is_reported_and_the_normalised_picture_is_shown(tab, selection, explored, monkeypatch):
-    def gone(*_) -> None:
-        raise DataError("eye.png: cannot be read")
-
-    monkeypatch.setattr(display, "original_image", gone)
+def test_a_missing_source_is_reported_and_the_normalised_picture_is_shown(tab, selection, explored, sources_gone):
     selection.view = View(layers=("boxes",), original=True)
     tab.show()
     assert "eye.png: cannot be read" in tab.message.value

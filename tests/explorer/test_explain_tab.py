@@ -10,18 +10,12 @@ from explorer import shown
 
 from insightr_nb import files
 from insightr_nb.analysis.explanation import explain
-from insightr_nb.data import display, synthetic
-from insightr_nb.errors import DataError
+from insightr_nb.data import synthetic
 from insightr_nb.explorer import explain_tab
 from insightr_nb.explorer.explain_tab import ExplainTab
 from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.explorer.fixed import plain
 from insightr_nb.explorer.subject import Subject
-
-
-@pytest.fixture
-def went() -> list[str]:
-    return []
 
 
 @pytest.fixture
@@ -156,11 +150,7 @@ def test_details_are_at_the_resolution_of_the_source_in_the_colours_that_are_sho
     assert shown.pane(tab.viewer)["alt"] == f"original photograph {name}"
 
 
-def test_a_missing_original_photograph_is_reported(tab, explored, monkeypatch):
-    def gone(store, row, detail=False):
-        raise DataError(f"{store.table['source'][row]}: cannot be read")
-
-    monkeypatch.setattr(display, "original_image", gone)
+def test_a_missing_original_photograph_is_reported(tab, explored, sources_gone):
     tab.switches["original"].value = True
     assert "cannot be read" in tab.message.value
     name = explored.predictions["image_id"][3]

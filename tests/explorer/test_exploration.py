@@ -14,7 +14,7 @@ from insightr_nb.explorer.exploration import Exploration, baseline_predictions
 def test_stored_contributions_follow_from_stored_distances(explored):
     distances, cells = explored.nearest
     similarities = explored.loaded.similarity(distances)
-    assert similarities * explored.importance == pytest.approx(explored.weights, rel=1e-4)
+    assert similarities * explored.loaded.importance == pytest.approx(explored.weights, rel=1e-4)
     n, j = 3, 4
     assert explored.distances[n, j][tuple(cells[n, j])] == distances[n, j] == explored.distances[n, j].min()
 

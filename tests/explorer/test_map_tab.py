@@ -10,11 +10,6 @@ from insightr_nb.explorer.subject import Subject
 
 
 @pytest.fixture
-def went() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def tab(explored, selection, went) -> MapTab:
     made = MapTab(explored, selection, went.append)
     made.show()
