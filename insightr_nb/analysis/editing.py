@@ -143,7 +143,7 @@ def _error(edit: Edit, similarities: np.ndarray, targets: np.ndarray) -> float:
     return metrics.mean_absolute_error(predict(edit, similarities), targets)
 
 
-def save(run: LoadedRun, edit: Edit, tag: str, by: str = "") -> Run:
+def save(run: LoadedRun, edit: Edit, tag: str, by: str = "", why: str = "") -> Run:
     """Save an edit as a finished run of its own, in the folder of the same fold with another tag.
 
     Model, prototypes, predictions, weights and metrics are those of the edit, all other recorded files are copied;
@@ -155,6 +155,7 @@ def save(run: LoadedRun, edit: Edit, tag: str, by: str = "") -> Run:
         edit: The edit.
         tag: Tag of the new run.
         by: Who edited it, for the manifest.
+        why: The reason, for the manifest.
 
     Returns:
         The new run.
@@ -179,7 +180,7 @@ def save(run: LoadedRun, edit: Edit, tag: str, by: str = "") -> Run:
         with files.atomic_folder(folder) as temporary:
             _write(run, edit, temporary, tag)
             files.write_json(temporary / "metrics.json", scored)
-            files.write_json(temporary / "manifest.json", _manifest(run, edit, temporary, tag, by))
+            files.write_json(temporary / "manifest.json", _manifest(run, edit, temporary, tag, by, why))
     return Run(folder)
 
 
@@ -208,13 +209,14 @@ def _network(run: LoadedRun, edit: Edit) -> INSightRNet:
     return network
 
 
-def _manifest(run: LoadedRun, edit: Edit, folder: Path, tag: str, by: str) -> dict[str, Any]:
+def _manifest(run: LoadedRun, edit: Edit, folder: Path, tag: str, by: str, why: str) -> dict[str, Any]:
     original = run.run.manifest
     edited = {
         "from": files.display_path(run.path),
         "model": original["files"]["model.safetensors"]["sha256"],
         **edit.provenance,
         "by": by or None,
+        "why": why or None,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "previous": original.get("edited"),  # of a run that was itself edited
     }

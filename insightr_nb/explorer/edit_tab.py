@@ -75,7 +75,7 @@ class EditTab(w.VBox):
             [
                 widgets.wrapped(self.prototype, self.label, self.set_label, self.switch, self.switch_top),
                 widgets.wrapped(self.merge, self.refit, self.all_off, self.undo, self.reset),
-                widgets.wrapped(self.tag, self.by, self.save),
+                widgets.wrapped(self.tag, self.by, self.why, self.save),
                 self.message,
                 self.warnings,
                 self.viewer,
@@ -111,6 +111,7 @@ class EditTab(w.VBox):
         self.tag = w.Text("edited", description="save with tag", layout=w.Layout(width="280px"))
         self.tag.style.description_width = "initial"
         self.by = w.Text(placeholder="your name (optional)", description="by", layout=w.Layout(width="260px"))
+        self.why = w.Text(placeholder="reason (optional)", description="why", layout=w.Layout(width="320px"))
         self.save = widgets.button("save as a run", "a finished run of its own, for every notebook", icon="save")
 
         self.prototype.observe(guard(lambda _: self._chosen()), "value")
@@ -203,7 +204,8 @@ class EditTab(w.VBox):
     def _save(self) -> None:
         try:
             with self.selection.status.busy("saving"):
-                run = editing.save(self.e.loaded, self.edit, self.tag.value.strip(), self.by.value.strip())
+                given = (control.value.strip() for control in (self.tag, self.by, self.why))
+                run = editing.save(self.e.loaded, self.edit, *given)
         except InsightrError as error:
             self.message.value = widgets.message(str(error), widgets.ERROR)
             return

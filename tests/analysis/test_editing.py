@@ -169,6 +169,7 @@ def test_a_saved_edit_is_a_run_with_its_provenance(opened, edit):
     assert edited["merged"] == []
     assert edited["refitted"] == edit.refitted
     assert (edited["by"], edited["previous"]) == ("A. Reader", None)
+    assert edited["why"] is None
     assert edited["when"].endswith("+00:00")
     assert run.edited == edited
     assert opened.run.edited is None

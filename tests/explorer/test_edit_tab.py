@@ -167,13 +167,14 @@ def test_an_edit_is_saved_as_a_run_and_a_failure_keeps_it(copied, went):
     tab.save.click()
     assert "no/tag" in tab.message.value
     assert (tab.edit, went) == (before, [])
-    tab.tag.value, tab.by.value = " mine ", "A. Reader"
+    tab.tag.value, tab.by.value, tab.why.value = " mine ", "A. Reader", "an artefact "
     tab.save.click()
     assert went == ["saved"]
     saved = Run(copied.path.with_name("fold0-mine"))
     assert saved.path.name in tab.message.value
     assert saved.manifest["edited"]["switched_off"] == [7]
     assert saved.manifest["edited"]["by"] == "A. Reader"
+    assert saved.manifest["edited"]["why"] == "an artefact"
     assert saved.table("predictions.csv")["prediction"].to_numpy() == pytest.approx(by_hand(copied, off=(7,))[0])
     tab.save.click()
     assert "exists already" in tab.message.value
