@@ -59,6 +59,13 @@ class LoadedRun:
         return self.run.table("predictions.csv")
 
     @cached_property
+    def patients(self) -> np.ndarray:
+        """Patient of each test image: (N,) strings. An image that the store lacks counts as a patient of its own."""
+        ids = self.predictions["image_id"]
+        known = self.store.table.set_index("image_id")["patient_id"]
+        return ids.map(known).fillna(ids).to_numpy(str)
+
+    @cached_property
     def prototypes(self) -> pd.DataFrame:
         """prototypes.csv: one row per prototype with prototype, label, image_id, row, col, x0, y0, x1, y1, ..."""
         return self.run.table("prototypes.csv")
