@@ -1,6 +1,6 @@
 """Selection of a preset: trials compared on the validation set of one fold, written to a record in docs/results/.
 
-    python docs/choose.py demo                                about 20 minutes on two cores
+    python docs/choose.py demo                                about 30 minutes on two cores
     python docs/choose.py photo --data_folder path/to/idrid   about 35 minutes
 
 Finished trials are reused. The selection uses validation metrics only. For the photographs, of which there are few,
@@ -34,6 +34,9 @@ TRIALS = {
         ("insightr", {"losses.cluster": 1.0}),
         ("insightr", {"losses.cluster": 0.1}),
         ("insightr", LAYER3 | {"losses.cluster": 1.0}),
+        ("baseline", {"training.baseline_lr": 1e-4}),  # as many trials as INSightR-Net
+        ("baseline", {"training.baseline_lr": 5e-4}),
+        ("baseline", {"training.baseline_lr": 1e-3}),
         ("baseline", {}),
     ],
     "photo": [
@@ -57,8 +60,9 @@ METRICS = {
 
 
 def trial(preset: str, variant: str, overrides: dict, data: dict) -> tuple[Run, RunSettings]:
-    """Train one trial, or reuse its run."""
-    tag = "-".join(f"{name.split('.')[-1]}-{value}" for name, value in overrides.items()) or None
+    """Train one trial, or reuse its run, which may be that of a sweep over one setting."""
+    short = {name.split(".")[-1]: f"{v:g}" if isinstance(v, float) else v for name, v in overrides.items()}
+    tag = "-".join(f"{name}-{value}" for name, value in short.items()) or None
     settings = RunSettings.from_parameters(
         preset=preset, variant=variant, fold=FOLD[preset], overrides=overrides, tag=tag, **data
     )
@@ -75,6 +79,9 @@ def row(settings: RunSettings, metrics: dict, part: str) -> dict:
         "backbone ends at": settings.model.backbone_until,
         "weight of the cluster loss": "-" if settings.variant == "baseline" else f"{weights.cluster:g}",
         "its range of labels": "-" if settings.variant == "baseline" else f"{weights.delta:g}",
+        "learning rate of the baseline": f"{settings.training.baseline_lr:g}"
+        if settings.variant == "baseline"
+        else "-",
         "images": part,
     } | {name: metrics[key] for key, name in METRICS.items()}
 
