@@ -22,6 +22,7 @@ from insightr_nb.analysis.lesions import at_centres
 from insightr_nb.analysis.metrics import top_prototypes
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.masks import lesion_masks
+from insightr_nb.manifests import flat
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training.checkpoint import load_model
@@ -47,6 +48,11 @@ TRIALS = {
     ],
 }
 FOLD = {"demo": 1, "photo": 0}
+SETTINGS = {  # varied by the trials: the variant that each affects, and its column
+    "losses.cluster": ("insightr", "weight of the cluster loss"),
+    "losses.delta": ("insightr", "its range of labels"),
+    "training.baseline_lr": ("baseline", "learning rate"),
+}
 METRICS = {
     "mae": "MAE ↓",
     "mae_clamped": "MAE, clamped ↓",
@@ -72,18 +78,16 @@ def trial(preset: str, variant: str, overrides: dict, data: dict) -> tuple[Run, 
 
 
 def row(settings: RunSettings, metrics: dict, part: str) -> dict:
-    """Return a row of the record: the settings that the trials vary, and the metrics on one part of the data."""
-    weights = settings.losses
-    return {
-        "variant": settings.variant,
-        "backbone ends at": settings.model.backbone_until,
-        "weight of the cluster loss": "-" if settings.variant == "baseline" else f"{weights.cluster:g}",
-        "its range of labels": "-" if settings.variant == "baseline" else f"{weights.delta:g}",
-        "learning rate of the baseline": f"{settings.training.baseline_lr:g}"
-        if settings.variant == "baseline"
-        else "-",
-        "images": part,
-    } | {name: metrics[key] for key, name in METRICS.items()}
+    """Return a row of the record: the settings that the preset's trials vary, and the metrics on one part of the data."""
+    varied = {name for _, overrides in TRIALS[settings.preset] for name in overrides}
+    values = flat(settings.as_dict())
+    shown = {"variant": settings.variant, "backbone ends at": settings.model.backbone_until}
+    for name, (variant, title) in SETTINGS.items():
+        if name in varied:
+            shown[title] = f"{values[name]:g}" if settings.variant == variant else "-"
+    if settings.preset == "photo":
+        shown["images"] = part
+    return shown | {name: metrics[key] for key, name in METRICS.items()}
 
 
 def pointing(run: Run, settings: RunSettings) -> dict[str, float]:
