@@ -69,7 +69,8 @@ lab: $(STAMP)
 tables: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local $(SNAKEMAKE)
 
-# INSightR-Net with 10, 25, 50 and 100 prototypes, and with its backbone ending at layer1, 2 and 3, on 3 folds.
+# INSightR-Net with 10 to 100 prototypes, five weights of the cluster loss and its backbone ending at layer1, 2 and 3, on 3
+# folds; it, the baseline and the log similarity with two more seeds on 2 folds.
 sweeps: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local sweeps $(SNAKEMAKE)
 

@@ -15,7 +15,7 @@ import shlex
 import torch
 
 from insightr_nb import files, runs
-from insightr_nb.analysis import sweeps
+from insightr_nb.analysis import seeds, sweeps
 from insightr_nb.checked import suggest
 from insightr_nb.errors import SettingsError
 from insightr_nb.parameters import TableSettings
@@ -23,7 +23,7 @@ from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
 
 KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds",
-         "threads")
+         "seeds", "seed_folds", "threads")
 for key in config:
     if key not in KNOWN:
         raise SettingsError(f"--config {key}: {suggest(key, KNOWN)}")
@@ -59,9 +59,14 @@ CONTINUOUS = listed("continuous", "baseline,insightr")
 SWEEP_FOLDS = folds("sweep_folds", min(3, settings().data.folds))
 SWEEP, SWEPT_PRESET = [], TableSettings(dataset=DATASET, name=NAME, preset=PRESET)
 LAYERS = ",".join(sweeps.localities(SWEPT_PRESET))
-for each in str(config.get("sweep", "prototypes:10,25,50,100" + f" locality:{LAYERS}" * bool(LAYERS))).split():
+USUAL = "prototypes:10,25,50,100 cluster:0,0.03,0.1,0.3,1" + f" locality:{LAYERS}" * bool(LAYERS)
+for each in str(config.get("sweep", USUAL)).replace("none", "").split():
     parameter, _, values = each.partition(":")
     SWEEP += sweeps.sweep(SWEPT_PRESET, parameter, values.split(","), SWEEP_FOLDS)
+# Other seeds of the usual sweeps; with a sweep of one's own only where they are asked for.
+SEEDS = [int(seed) for seed in str(config.get("seeds", "none" if "sweep" in config else "0,1,2")).split(",")
+         if seed != "none"]
+SWEEP += seeds.seed_runs(SWEPT_PRESET, SEEDS, folds("seed_folds", min(2, settings().data.folds)))
 
 ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
@@ -80,7 +85,7 @@ SWEPT = [f"{runs.run_directory(run)}/metrics.json" for run in SWEEP]
 COUNT, ROWS, CONTINUOUS_ROWS = len(FOLDS), ",".join(VARIANTS), ",".join(CONTINUOUS) or "none"
 
 wildcard_constraints:
-    fold=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", tag="[a-z]+-[a-z0-9.e+-]+"
+    fold=r"\d+", seed=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", tag="[a-z]+-[a-z0-9.e+-]+"
 
 localrules: all, sweeps
 
@@ -123,26 +128,42 @@ rule train:
 
 
 def swept(wildcards):
-    """The run of a sweep by its fold and tag."""
-    return next(run for run in SWEEP if (str(run.fold), run.tag) == (wildcards.fold, wildcards.tag))
+    """The run of a sweep, or with another seed, by its variant, fold and tag."""
+    of = (wildcards.variant, wildcards.fold, wildcards.tag)
+    return next(run for run in SWEEP if (run.variant, str(run.fold), run.tag) == of)
 
 
 def shared_backbone(wildcards):
     """What the run of a sweep starts from; one that changes the backbone makes its own in its notebook."""
-    backbone = swept(wildcards).backbone_run()
-    return f"{runs.run_directory(backbone)}/metrics.json" if backbone and not backbone.tag else ancient(STORE)
+    run = swept(wildcards)
+    backbone = run.backbone_run()
+    shared = backbone and (not backbone.tag or run.seed)
+    return f"{runs.run_directory(backbone)}/metrics.json" if shared else ancient(STORE)
+
+
+rule seeded_backbone:
+    input: ancient(STORE)
+    output: RUN + "/categorical/backbone/fold{fold}-seed-{seed}/metrics.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_backbone_seed-{seed}_fold{fold}.ipynb"
+    threads: THREADS
+    retries: 1
+    shell:
+        "{GPU} papermill notebooks/03_train.ipynb {log:q} --no-progress-bar {DATA} -p variant backbone"
+        " -p fold {wildcards.fold} -p seed {wildcards.seed} -p tag seed-{wildcards.seed}"
 
 
 rule sweep:
     input: shared_backbone
-    output: RUN + "/categorical/insightr/fold{fold}-{tag}/metrics.json"
-    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{tag}_fold{fold}.ipynb"
+    output: RUN + "/categorical/{variant}/fold{fold}-{tag}/metrics.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/03_train_{variant}_{tag}_fold{fold}.ipynb"
     threads: THREADS
     retries: 1
-    params: overrides=lambda wildcards: json.dumps(swept(wildcards).changes())
+    params:
+        seed=lambda wildcards: swept(wildcards).seed,
+        overrides=lambda wildcards: json.dumps(swept(wildcards).changes()),
     shell:
-        "{GPU} papermill notebooks/03_train.ipynb {log:q} --no-progress-bar {DATA} -p fold {wildcards.fold}"
-        " -p overrides {params.overrides:q} -p tag {wildcards.tag}"
+        "{GPU} papermill notebooks/03_train.ipynb {log:q} --no-progress-bar {DATA} -p variant {wildcards.variant}"
+        " -p fold {wildcards.fold} -p seed {params.seed} -p overrides {params.overrides:q} -p tag {wildcards.tag}"
 
 
 rule tables:

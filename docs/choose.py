@@ -78,7 +78,7 @@ def trial(preset: str, variant: str, overrides: dict, data: dict) -> tuple[Run, 
 
 
 def row(settings: RunSettings, metrics: dict, part: str) -> dict:
-    """Return a row of the record: the settings that the preset's trials vary, and the metrics on one part of the data."""
+    """Return a row of the record: the settings that the trials vary, and the metrics on one part of the data."""
     varied = {name for _, overrides in TRIALS[settings.preset] for name in overrides}
     values = flat(settings.as_dict())
     shown = {"variant": settings.variant, "backbone ends at": settings.model.backbone_until}

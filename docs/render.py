@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from insightr_nb import files
-from insightr_nb.analysis import tables
+from insightr_nb.analysis import seeds, tables
 from insightr_nb.analysis.results import METRICS, Results
 from insightr_nb.analysis.tables import NAMES
 
@@ -134,6 +134,20 @@ def sweeps() -> str:
     return f"{markdown(table)}\n\n{provenance(record)} With the sweep over locality."
 
 
+def seed_spread() -> str:
+    record = read("seeds")
+    frame = pd.DataFrame(record["rows"])
+    shown = {}
+    for metric, digits in (("mae", 3), ("mae_clamped", 3), ("sparsity", 1), ("diversity", 1), ("top_label_gap", 2)):
+        table = seeds.spread(frame, metric)
+        texts = table[["mean", "sd over seeds", "sd over folds"]].map(
+            lambda v, d=digits: "-" if v != v else f"{v:.{d}f}"
+        )
+        shown[" ".join(METRICS[metric])] = texts.agg(" / ".join, axis=1)
+    table = pd.DataFrame(shown).rename(index=NAMES).rename_axis("").reset_index()
+    return f"{markdown(table)}\n\n{seeds.describe_seeds(frame)} {provenance(record)}"
+
+
 def locality() -> str:
     record = read("locality")
     columns = _CURVES | {
@@ -193,6 +207,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "statistics": statistics,
     "findings": findings,
     "sweeps": sweeps,
+    "seeds": seed_spread,
     "locality": locality,
     "trust": trust,
     "demo_choice": lambda: _trials("demo_choice"),

@@ -31,7 +31,7 @@ def snakemake(outputs: Path, *words: str, **more) -> subprocess.Popen:
 
 def jobs(text: str) -> dict[str, int]:
     """The table of jobs that a dry run ends with."""
-    return {name: int(count) for name, count in re.findall(r"^([a-z]+) +(\d+)$", text, re.MULTILINE)}
+    return {name: int(count) for name, count in re.findall(r"^([a-z_]+) +(\d+)$", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,18 @@ def jobs(text: str) -> dict[str, int]:
             ["sweeps", "--config", "sweep=epsilon:1e-5,1e-3", "sweep_folds=1"],
             {"prepare": 1, "backbone": 1, "sweep": 2, "curves": 1, "sweeps": 1},
         ),
-        (["sweeps"], {"prepare": 1, "backbone": 3, "train": 3, "sweep": 15, "curves": 1, "sweeps": 1}),
+        (  # weight 0 of the cluster loss is the variant no_cluster, 0.3 that of the preset; two more seeds on two folds
+            ["sweeps"],
+            {"prepare": 1, "backbone": 3, "seeded_backbone": 4, "train": 10, "sweep": 36, "curves": 1, "sweeps": 1},
+        ),
+        (
+            ["sweeps", "--config", "sweep=epsilon:1e-5", "sweep_folds=1", "seeds=1", "seed_folds=1"],
+            {"prepare": 1, "backbone": 1, "seeded_backbone": 1, "sweep": 4, "curves": 1, "sweeps": 1},
+        ),
+        (
+            ["sweeps", "--config", "sweep=none", "seeds=1", "seed_folds=1"],
+            {"prepare": 1, "seeded_backbone": 1, "sweep": 3, "curves": 1, "sweeps": 1},
+        ),
         (
             ["sweeps", "--config", "sweep=locality:layer1 k:2,3", "sweep_folds=1"],  # k = 3 and layer2 are the preset's
             {"prepare": 1, "backbone": 1, "train": 1, "sweep": 2, "curves": 1, "sweeps": 1},
@@ -53,7 +64,7 @@ def jobs(text: str) -> dict[str, int]:
         ),
         (SMALL, {"prepare": 1, "backbone": 1, "train": 1, "tables": 1, "ablations": 1, "all": 1}),
     ],
-    ids=["tables", "another sweep", "sweeps", "two sweeps", "smoke", "one run"],
+    ids=["tables", "another sweep", "sweeps", "a sweep and seeds", "seeds", "two sweeps", "smoke", "one run"],
 )
 def test_what_it_makes(tmp_path, words, expect):
     text = snakemake(tmp_path, "--dry-run", *words).communicate()[0]

@@ -6,6 +6,7 @@ from insightr_nb import runs
 from insightr_nb.checked import suggest
 from insightr_nb.errors import SettingsError
 from insightr_nb.parameters import TableSettings
+from insightr_nb.presets import VARIANTS
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
@@ -68,7 +69,8 @@ def sweep(
 ) -> list[RunSettings]:
     """Runs of a sweep over one property of INSightR-Net, tagged `<parameter>-<value>`.
 
-    At the preset's own value the untagged run of the tables is used, so that nothing is trained twice.
+    The untagged runs of the tables are used at the preset's own value, and at that of a variant, so that nothing is
+    trained twice.
 
     Args:
         settings: Preset and data set.
@@ -85,15 +87,21 @@ def sweep(
         tag = f"{parameter}-{value if parameter == 'locality' else format(float(value), 'g')}"
         for fold in folds:
             run = settings.run("insightr", fold, overrides=overrides, tag=tag)
-            found.append(run if run.changes() else settings.run("insightr", fold))
+            same = next((v for v in ("insightr", *_variants_of(parameter)) if run.changes() == VARIANTS[v]), None)
+            found.append(settings.run(same, fold) if same else run)
     return found
+
+
+def _variants_of(parameter: str) -> list[str]:
+    """Variants that change the setting of a sweep and nothing else, e.g. "no_cluster" of the sweep over cluster."""
+    return [v for v, changes in VARIANTS.items() if list(changes) == list(SWEEPS[parameter])]
 
 
 def finished_sweeps(settings: TableSettings) -> list[tuple[str, RunSettings]]:
     """Finished sweep runs as (parameter, run): tagged `<parameter>-<value>`, without overrides outside the sweep.
 
-    Edited runs are left out. Includes the finished untagged run of each of their folds, which is the point at the
-    preset's own value.
+    Edited runs are left out. Includes the finished untagged runs of each of their folds: the point at the preset's own
+    value, and variants that change nothing but the setting of the sweep.
     """
     folder = runs.run_directory(settings.run("insightr", 0)).parent
     found = []
@@ -105,7 +113,8 @@ def finished_sweeps(settings: TableSettings) -> list[tuple[str, RunSettings]]:
             if SWEEPS[parameter][0] in overrides and set(overrides) <= set(SWEEPS[parameter]):
                 found.append((parameter, settings.run("insightr", int(fold), overrides=overrides, tag=tag)))
     for parameter, fold in sorted({(parameter, run.fold) for parameter, run in found}):
-        plain = settings.run("insightr", fold)
-        if Run(runs.run_directory(plain)).state == "finished":
-            found.append((parameter, plain))
+        for variant in ("insightr", *_variants_of(parameter)):
+            plain = settings.run(variant, fold)
+            if Run(runs.run_directory(plain)).state == "finished":
+                found.append((parameter, plain))
     return found

@@ -50,6 +50,24 @@ def test_sweep_runs_are_tagged_overrides_and_found_by_their_tags():
         sweeps.sweep(SETTINGS, "prototype", [5], [0])
 
 
+@pytest.mark.usefixtures("handmade_runs")
+def test_the_value_of_a_variant_is_not_trained_twice():
+    """Weight 0 of the cluster loss is the variant no_cluster, in the runs to make and in the finished ones."""
+    own = SETTINGS.run("insightr", 0).losses.cluster
+    none, other, same = sweeps.sweep(SETTINGS, "cluster", [0, 7, own], [0])
+    assert none == SETTINGS.run("no_cluster", 0)
+    assert (other.variant, other.tag) == ("insightr", "cluster-7")
+    assert same == SETTINGS.run("insightr", 0)
+    make(other, error=0.1, split="fold 0")
+    assert findings.sweeps(SETTINGS)["value"].tolist() == [7]
+    make(none, error=0.2, split="fold 0")
+    make(SETTINGS.run("no_cluster_no_psd", 0), error=0.3, split="fold 0")  # changes two settings
+    make(SETTINGS.run("no_cluster", 1), error=0.4, split="fold 1")  # a fold without the sweep
+    frame = findings.sweeps(SETTINGS)
+    assert frame[["value", "fold"]].values.tolist() == [[0, 0], [7, 0]]
+    assert frame["mae"].tolist() == pytest.approx([0.2, 0.1])
+
+
 @pytest.mark.parametrize(("value", "stride", "sees"), [("layer1", 4, 55), ("layer2", 2, 107), ("layer3", 1, 227)])
 def test_locality_sweep_keeps_the_grid_and_shrinks_the_receptive_field(value, stride, sees):
     (run,) = sweeps.sweep(TableSettings(), "locality", [value], [0])
