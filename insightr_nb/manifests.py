@@ -4,6 +4,7 @@ Functions on manifests as dictionaries; `runs` reads and writes the files.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import psutil
 
 from insightr_nb.files import PROJECT, outputs_root, read_json
 from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
-from insightr_nb.settings import CATALOGUED, RunSettings
+from insightr_nb.settings import CATALOGUED, GROUPS, RunSettings
 
 
 def this_process() -> dict[str, Any]:
@@ -48,8 +49,9 @@ def git_state() -> dict[str, Any]:
 def differences(manifest: dict[str, Any], settings: dict[str, Any], data: dict[str, str]) -> list[str]:
     """List the settings and fingerprints in which a manifest differs from the requested ones.
 
-    Settings that do not affect a variant are ignored: the baseline's schedule for all other variants, and the loss
-    weights for the baseline and the backbone, which are trained with the mean squared error alone.
+    Settings that do not affect a variant are ignored: the baseline's schedule for all other variants; the losses and
+    persistent optimizers for the baseline and the backbone, which have one stage and the mean squared error alone. A
+    setting that did not exist when the manifest was written has its default (`with_defaults`).
 
     Args:
         manifest: Manifest of an existing run.
@@ -59,9 +61,9 @@ def differences(manifest: dict[str, Any], settings: dict[str, Any], data: dict[s
     Returns:
         One message per difference; empty if there is none.
     """
-    recorded = flat(manifest["settings"]) | flat({"fingerprint": manifest["data"]})
+    recorded = with_defaults(flat(manifest["settings"])) | flat({"fingerprint": manifest["data"]})
     requested = flat(settings) | flat({"fingerprint": data})
-    ignored = ["losses."] if recorded.get("variant") in REGRESSIONS else []
+    ignored = ["losses.", "training.persistent_optimizers"] if recorded.get("variant") in REGRESSIONS else []
     ignored += ["training.baseline_"] if recorded.get("variant") != "baseline" else []
     return [
         f"{name} was {recorded.get(name)!r}, is now {value!r}"
@@ -82,6 +84,7 @@ _OF_PROTOTYPES = (
     "training.cycles",
     "training.warm_up",
     "training.joint_",
+    "training.persistent_optimizers",
     "training.last_layer",
     "training.lr_",
     "training.block_",
@@ -91,7 +94,7 @@ _OF_PROTOTYPES = (
 
 def comparable(manifest: dict[str, Any], other: dict[str, Any]) -> bool:
     """Return whether two runs share their data and all settings that affect `other`, except those of the variants."""
-    settings, others = flat(manifest["settings"]), flat(other["settings"])
+    settings, others = (with_defaults(flat(each["settings"])) for each in (manifest, other))
     ignored = {"variant", "tag", *VARIANTS[settings["variant"]], *VARIANTS[others["variant"]]}
     prefixes = _OF_PROTOTYPES if others["variant"] in REGRESSIONS else ()
     prefixes += ("training.baseline_",) if others["variant"] != "baseline" else ()
@@ -154,3 +157,13 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         named |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return named
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Complete recorded settings, by dotted name, with the defaults of the settings that were added since.
+
+    The default of a setting is the behaviour before the setting existed, whatever the current presets choose. So an
+    older run or record is still valid if the default is requested, and differs if another value is.
+    `checkpoint.settings_of` follows the same rule.
+    """
+    return flat({group: dataclasses.asdict(kind()) for group, kind in GROUPS.items()}) | settings

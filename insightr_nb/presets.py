@@ -38,10 +38,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model.block_kernel": 1,
         "model.block_padding": 0,
         "losses.k": 4,
+        "losses.delta_inclusive": True,
         "training.joint_epochs": 21,
         "training.last_layer_epochs": 9,
         "training.block_weight_decay": 1e-3,
         "training.joint_halve_every": 5,
+        "training.persistent_optimizers": True,
         "training.baseline_lr": 5e-4,
         "training.fill": 0,
         "training.selection": "total",
@@ -81,6 +83,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training.baseline_epochs": 1,
         "training.batchnorm_images": 30,
     },
+}
+
+# What a preset changes in addition for continuous labels.
+CONTINUOUS: dict[str, dict[str, Any]] = {
+    "released": {"losses.k": 3},  # the code has one configuration file for each kind of labels
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """The groups of settings of a run, as frozen dataclasses: data, model, losses and training.
 
-The defaults follow the text of Hesse and Namburete (MICCAI 2022); `presets` holds the departures from them.
+The defaults follow the text of Hesse and Namburete (MICCAI 2022); `presets` holds the departures from them. The default
+of a setting added later must be the behaviour before it: `manifests.with_defaults` assumes it for older runs.
 """
 
 from dataclasses import dataclass, fields
@@ -138,6 +139,7 @@ class LossSettings(Checked):
     psd: float = limits(10.0, 0)
     k: int = limits(3, 1)
     delta: float = limits(0.5, 1e-6)
+    delta_inclusive: bool = False  # also count a prototype whose label is exactly delta away
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class TrainingSettings(Checked):
     lr_last_layer: float = limits(1e-3, 0)
     block_weight_decay: float = limits(0.0, 0)
     joint_halve_every: int = limits(0, 0)  # halve the joint learning rates every so many epochs; 0: constant
+    persistent_optimizers: bool = False  # keep Adam's moments from one cycle to the next; False: new in every stage
     pretrain_epochs: int = limits(30, 0)  # 0: use the backbone's weights without pre-training
     pretrain_lr: float = limits(5e-4, 0)
     pretrain_halve_every: int = limits(5, 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from insightr_nb.checked import Checked, choice, coerce, limits, suggest
 from insightr_nb.errors import SettingsError
-from insightr_nb.presets import PRESETS, REGRESSIONS, VARIANTS
+from insightr_nb.presets import CONTINUOUS, PRESETS, REGRESSIONS, VARIANTS
 from insightr_nb.setting_groups import (
     CATALOGUED,
     GROUPS,
@@ -128,7 +128,7 @@ class RunSettings(Checked):
         if (seed != 0 or changes) and not tag:
             what = f"seed = {seed}" if seed else ", ".join(f"{k} = {v!r}" for k, v in changes.items())
             raise SettingsError(f"tag: required because {what} differs from preset {preset!r}; e.g. -p tag my_trial")
-        given = groups(preset, VARIANTS[variant] | changes)
+        given = groups(preset, VARIANTS[variant] | changes, labels)
         given["data"] = dataclasses.replace(given["data"], dataset=dataset, folder=data_folder, name=name)
         settings = cls(preset, variant, labels, fold, seed, tag, device, **given, overwrite=overwrite)
         if variant == "backbone" and settings.training.pretrain_epochs == 0:
@@ -151,13 +151,13 @@ class RunSettings(Checked):
         """
         if self.variant == "backbone" or self.training.pretrain_epochs == 0:
             return None
-        defaults = groups(self.preset, {})
+        defaults = groups(self.preset, {}, self.labels)
         overrides = _differences(vars(self), defaults, _BACKBONE_FIELDS)  # no variant changes any of these
         default_data = dataclasses.replace(
             defaults["data"], dataset=self.data.dataset, folder=self.data.folder, name=self.data.name
         )
         tag = self.tag if overrides or self.seed or self.data != default_data else None
-        given = groups(self.preset, overrides) | {"data": self.data}
+        given = groups(self.preset, overrides, self.labels) | {"data": self.data}
         return dataclasses.replace(self, variant="backbone", tag=tag, **given)
 
     def steps(self) -> "list[RunSettings]":
@@ -168,7 +168,7 @@ class RunSettings(Checked):
     def changes(self) -> dict[str, Any]:
         """Return the settings that differ from preset and variant, in the form of `overrides`."""
         names = {f"{group}.{f.name}" for group, kind in GROUPS.items() for f in fields(kind)} - set(_DATA_PARAMETERS)
-        return _differences(vars(self), groups(self.preset, VARIANTS[self.variant]), names)
+        return _differences(vars(self), groups(self.preset, VARIANTS[self.variant], self.labels), names)
 
     def as_dict(self) -> dict:
         """Return nested plain values for the manifest.
@@ -236,9 +236,9 @@ def parse_overrides(overrides: dict | str | None) -> dict[str, Any]:
     return dict(overrides or {})
 
 
-def groups(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
+def groups(preset: str, overrides: dict[str, Any], labels: str = "categorical") -> dict[str, Any]:
     """Return the settings groups ("data", "model", "losses", "training") of a preset with overrides applied."""
-    merged = PRESETS[preset] | overrides
+    merged = PRESETS[preset] | (CONTINUOUS.get(preset, {}) if labels == "continuous" else {}) | overrides
     return {
         group: kind(**{name.split(".")[1]: value for name, value in merged.items() if name.split(".")[0] == group})
         for group, kind in GROUPS.items()

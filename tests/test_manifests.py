@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from insightr_nb import files, manifests, runs
+from insightr_nb.errors import RunError
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
+from insightr_nb.training.checkpoint import settings_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,59 @@ def test_differences_ignore_settings_that_do_not_affect_the_variant(tmp_path, va
     run.start(plain, {"store": "a"}, {}, resumed=False)
     different = manifests.differences(run.manifest, changed, {"store": "a"})
     assert [text.split(" was ")[0] for text in different] == ([name] if decides else [])
+
+
+ADDED = ("losses.delta_inclusive", "training.persistent_optimizers")  # since the first runs
+
+
+def older(manifest: dict, *names: str) -> dict:
+    """The manifest as it was before these settings existed."""
+    settings = {name: dict(v) if isinstance(v, dict) else v for name, v in manifest["settings"].items()}
+    for name in names:
+        group, field = name.split(".")
+        del settings[group][field]
+    return manifest | {"settings": settings}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_setting_that_an_older_manifest_lacks_has_its_default(tmp_path, name):
+    settings = RunSettings.from_parameters()
+    run = Run(tmp_path)
+    run.start(settings, {"store": "a"}, {}, resumed=False)
+    manifest = older(run.manifest, name)
+    assert name not in manifests.flat(manifest["settings"])
+    assert manifests.differences(manifest, settings.as_dict(), {"store": "a"}) == []
+    changed = RunSettings.from_parameters(overrides={name: True}, tag="x").as_dict() | {"tag": None}
+    assert manifests.differences(manifest, changed, {"store": "a"}) == [f"{name} was False, is now True"]
+    assert settings_of(manifest["settings"]) == settings
+    files.write_json(run / "manifest.json", manifest)
+    runs.check_same(run, settings.as_dict(), {"store": "a"})
+    with pytest.raises(RunError, match=f"{name} was False, is now True"):
+        runs.check_same(run, changed, {"store": "a"})
+
+
+def test_an_older_run_of_preset_released_had_the_defaults_of_its_time(tmp_path):
+    run = Run(tmp_path)
+    released = RunSettings.from_parameters(preset="released")
+    run.start(released, {}, {}, resumed=False)
+    assert manifests.differences(older(run.manifest, *ADDED), released.as_dict(), {}) == [
+        "losses.delta_inclusive was False, is now True",
+        "training.persistent_optimizers was False, is now True",
+    ]
+    backbone = released.backbone_run()
+    run.start(backbone, {}, {}, resumed=False)
+    assert manifests.differences(older(run.manifest, *ADDED), backbone.as_dict(), {}) == []
+
+
+def test_older_and_new_runs_are_comparable_unless_the_added_setting_is_changed(tmp_path):
+    manifest = {"settings": RunSettings.from_parameters().as_dict(), "data": {}}
+    changed = RunSettings.from_parameters(overrides=dict.fromkeys(ADDED, True), tag="x").as_dict()
+    before = older(manifest, *ADDED)
+    assert manifests.comparable(before, manifest)
+    assert manifests.comparable(manifest, before)
+    assert not manifests.comparable(before, manifest | {"settings": changed})
+    baseline = {"settings": RunSettings.from_parameters(variant="baseline").as_dict(), "data": {}}
+    assert manifests.comparable(manifest | {"settings": changed}, baseline)  # decides nothing of a baseline
 
 
 def test_manifest_has_settings_data_versions_and_commit(trial_run):

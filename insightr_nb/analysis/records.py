@@ -14,7 +14,7 @@ import pandas as pd
 
 from insightr_nb import files, runs
 from insightr_nb.errors import RunError
-from insightr_nb.manifests import differences, flat, settings_today
+from insightr_nb.manifests import differences, flat, settings_today, with_defaults
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 
@@ -112,10 +112,11 @@ def _rounded(value: Any) -> Any:
 def stale(content: dict[str, Any]) -> list[str]:
     """Settings in which the current preset differs from a record, one sentence each; empty if none.
 
-    Raises SettingsError for a preset or variant that no longer exists.
+    A setting that did not exist when the record was written has its default. Raises SettingsError for a preset or
+    variant that no longer exists.
     """
     data = {name: content[name] for name in ("dataset", "name") if name in content}
-    made = content["settings"]
+    made = content["settings"] | {"insightr": with_defaults(content["settings"]["insightr"])}
     today = settings_of(content["preset"], set(made) - {"insightr"}, **data)
     return content.get("differs", []) + [
         f"{variant}: {name} was {made[variant].get(name)!r} and is {today[variant].get(name)!r}"

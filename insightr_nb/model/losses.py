@@ -7,7 +7,12 @@ from insightr_nb.settings import LossSettings
 
 
 def cluster_loss(
-    min_distances: torch.Tensor, prototype_labels: torch.Tensor, targets: torch.Tensor, delta: float = 0.5, k: int = 3
+    min_distances: torch.Tensor,
+    prototype_labels: torch.Tensor,
+    targets: torch.Tensor,
+    delta: float = 0.5,
+    k: int = 3,
+    inclusive: bool = False,
 ) -> torch.Tensor:
     """Cluster loss (Eq. 3): pull latent patches of an image towards prototypes with a label near the image's own.
 
@@ -19,8 +24,9 @@ def cluster_loss(
         min_distances: (B, m) squared distances.
         prototype_labels: (m,).
         targets: (B,).
-        delta: Half-width of the label range, exclusive.
+        delta: Half-width of the label range.
         k: Number of nearest prototypes to average.
+        inclusive: Count |label - target| <= delta as in range, as the published code does.
 
     Returns:
         Scalar tensor.
@@ -30,7 +36,8 @@ def cluster_loss(
         >>> cluster_loss(min_distances, torch.tensor([2.0, 2.25, 4.0]), targets=torch.tensor([2.0])).item()
         0.5
     """
-    in_range = (prototype_labels - targets[:, None]).abs() < delta  # (B, m)
+    gap = (prototype_labels - targets[:, None]).abs()  # (B, m)
+    in_range = gap <= delta if inclusive else gap < delta  # (B, m)
     k = min(k, min_distances.shape[1])
     nearest = min_distances.masked_fill(~in_range, torch.inf).topk(k, largest=False).values  # (B, k)
     count = in_range.sum(1).clamp(max=k)  # (B,)
@@ -76,15 +83,16 @@ def total_loss(
         targets: (B,).
         prototype_labels: (m,).
         max_distance: Largest possible squared distance, d_max.
-        settings: Weights of the losses, and delta and k of the cluster loss.
+        settings: Weights of the losses, and delta, its comparison and k of the cluster loss.
 
     Returns:
         Scalar tensors "mse", "cluster", "psd" and "total".
     """
+    s = settings
     losses = {
         "mse": mse_loss(prediction, targets),
-        "cluster": cluster_loss(min_distances, prototype_labels, targets, settings.delta, settings.k),
+        "cluster": cluster_loss(min_distances, prototype_labels, targets, s.delta, s.k, s.delta_inclusive),
         "psd": prototype_sample_distance_loss(min_distances, max_distance),
     }
-    losses["total"] = settings.mse * losses["mse"] + settings.cluster * losses["cluster"] + settings.psd * losses["psd"]
+    losses["total"] = s.mse * losses["mse"] + s.cluster * losses["cluster"] + s.psd * losses["psd"]
     return losses

@@ -66,7 +66,10 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Regressor:
 
 
 def settings_of(values: dict[str, Any]) -> RunSettings:
-    """Rebuild RunSettings from the dictionary of `as_dict`, as stored in a manifest or a model file."""
+    """Rebuild RunSettings from the dictionary of `as_dict`, as stored in a manifest or a model file.
+
+    A setting that an older version did not store has its default, as in `manifests.with_defaults`.
+    """
     groups = {name: kind(**values[name]) for name, kind in GROUPS.items()}
     return RunSettings(**{k: v for k, v in values.items() if k not in GROUPS}, **groups)
 

@@ -63,8 +63,9 @@ def protocol(settings: RunSettings) -> tuple[Stage, ...]:
     The paper's three stages of a cycle are joint training (here "warm-up" with a frozen backbone, then "joint"), the
     projection (`projects`, done at the start of the stage that follows it) and "last layer".
 
-    Each stage has its own optimizer. Only last-layer epochs are selectable, because only there are the prototypes
-    latent patches.
+    Each stage has its own optimizer; with the setting `persistent_optimizers` it continues the moments and step counts
+    of Adam in the previous cycle's stage of the same name. Only last-layer epochs are selectable, because only there
+    are the prototypes latent patches.
     """
     t = settings.training
     if not settings.explains:

@@ -75,6 +75,7 @@ class _Trainer:
         self.projection: dict[str, Any] | None = None  # of the current cycle
         self.projected = 0  # stages whose projection is done
         self.optimizer_state: dict[str, Any] | None = None
+        self.moments: dict[str, Any] = {}  # Adam's state by name of the stage, with persistent_optimizers
 
     def _backbone_weights(self) -> str | None:
         backbone = self.settings.backbone_run()
@@ -111,6 +112,8 @@ class _Trainer:
         if first_epoch:
             optimizer.load_state_dict(self.optimizer_state["optimizer"])
             schedule.load_state_dict(self.optimizer_state["schedule"])
+        elif stage.name in self.moments:  # of the previous cycle; the learning rates are those of this stage
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": self.moments[stage.name]})
         for _ in range(first_epoch, stage.epochs):
             begin = time.monotonic()
             rates = dict(zip(stage.learning_rates, schedule.get_last_lr(), strict=True))
@@ -127,6 +130,8 @@ class _Trainer:
             self.history.append(row)
             self._select(stage, row)
             self.optimizer_state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+            if self.settings.training.persistent_optimizers:
+                self.moments[stage.name] = self.optimizer_state["optimizer"]["state"]
             self._save()
             self._write_history()
             total = sum(s.epochs for s in self.stages)
@@ -225,6 +230,7 @@ class _Trainer:
                 "projection": self.projection,
                 "projected": self.projected,
                 "optimizer_state": self.optimizer_state,
+                "moments": self.moments,
                 "history": self.history,
             },
         )
@@ -236,6 +242,7 @@ class _Trainer:
         self.network.load_state_dict(state["network"])
         for name in ("best", "projection", "projected", "optimizer_state"):
             setattr(self, name, state[name])
+        self.moments = state.get("moments", {})  # older versions had no persistent optimizers
         self.history = [{runs.current_column(name): value for name, value in row.items()} for row in state["history"]]
 
     def _finish(self) -> None:

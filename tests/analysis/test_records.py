@@ -68,3 +68,13 @@ def test_another_preset_makes_a_record_stale(monkeypatch):
     assert records.stale(content) == ["insightr: losses.cluster was 1.0 and is 0.5"]
     monkeypatch.setitem(VARIANTS, "no_psd", {"losses.psd": 0.1})
     assert records.stale(content)[1] == "no_psd: losses.psd was 0.0 and is 0.1"
+
+
+def test_a_setting_added_since_a_record_has_its_default(monkeypatch):
+    """So a record is stale only if its preset now chooses another value than the default."""
+    content = {"preset": "smoke", "dataset": "synthetic", "settings": records.settings_of("smoke", ["no_psd"])}
+    for name in ("losses.delta_inclusive", "training.persistent_optimizers"):
+        assert content["settings"]["insightr"].pop(name) is False
+    assert records.stale(content) == []
+    monkeypatch.setitem(PRESETS["smoke"], "losses.delta_inclusive", True)
+    assert records.stale(content) == ["insightr: losses.delta_inclusive was False and is True"]

@@ -41,6 +41,33 @@ def test_cluster_loss_excludes_labels_exactly_delta_away():
     assert cluster_loss(d, torch.tensor([1.0, 1.5]), torch.tensor([1.0]), delta=0.5, k=2).item() == 1.0
 
 
+def test_cluster_loss_can_include_labels_exactly_delta_away():
+    """As in the published code: of the labels 1, 1.5, 0.5 and 0.25, all but the last are in range of 1."""
+    d = torch.tensor([[1.0, 2.0, 6.0, 0.5]])
+    labels = torch.tensor([1.0, 1.5, 0.5, 0.25])
+    got = cluster_loss(d, labels, torch.tensor([1.0]), delta=0.5, k=3, inclusive=True)
+    assert got.item() == 3.0  # (1 + 2 + 6) / 3
+    assert cluster_loss(d, labels, torch.tensor([1.0]), delta=0.5, k=3).item() == 1.0
+
+
+def test_the_total_takes_the_comparison_from_the_settings():
+    d, y = torch.tensor([[1.0, 2.0]]), torch.tensor([1.0])
+    labels = torch.tensor([1.0, 1.5])
+    values = [
+        total_loss(torch.tensor([1.0]), d, y, labels, 128.0, LossSettings(delta_inclusive=inclusive))["cluster"].item()
+        for inclusive in (False, True)
+    ]
+    assert values == [1.0, 1.5]
+
+
+def test_no_prototype_label_of_the_presets_is_exactly_delta_from_a_grade():
+    """So there the comparison of the published code and that of the text count the same 8 or 9 prototypes."""
+    labels = torch.linspace(0.1, 5.9, 50)
+    gap = (labels - torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]])).abs()  # (5, 50)
+    assert (gap - 0.5).abs().min() > 0.02
+    assert (gap < 0.5).sum(1).tolist() == (gap <= 0.5).sum(1).tolist() == [8, 9, 8, 9, 8]
+
+
 def test_cluster_loss_with_k_1_is_the_minimum():
     torch.manual_seed(0)
     d = torch.rand(6, 10)

@@ -130,29 +130,89 @@ def test_same_seed_gives_bitwise_equal_results(smoke_run, smoke_settings):
 def test_resumed_run_equals_an_uninterrupted_one(smoke_run, monkeypatch, epoch):
     """Stopped in the middle of an epoch, whatever the stage: the epochs before it are kept."""
     broken = settings(f"stopped{epoch}")
-    original = losses.total_loss
-
-    def stop(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 6 * (epoch - 1) + 2:  # four steps and two validation batches an epoch: in its second step
-            raise KeyboardInterrupt
-        return original(*args, **kwargs)
-
-    calls: list[int] = []
-    monkeypatch.setattr(losses, "total_loss", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(broken)
-    monkeypatch.undo()
-    run = Run(runs.run_directory(broken))
-    assert run.state == "interrupted"
-    kept = len(pd.read_csv(run / "history.csv")) if (run / "history.csv").exists() else 0
-    assert kept == epoch - 1
+    run = stopped(broken, epoch, monkeypatch)
     train(broken)
     evaluate(run, broken)
     for name in RESULTS[1:]:
         assert (run / name).read_bytes() == (smoke_run / name).read_bytes(), name
     assert not (run / "last.ckpt").exists()
     shutil.rmtree(run.path)
+
+
+def stopped(given: RunSettings, epoch: int, monkeypatch) -> Run:
+    """A run that is interrupted in the second step of an epoch, from 1."""
+    original = losses.total_loss
+
+    def stop(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 6 * (epoch - 1) + 2:  # four steps and two validation batches an epoch
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    calls: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "total_loss", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(given)
+    run = Run(runs.run_directory(given))
+    assert run.state == "interrupted"
+    kept = len(pd.read_csv(run / "history.csv")) if (run / "history.csv").exists() else 0
+    assert kept == epoch - 1
+    return run
+
+
+PERSISTENT = {"training.persistent_optimizers": True}
+
+
+def steps_of_adam(given: RunSettings, monkeypatch) -> list[int]:
+    """Train a run; the number of steps that Adam has counted after each epoch."""
+    counted: dict[int, int] = {}
+    save = checkpoint.save_state
+
+    def noted(path, state):
+        if state["history"]:
+            counted[len(state["history"])] = int(state["optimizer_state"]["optimizer"]["state"][0]["step"])
+        save(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_state", noted)
+        train(given)
+    return list(counted.values())
+
+
+def test_a_stage_has_a_new_optimizer_by_default(monkeypatch):
+    """Four steps an epoch: warm-up, joint, last layer; joint twice, last layer."""
+    given = settings("new")
+    assert steps_of_adam(given, monkeypatch) == [4, 4, 4, 4, 8, 4]
+    shutil.rmtree(runs.run_directory(given))
+
+
+def test_persistent_optimizers_continue_in_the_next_cycle(smoke_run, monkeypatch):
+    """One Adam for the joint and one for the last-layer stages of all cycles; the learning rates are the same."""
+    given = settings("counted", overrides=PERSISTENT)
+    assert steps_of_adam(given, monkeypatch) == [4, 4, 4, 8, 12, 8]
+    new, persistent = (run.table("history.csv") for run in (smoke_run, Run(runs.run_directory(given))))
+    pd.testing.assert_frame_equal(new.filter(like="lr_"), persistent.filter(like="lr_"), check_exact=True)
+    assert (new["train_total"] == persistent["train_total"]).tolist() == [True] * 3 + [False] * 3  # cycles 1 and 2
+    shutil.rmtree(runs.run_directory(given))
+
+
+@pytest.mark.parametrize("epoch", [4, 5, 6])  # of cycle 2: first and second joint epoch, last layer
+def test_a_resumed_run_with_persistent_optimizers_equals_an_uninterrupted_one(persistent_run, monkeypatch, epoch):
+    broken = settings(f"persistent{epoch}", overrides=PERSISTENT)
+    run = stopped(broken, epoch, monkeypatch)
+    train(broken)
+    ours, theirs = (r.table("history.csv").drop(columns="seconds") for r in (run, persistent_run))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    assert (run / "prototypes.csv").read_bytes() == (persistent_run / "prototypes.csv").read_bytes()
+    ours, theirs = (safetensors.torch.load_file(r / "model.safetensors") for r in (run, persistent_run))
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    shutil.rmtree(run.path)
+
+
+@pytest.fixture(scope="module")
+def persistent_run(smoke_run) -> Run:
+    return train(settings("persistent", overrides=PERSISTENT))
 
 
 @pytest.mark.parametrize(
