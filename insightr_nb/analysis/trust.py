@@ -1,178 +1,18 @@
-"""Evaluation of explanations: faithfulness, stability, uncertainty, and quality of the prototypes.
+"""Evaluation of explanations: uncertainty, and quality of the prototypes.
 
-Localisation on lesions is evaluated in `lesions`.
+Other measures of notebook 08 are in `lesions`, `deletion` and `stability`.
 """
 
-import contextlib
 import copy
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.analysis.metrics import interval, top_prototypes, uncertainty
+from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
-from insightr_nb.data.loading import augment
-from insightr_nb.data.photograph import photograph, prepared
-from insightr_nb.errors import DataError
-
-# -- faithfulness -----------------------------------------------------------------------------------------------------
-
-
-def completeness(run: LoadedRun) -> float:
-    """Largest absolute difference between a prediction and the weighted mean of its stored contributions."""
-    weights = np.array(run.weights, float)
-    labels = run.labels
-    made = (weights * labels).sum(1) / weights.sum(1)
-    return float(np.abs(made - run.predictions["prediction"]).max())
-
-
-def evidence(weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Sum the contributions of all prototypes of one image at their matching cells.
-
-    weights: (m,); distances: (m, H, W). Returns (H, W), which sums to the sum of the weights.
-    """
-    cells = distances.reshape(len(distances), -1).argmin(1)
-    sums = np.bincount(cells, weights=np.asarray(weights, float), minlength=distances[0].size)
-    return sums.reshape(distances.shape[1:])
-
-
-def removed(image: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
-    """Copy of an image (size, size, 3) with these boxes filled with the grey background."""
-    copy = image.copy()
-    for x0, y0, x1, y1 in boxes:
-        copy[y0:y1, x0:x1] = GROUND
-    return copy
-
-
-@torch.no_grad()
-def predict(run: LoadedRun, images: np.ndarray, batch: int = 32) -> np.ndarray:
-    """Predict prepared images.
-
-    Args:
-        run: The run.
-        images: (N, size, size, 3) uint8.
-        batch: Images per batch.
-
-    Returns:
-        (N,) predictions in the user's units.
-    """
-    parts = [
-        run.network(run.network.inputs(torch.from_numpy(images[i : i + batch]))).prediction
-        for i in range(0, len(images), batch)
-    ]
-    return run.store.scale.to_user(torch.cat(parts).cpu().double()).numpy()
-
-
-def deletion(run: LoadedRun, rows: np.ndarray, steps: int = 8, seed: int = 0) -> pd.DataFrame:
-    """Deletion curves: remove patches step by step, by largest contribution and in random order of the same cells.
-
-    A faithful explanation changes the prediction faster than the random order. Only cells that show more image than
-    background can be removed.
-
-    Args:
-        run: The run.
-        rows: Rows of predictions.csv.
-        steps: Maximum number of removed patches.
-        seed: Seed of the random order.
-
-    Returns:
-        Columns image_id, order ("contribution" or "random"), removed (number of patches), change (|prediction -
-        prediction of the whole image|) and removable (share of the contributions in removable cells).
-    """
-    table = run.predictions
-    weights, distances = run.weights, run.distances
-    rng = np.random.default_rng(seed)
-    found = []
-    for n in rows:
-        image = run.store.image(run.store.row(table["image_id"][n]))
-        sums = evidence(weights[n], distances[n])
-        boxes = [run.grid.box(*cell) for cell in np.ndindex(*sums.shape)]
-        shown = [i for i, (x0, y0, x1, y1) in enumerate(boxes) if (image[y0:y1, x0:x1] != GROUND).mean() > 0.5]
-        removable = float(sums.flat[shown].sum() / sums.sum())
-        best = sorted(rng.permutation(shown), key=lambda i: -sums.flat[i])  # ties in random order
-        for order, cells in (("contribution", best), ("random", list(rng.permutation(shown)))):
-            counts = np.arange(min(steps, len(cells)) + 1)
-            changed = predict(run, np.stack([removed(image, [boxes[i] for i in cells[:k]]) for k in counts]))
-            found += [
-                {
-                    "image_id": table["image_id"][n],
-                    "order": order,
-                    "removed": int(k),
-                    "change": abs(p - changed[0]),
-                    "removable": removable,
-                }
-                for k, p in zip(counts, changed, strict=True)
-            ]
-    return pd.DataFrame(found)
-
-
-def area_between(curves: pd.DataFrame) -> tuple[float, float, float]:
-    """Mean difference between the two deletion curves of an image, with its interval; positive means faithful."""
-    wide = curves[curves["removed"] > 0].pivot_table(index="image_id", columns="order", values="change")
-    return interval((wide["contribution"] - wide["random"]).to_numpy())
-
-
-# -- stability --------------------------------------------------------------------------------------------------------
-
-
-def _shift(image: np.ndarray, by: float = 0.015) -> np.ndarray:
-    pixels = by * len(image)
-    matrix = np.array([[1, 0, pixels], [0, 1, pixels]], np.float64)
-    return cv2.warpAffine(image, matrix, image.shape[:2], flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3)
-
-
-def _rotate(image: np.ndarray, degrees: float = 5) -> np.ndarray:
-    return augment(image, degrees, 1, GROUND)
-
-
-def _jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
-    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]  # OpenCV's order is BGR
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
-
-
-def _brighter(image: np.ndarray, by: float = 1.15) -> np.ndarray:
-    return np.clip(image * by, 0, 255).astype(np.uint8)
-
-
-CHANGES = {"JPEG quality 50": _jpeg, "shift by 1.5 %": _shift, "rotation by 5°": _rotate}  # of the prepared image
-BRIGHTER = "15 % brighter"
-_OF_THE_PHOTOGRAPH = {BRIGHTER: _brighter}  # applied to the raw photograph: preparation removes most of it
-
-
-@torch.no_grad()
-def stability(run: LoadedRun, rows: np.ndarray) -> pd.DataFrame:
-    """Effect of small image changes: change, image_id, overlap of the top 5 (0 to 1), and moved (|prediction change|).
-
-    Brightness is changed in the raw photograph. Images whose photograph can no longer be read have no such row.
-    """
-    table = run.predictions
-    found = []
-    for n in rows:
-        row = run.store.row(table["image_id"][n])
-        image = run.store.image(row)
-        changed = {name: change(image) for name, change in CHANGES.items()}
-        with contextlib.suppress(DataError):
-            raw = photograph(run.store.table["source"][row], run.store.settings.size)
-            changed |= {n: prepared(change(raw), run.store.settings) for n, change in _OF_THE_PHOTOGRAPH.items()}
-        batch = np.stack([image, *changed.values()])
-        output = run.network(run.network.inputs(torch.from_numpy(batch)))
-        predictions = run.store.scale.to_user(output.prediction.cpu().double()).numpy()
-        top = top_prototypes(output.weights.cpu().numpy())
-        for i, name in enumerate(changed, start=1):
-            found.append(
-                {
-                    "change": name,
-                    "image_id": table["image_id"][n],
-                    "overlap": len(set(top[0]) & set(top[i])) / top.shape[1],
-                    "moved": abs(predictions[i] - predictions[0]),
-                }
-            )
-    return pd.DataFrame(found)
-
 
 # -- prototype quality ------------------------------------------------------------------------------------------------
 

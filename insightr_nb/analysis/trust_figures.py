@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from insightr_nb.analysis import tracing
+from insightr_nb.analysis import deletion, tracing
 from insightr_nb.analysis.explanation import Explanation
 from insightr_nb.analysis.figures import draw_box
 from insightr_nb.analysis.loaded_run import LoadedRun
@@ -91,25 +91,60 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
 
 
 def deletion_curves(curves: pd.DataFrame) -> Figure:
-    """Plot the result of `trust.deletion`."""
-    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-    sns.lineplot(curves, x="removed", y="change", hue="order", errorbar=("ci", 95), n_boot=500, seed=0, ax=axes)
-    axes.set(
-        xlabel="patches replaced by grey background",
-        ylabel="|change of the prediction|\n(units of the labels)",
-        title="Deletion",
+    """Plot the result of `deletion.measure`: a panel per fill, with means over patients and their 95 % intervals."""
+    fills = list(curves["fill"].unique())
+    colours = dict(zip(deletion.ORDERS, ("#2a6f97", "#b8b8b8", "#e09f3e"), strict=True))
+    patients = curves.groupby(["patient_id", "fill", "order", "removed"], as_index=False)["change"].mean()
+    figure, every = plt.subplots(
+        1, len(fills), figsize=(4.6 * len(fills), 3.6), layout="constrained", sharey=True, squeeze=False
     )
+    for axes, fill in zip(every[0], fills, strict=True):
+        sns.lineplot(
+            patients[patients["fill"] == fill],
+            x="removed",
+            y="change",
+            hue="order",
+            hue_order=deletion.ORDERS,
+            palette=colours,
+            errorbar=("ci", 95),
+            n_boot=500,
+            seed=0,
+            legend=axes is every[0, 0],
+            ax=axes,
+        )
+        axes.set(
+            xlabel="removed patches",
+            ylabel="|change of the prediction|\n(units of the labels)",
+            title=f"fill: {fill}",
+        )
+    every[0, 0].legend(frameon=False, title="order by")
     sns.despine(figure)
     return figure
 
 
-def stability_boxes(table: pd.DataFrame) -> Figure:
-    """Plot the result of `trust.stability`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharey=True)
-    sns.barplot(table, x="overlap", y="change", ax=left, errorbar=("ci", 95), n_boot=500, seed=0, color="#2a6f97")
-    left.set(xlim=(0, 1), xlabel="share of the top 5 that stays (mean, 95 % interval)", ylabel="")
-    sns.boxplot(table, x="moved", y="change", ax=right, color="#a9d6e5", fliersize=2)
+def stability_bars(rows: pd.DataFrame) -> Figure:
+    """Plot the result of `stability.measure`, with means over patients and their 95 % intervals."""
+    networks = {"moved": "INSightR-Net", "baseline_moved": "baseline"}
+    patients = rows.groupby(["change", "patient_id"], sort=False, as_index=False)[["overlap", *networks]].mean()
+    moved = patients.rename(columns=networks).melt(
+        "change", list(networks.values()), var_name="network", value_name="moved"
+    )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", sharey=True)
+    style = {"y": "change", "errorbar": ("ci", 95), "n_boot": 500, "seed": 0}
+    sns.barplot(patients, x="overlap", ax=left, color="#2a6f97", **style)
+    left.set(xlim=(0, 1), xlabel="share of the five largest contributions that stay", ylabel="")
+    colours = ["#2a6f97", "#b8b8b8"]
+    sns.barplot(
+        moved.dropna(),
+        x="moved",
+        hue="network",
+        palette=dict(zip(networks.values(), colours, strict=True)),
+        ax=right,
+        **style,
+    )
     right.set(xlabel="|change of the prediction| (units of the labels)", ylabel="")
+    right.legend(frameon=False)
+    figure.get_layout_engine().set(wspace=0.06)
     sns.despine(figure)
     return figure
 

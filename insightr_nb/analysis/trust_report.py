@@ -1,4 +1,4 @@
-"""Sentences of notebook 08 about the results of `trust` and `lesions`, and the files it writes."""
+"""Sentences of notebook 08 about its results, and the files it writes."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from insightr_nb import files
-from insightr_nb.analysis import records, trust
+from insightr_nb.analysis import deletion, records, stability, trust
 from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
@@ -91,30 +91,69 @@ def describe_traced(report: pd.DataFrame, shown: Iterable[str]) -> str:
 # -- faithfulness and stability ---------------------------------------------------------------------------------------
 
 
-def describe_deletion(curves: pd.DataFrame) -> str:
-    """State the area between the deletion curves with its interval, and what cannot be removed. curves: `deletion`."""
-    gap, low, high = trust.area_between(curves)
-    verdict = "faithful" if low > 0 else "not faithful" if high < 0 else "not distinguishable from a random order"
+def describe_completeness(difference: float) -> str:
+    """Report the identity of stored contributions and predictions. difference: result of `deletion.completeness`."""
     return (
-        f"{counted(curves['image_id'].nunique(), 'image')}: the prediction changes by {gap:+.3f} more per step than in "
-        f"random order (95 % interval {low:+.3f} to {high:+.3f}): {verdict}. The patches that can be removed carry "
-        f"{curves['removable'].mean():.0%} of the contributions."
+        "The stored contributions reproduce the predictions by construction; their largest difference is "
+        f"{difference:.1e}. This checks the files, and is not a test of the explanation."
     )
 
 
-def describe_stability(moved: pd.DataFrame, images: int) -> str:
-    """Name the change with the largest effect. moved: result of `stability` for `images` images."""
-    means = moved.groupby("change", sort=False)[["overlap", "moved"]].mean()
-    worst = means["moved"].idxmax()
-    text = (
-        f"The prediction moves most under the change '{worst}': by {means.loc[worst, 'moved']:.2f} on average, and "
-        f"{means.loc[worst, 'overlap']:.0%} of the five largest contributions stay."
-    )
-    if gone := images - (moved["change"] == trust.BRIGHTER).sum():
-        text += (
-            f"\n{gone} of these {images} photographs are no longer at their source; their brightness is not changed."
+def describe_deletion(table: pd.DataFrame) -> str:
+    """State the verdict of deletion for each fill, and what cannot be removed. table: result of `deletion.summary`."""
+    text = []
+    for fill, part in table.groupby("fill", sort=False):
+        part = part.set_index("order")
+        controls = part.loc[list(deletion.CONTROLS)]
+        if (controls["gap low"] > 0).all():
+            verdict = "faithful"
+        elif (controls["gap high"] < 0).any():
+            stronger = ", ".join(controls.index[controls["gap high"] < 0])
+            verdict = f"not faithful, since a control changes it more ({stronger})"
+        else:
+            verdict = "not distinguishable from a control"
+        gaps = " and ".join(
+            f"{row['gap']:+.3f} ({row['gap low']:+.3f} to {row['gap high']:+.3f}) against {order}"
+            for order, row in controls.iterrows()
         )
-    return text
+        text.append(
+            f"Fill {fill}: removing the largest contributions changes the prediction by "
+            f"{part.loc['contribution', 'change']:.3f}; {gaps}: {verdict}."
+        )
+    text.append(
+        f"{counted(int(table['images'].max()), 'image')}; 95 % intervals over patients. The patches that can be "
+        f"removed carry {table['removable'].mean():.0%} of the contributions."
+    )
+    return "\n".join(text)
+
+
+def describe_stability(table: pd.DataFrame) -> str:
+    """State what each kind of change does, JPEG first. table: result of `stability.summary`."""
+    rows = table.set_index("change")
+    coded, worst = rows.loc[stability.JPEG], rows["moved"].idxmax()
+    text = [
+        f"{stability.JPEG} replaces {1 - coded['overlap']:.0%} of the five largest contributions and moves their "
+        f"labels by {coded['moved_labels']:.2f} on average. The prediction moves most under the change '{worst}': by "
+        f"{rows.loc[worst, 'moved']:.2f}."
+    ]
+    if rows["baseline_moved"].notna().any():
+        ratios = rows["ratio"]
+        text.append(
+            f"It moves {ratios.min():.1f} ({ratios.idxmin()}) to {ratios.max():.1f} times ({ratios.idxmax()}) as far "
+            "as the baseline's prediction."
+        )
+    else:
+        text.append("There is no finished baseline to compare with.")
+    if rows["seen"].any():
+        text.append(
+            f"Training made the change '{', '.join(rows.index[rows['seen']])}' too: it is a reference, not a test."
+        )
+    images = int(rows["images"].max())
+    if gone := images - int(rows["images"].get(stability.BRIGHTER, 0)):
+        text.append(
+            f"{gone} of these {images} photographs are no longer at their source; their brightness is not changed."
+        )
+    return "\n".join(text)
 
 
 # -- prototypes and certainty -----------------------------------------------------------------------------------------
@@ -164,15 +203,19 @@ def numbers(run: LoadedRun, curves: pd.DataFrame, audit: pd.DataFrame) -> dict[s
 
     Args:
         run: The run.
-        curves: Result of `trust.deletion`.
+        curves: Result of `deletion.measure`.
         audit: Result of `trust.audit`.
     """
-    gap, low, high = trust.area_between(curves)
+    rows = deletion.per_image(curves)
+    random, contrast = (deletion.gap(rows, "grey", control)[0] for control in deletion.CONTROLS)
     return {
-        "completeness": trust.completeness(run),
-        "deletion area": gap,
-        "deletion area low": low,
-        "deletion area high": high,
+        "completeness": deletion.completeness(run),
+        "deletion area": random.mean,
+        "deletion area low": random.low,
+        "deletion area high": random.high,
+        "deletion against contrast": contrast.mean,
+        "deletion against contrast low": contrast.low,
+        "deletion against contrast high": contrast.high,
         "deletion images": curves["image_id"].nunique(),
         "prototypes on the ground": int((audit["background"] > 0.5).sum()),
         **trust.certainty(run),

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from insightr_nb import archive, files
-from insightr_nb.analysis import editing, findings, lesions, trust, trust_figures, trust_report
+from insightr_nb.analysis import (
+    deletion,
+    editing,
+    findings,
+    lesions,
+    stability,
+    trust,
+    trust_figures,
+    trust_report,
+)
 from insightr_nb.analysis.edit import Edit
 from insightr_nb.analysis.editing import predict, refit, save, summary, weights
 from insightr_nb.analysis.evaluation import evaluate, validation_metrics
@@ -140,7 +149,7 @@ def test_refit_takes_the_images_of_the_fold(opened, smoke_settings):
     assert time.process_time() - begin < 5
     assert found["validation_mae"][0] == pytest.approx(validation_metrics(opened.run, smoke_settings)["mae"], abs=1e-5)
     training = fold_data(smoke_settings).training
-    predictions = trust.predict(opened, np.array(training.images[training.rows]))
+    predictions = deletion.predict(opened.network, np.array(training.images[training.rows]), opened.store.scale)
     expect = np.abs(predictions - opened.store.scale.to_user(training.targets)).mean()
     assert found["training_mae"][0] == pytest.approx(expect, abs=1e-5)
 
@@ -274,9 +283,9 @@ def test_an_edited_run_is_explained_and_measured_like_any_other(opened, edit):
     assert [r.path.name for r in opened.run.folds()] == ["fold0"]
     assert len(explain_folds(run.run.folds(), image_id).explanations) == 1
     some = np.arange(2)
-    assert trust.completeness(run) < 1e-4
-    assert trust_report.describe_deletion(trust.deletion(run, some))
-    assert trust_report.describe_stability(trust.stability(run, some), 2)
+    assert deletion.completeness(run) < 1e-4
+    assert trust_report.describe_deletion(deletion.summary(deletion.per_image(deletion.measure(run, some))))
+    assert trust_report.describe_stability(stability.summary(stability.measure(run, some)))
     audit = trust.audit(run)
     assert audit.set_index("prototype").loc[[2, 7], "used"].tolist() == [0, 0]
     trust_figures.audit_gallery(run, audit)

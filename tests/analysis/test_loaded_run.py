@@ -10,7 +10,7 @@ import pytest
 import torch
 from analysis import card
 
-from insightr_nb.analysis import lesions, tracing, trust
+from insightr_nb.analysis import deletion, lesions, stability, tracing, trust
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
@@ -49,8 +49,8 @@ USES = {
     "familiarity": lambda run: run.familiarity(first(run)),
     "trace": lambda run: tracing.match(run, first(run), 3),
     "Grad-CAM": grad_cam,
-    "prediction": lambda run: trust.predict(run, first(run)[None]),
-    "stability": lambda run: trust.stability(run, np.arange(2))[["overlap", "moved"]].to_numpy(),
+    "prediction": lambda run: deletion.predict(run.network, first(run)[None], run.store.scale),
+    "stability": lambda run: stability.measure(run, np.arange(2))[["overlap", "moved"]].to_numpy(),
     "audit": lambda run: trust.audit(run)["twins"].to_numpy(),
     "drift": lambda run: trust.drift_of_prototypes(run, first(run)[None].repeat(3, 0), epochs=1, moving=True),
     "latent map": lambda run: LatentMap.of(run).prototypes,

@@ -103,33 +103,45 @@ def test_matches_are_shown_over_cells_and_traced_with_the_outline_of_the_lesion(
         assert outline.max(axis=0) == pytest.approx([95, 63], abs=1)
 
 
-def test_deletion_curves_are_means_over_images():
+def test_deletion_curves_are_means_over_patients_in_a_panel_per_fill():
+    """Patient p has two images, with 1 and 3 after a patch; patient q has one, with 6: their mean is 4."""
+    images = (("p", 1.0), ("p", 3.0), ("q", 6.0))
     rows = [
-        (n, order, change)
-        for order, changes in (("contribution", (1, 3)), ("random", (0, 1)))
-        for n in (0, 1)
-        for change in changes
+        (patient, fill, order, removed, factor * removed * change)
+        for patient, change in images
+        for fill, factor in (("grey", 1), ("blurred", 0.5))
+        for order in ("contribution", "random", "contrast")
+        for removed in (0, 1)
     ]
-    curves = pd.DataFrame(rows, columns=["removed", "order", "change"])
-    (axes,) = trust_figures.deletion_curves(curves).axes
-    ours, random = axes.lines[:2]
-    assert ours.get_xydata().tolist() == [[0, 2], [1, 2]]
-    assert random.get_ydata().tolist() == [0.5, 0.5]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["contribution", "random"]
+    curves = pd.DataFrame(rows, columns=["patient_id", "fill", "order", "removed", "change"])
+    curves.loc[curves["order"] == "random", "change"] = 0.5
+    grey, blurred = trust_figures.deletion_curves(curves).axes
+    assert [grey.get_title(), blurred.get_title()] == ["fill: grey", "fill: blurred"]
+    assert grey.lines[0].get_xydata().tolist() == [[0, 0], [1, 4]]
+    assert grey.lines[1].get_ydata().tolist() == [0.5, 0.5]
+    assert blurred.lines[0].get_ydata().tolist() == [0, 2]
+    assert [text.get_text() for text in grey.get_legend().get_texts()] == ["contribution", "random", "contrast"]
+    assert blurred.get_legend() is None
 
 
-def test_stability_has_mean_overlap_and_moves_of_each_change():
-    table = pd.DataFrame(
-        {"change": ["shift", "shift", "JPEG", "JPEG"], "overlap": [0.4, 0.8, 1, 1], "moved": [0.1, 0.3, 0, 0]}
+def test_stability_has_mean_overlap_and_moves_of_each_change_next_to_the_baseline():
+    rows = pd.DataFrame(
+        {
+            "change": ["shift", "shift", "JPEG", "JPEG"],
+            "patient_id": ["p", "q"] * 2,
+            "overlap": [0.4, 0.8, 1, 1],
+            "moved": [0.1, 0.3, 0, 0],
+            "baseline_moved": [0.0, 0.2, 0.5, 0.5],
+        }
     )
-    left, right = trust_figures.stability_boxes(table).axes
+    left, right = trust_figures.stability_bars(rows).axes
     assert [t.get_text() for t in left.get_yticklabels()] == ["shift", "JPEG"]
     assert [bar.get_width() for bar in left.patches] == pytest.approx([0.6, 1])
-    medians = [
-        line.get_xdata() for line in right.lines if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
-    ]
-    assert any(np.allclose(line, 0.2) for line in medians)
+    assert [bar.get_width() for bar in right.patches[:4]] == pytest.approx([0.2, 0, 0.1, 0.5])
+    assert [t.get_text() for t in right.get_legend().get_texts()] == ["INSightR-Net", "baseline"]
     assert left.get_xlim() == (0, 1)
+    _, alone = trust_figures.stability_bars(rows.assign(baseline_moved=np.nan)).axes
+    assert [t.get_text() for t in alone.get_legend().get_texts()] == ["INSightR-Net"]
 
 
 def test_the_gallery_begins_with_the_prototypes_to_doubt_most(run):

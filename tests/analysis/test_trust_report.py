@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from insightr_nb.analysis import trust, trust_report
+from insightr_nb.analysis import deletion, trust, trust_report
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.runs import Run
@@ -69,32 +69,57 @@ def test_prototypes_on_lesions_in_words():
     assert trust_report.describe_sources(sources[2:]) == "No prototype comes from an image with a lesion."
 
 
+def test_the_identity_of_contributions_and_predictions_in_words():
+    text = trust_report.describe_completeness(2.4e-7)
+    assert "their largest difference is 2.4e-07" in text
+    assert "not a test of the explanation" in text
+
+
 @pytest.mark.parametrize(
-    ("changes", "verdict"),
+    ("random", "contrast", "verdict"),
     [
-        ((0.5, 0.1), ": faithful."),
-        ((0.1, 0.5), ": not faithful."),
-        ((0.3, 0.3), "distinguishable from a random order."),
+        ((0.2, 0.1, 0.3), (0.1, 0.05, 0.15), ": faithful."),
+        ((0.2, 0.1, 0.3), (-0.1, -0.2, -0.05), ": not faithful, since a control changes it more (contrast)."),
+        ((-0.2, -0.3, -0.1), (-0.1, -0.2, -0.05), "since a control changes it more (random, contrast)."),
+        ((0.2, 0.1, 0.3), (0.1, -0.05, 0.2), ": not distinguishable from a control."),
     ],
 )
-def test_the_verdict_on_deletion(changes, verdict):
-    pairs = list(zip(("contribution", "random"), changes, strict=True))
-    rows = [(image, order, 1, change) for image in "ab" for order, change in pairs]
-    curves = pd.DataFrame(rows, columns=["image_id", "order", "removed", "change"]).assign(removable=0.9)
-    text = trust_report.describe_deletion(curves)
-    assert text.startswith("2 images: ")
+def test_the_verdict_on_deletion(random, contrast, verdict):
+    table = pd.DataFrame(
+        [(np.nan,) * 3, random, contrast],
+        columns=["gap", "gap low", "gap high"],
+    ).assign(fill="blurred", order=["contribution", "random", "contrast"], images=2, change=0.3, removable=0.9)
+    text = trust_report.describe_deletion(table)
+    assert text.startswith("Fill blurred: removing the largest contributions changes the prediction by 0.300; ")
+    assert f"{random[0]:+.3f} ({random[1]:+.3f} to {random[2]:+.3f}) against random and " in text
     assert verdict in text
+    assert "2 images" in text
     assert "carry 90% of the contributions" in text
 
 
-def test_the_least_stable_change_is_named():
-    moved = pd.DataFrame({"change": ["shift", "15 % brighter"] * 2, "overlap": [1, 0.4] * 2, "moved": [0.1, 0.2] * 2})
-    text = trust_report.describe_stability(moved, 2)
-    assert text == (
-        "The prediction moves most under the change '15 % brighter': by 0.20 on average, and 40% of the five largest "
-        "contributions stay."
+def test_stability_in_words():
+    table = pd.DataFrame(
+        {
+            "change": ["JPEG quality 50", "rotation by 5°", "15 % brighter"],
+            "seen": [False, True, False],
+            "images": [3, 3, 2],
+            "overlap": [0.4, 0.8, 0.9],
+            "moved_labels": [0.5, 0.1, 0.1],
+            "moved": [0.1, 0.1, 0.2],
+            "baseline_moved": [0.1, 0.05, 0.1],
+            "ratio": [1.0, 2.1, 2.0],
+        }
     )
-    assert "1 of these 3 photographs are no longer at their source" in trust_report.describe_stability(moved, 3)
+    assert trust_report.describe_stability(table).splitlines() == [
+        "JPEG quality 50 replaces 60% of the five largest contributions and moves their labels by 0.50 on average. The "
+        "prediction moves most under the change '15 % brighter': by 0.20.",
+        "It moves 1.0 (JPEG quality 50) to 2.1 times (rotation by 5°) as far as the baseline's prediction.",
+        "Training made the change 'rotation by 5°' too: it is a reference, not a test.",
+        "1 of these 3 photographs are no longer at their source; their brightness is not changed.",
+    ]
+    alone = table.assign(seen=False, images=3, baseline_moved=np.nan, ratio=np.nan)
+    assert trust_report.describe_stability(alone).splitlines()[1:] == ["There is no finished baseline to compare with."]
+    assert "3 of these 3 photographs" in trust_report.describe_stability(alone[:2])
 
 
 def test_certainty_drift_and_audit_in_words():
@@ -112,9 +137,12 @@ def test_certainty_drift_and_audit_in_words():
 
 def test_the_files_of_the_notebook(smoke_run, smoke_settings):
     run = load_run(smoke_run)
-    curves, audit = trust.deletion(run, np.array([0, 5]), steps=2), trust.audit(run)
+    curves, audit = deletion.measure(run, [0, 5], steps=2), trust.audit(run)
     single = trust_report.numbers(run, curves, audit)
     assert single["deletion images"] == 2
+    table = deletion.summary(deletion.per_image(curves)).set_index(["fill", "order"])
+    for name, order in (("deletion area", "random"), ("deletion against contrast", "contrast")):
+        assert single[name] == pytest.approx(table.loc[("grey", order), "gap"])
     index = pd.MultiIndex.from_tuples([("all", CELLS)])
     tables = {"lesions": pd.DataFrame({"pointing": [0.5]}, index=index), "audit": audit}
     written = trust_report.write(run, smoke_settings, tables, single)
