@@ -17,8 +17,10 @@ import pandas as pd
 from PIL import Image
 
 from insightr_nb import files
+from insightr_nb.analysis import findings as findings_of_runs
 from insightr_nb.analysis import seeds, tables
 from insightr_nb.analysis.results import METRICS, Results
+from insightr_nb.analysis.statistics import describe_sparsity
 from insightr_nb.analysis.tables import NAMES
 
 DOCS = Path(__file__).resolve().parent
@@ -63,46 +65,34 @@ def _table1(labels: str, paper: bool) -> str:
     finished = set(results.frame.loc[results.frame["labels"] == labels, "variant"])
     rows = [variant for variant in NAMES if variant in finished]
     folds = results.frame["fold"].nunique()
-    table = tables.table1(results, rows, labels, paper).reset_index()
-    return f"{markdown(table)}\n\nMean ± standard deviation over {folds} folds. {provenance(record)}"
+    table = tables.markdown(tables.parts(tables.table1(results, rows, labels, paper)))
+    return f"{table}\n\nMean ± standard deviation over {folds} folds. {provenance(record)}"
 
 
 def short_table1() -> str:
-    """Render the most important columns and rows of Table 1."""
-    results = _results(read("table1"))
-    numbers = tables.summary(results, ("baseline", "insightr", "log_similarity"))
-    columns = ("mae", "mae_clamped", "accuracy", "kappa", "sparsity", "diversity", "top_label_gap")
-    rows = []
-    for variant in numbers.index:
-        row = {"": NAMES[variant]}
-        for name in columns:
-            mean, sd = numbers.loc[variant, (name, "mean")], numbers.loc[variant, (name, "sd")]
-            digits = tables.DIGITS.get(name, 3)
-            text = "-" if mean != mean else f"{mean:.{digits}f} ± {sd:.{digits}f}"
-            row[" ".join(METRICS[name])] = text
-        rows.append(row)
+    """Render the most important metrics and variants of Table 1, one row per metric."""
+    numbers = tables.summary(_results(read("table1")), ("baseline", "insightr", "log_similarity"))
+    names = ("mae", "mae_clamped", "mae_source_labels", "accuracy", "kappa", "sparsity", "diversity", "top_label_gap")
+    rows = [
+        {"": " ".join(METRICS[name])} | {NAMES[v]: tables.formatted(numbers, v, name) for v in numbers.index}
+        for name in names
+    ]
     return f"{markdown(pd.DataFrame(rows))}\n\n{provenance(read('table1'))}"
 
 
 def statistics() -> str:
     record = read("table1")
-    sparser = pd.DataFrame(record["sparsity_wilcoxon"])
-    lines = [
-        f"- {NAMES[row['variant']]}: {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        for row in record["mae_minus_baseline"]
-    ]
+    differences = tables.readable_differences(pd.DataFrame(record["mae_minus_baseline"])).reset_index()
     return (
-        "MAE minus that of the baseline, 95 % interval by a bootstrap over images and folds:\n\n"
-        + "\n".join(lines)
-        + f"\n\nSparsity against the log similarity, one-sided Wilcoxon test in each fold: largest p "
-        f"{sparser['p'].max():.1g} (contributions), {sparser['p_paper'].max():.1g} (as the paper counts)."
+        "MAE minus that of the baseline. 95 % intervals: over folds by the corrected t (Nadeau and Bengio), over "
+        f"patients by a bootstrap.\n\n{markdown(differences)}\n\nSparsity against the log similarity, with the paper's "
+        f"one-sided Wilcoxon test in each fold. {describe_sparsity(pd.DataFrame(record['sparsity_wilcoxon']))}"
     )
 
 
 def findings() -> str:
-    lines = [f"- {row['finding']}: **{row['verdict']}**." for row in read("findings")["rows"]]
-    figures = [f" {row['figures']}." if row["figures"] else "" for row in read("findings")["rows"]]
-    return "\n".join(map("".join, zip(lines, figures, strict=True)))
+    rows = read("findings")["rows"]
+    return "\n".join([*map(findings_of_runs.line, rows), "", findings_of_runs.describe_findings(pd.DataFrame(rows))])
 
 
 def _over_folds(frame: pd.DataFrame, by: list[str], columns: dict[str, tuple[str, int]]) -> pd.DataFrame:

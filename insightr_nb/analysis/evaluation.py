@@ -144,7 +144,11 @@ def _on_ground(network: INSightRNet, inputs: torch.Tensor, distances: torch.Tens
 
 
 def nearest_latents(output: Output, count: int = TOP) -> torch.Tensor:
-    """Select the `count` distinct latent patches of each image nearest to any prototype: (B, count, C) (Fig. 3)."""
+    """Select the `count` distinct latent patches of each image nearest to any prototype: (B, count, C) (Fig. 3).
+
+    The published code takes the nearest patch of each of the `count` nearest prototypes instead, so one patch can be
+    taken several times; `latent.published_cells` counts the difference.
+    """
     nearest = output.distances.amin(1).flatten(1)  # (B, H * W), distance of each patch to its nearest prototype
     cells = nearest.topk(min(count, nearest.shape[1]), largest=False).indices  # (B, count)
     latent = output.latent.flatten(2).transpose(1, 2)  # (B, H * W, C)

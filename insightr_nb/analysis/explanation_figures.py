@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from insightr_nb import files
@@ -45,12 +45,15 @@ def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.nda
 
 
 def heat_scale(similarities: np.ndarray) -> Normalize:
-    """Common scale for all maps of a figure, on the logarithm of the similarity, from its median to its maximum.
+    """Common scale for all maps of a figure: the similarity that enters the prediction, from 0 to the largest.
 
-    The logarithm keeps weak matches dark.
+    A weak match stays dark. The cell of a prototype in its own source has the largest possible similarity, 1 / epsilon
+    for Eq. 1: leave the sources out and let them saturate, or the maps of other images are dark throughout.
+
+    Args:
+        similarities: Similarities over the cells of the explained image, of any shape.
     """
-    logs = np.log(similarities)
-    return Normalize(float(np.quantile(logs, 0.5)), float(logs.max()))
+    return Normalize(0.0, float(similarities.max()))
 
 
 def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarray:
@@ -64,7 +67,7 @@ def heat(run: LoadedRun, similarities: np.ndarray, scale: Normalize) -> np.ndarr
     Returns:
         (S, S) from 0 to 1.
     """
-    return run.display_grid.upsample(np.clip(scale(np.log(similarities)), 0, 1))
+    return run.display_grid.upsample(np.clip(scale(similarities), 0, 1))
 
 
 def prototype_gallery(run: LoadedRun, columns: int = 10) -> Figure:
@@ -102,17 +105,18 @@ def explanation(
     top = e.top(count)
     maps = run.similarity(e.maps[top])  # (count, H, W)
     sources = run.similarity(run.prototype_maps[top])
-    scale = heat_scale(np.concatenate([maps, sources]))
+    scale = heat_scale(maps)
     figure = plt.figure(figsize=(12.5, 2.7 * count + 3.4), layout="constrained")
     grid = figure.add_gridspec(count + 1, 4, height_ratios=[2.7] * count + [3.0], width_ratios=[1.8, 1, 1, 0.95])
     target = "" if e.target is None else f"\nlabel {e.target:g}"
     axes = figure.add_subplot(grid[:count, 0])
     picture(axes, e.picture, f"prediction {e.prediction:.2f}{target}")
-    colours = plt.cm.ScalarMappable(LogNorm(np.exp(scale.vmin), np.exp(scale.vmax)), HEAT)
+    colours = plt.cm.ScalarMappable(scale, HEAT)
     axes.set_anchor("N")
     words = axes.text(0, -0.05, _in_words(e, folds), va="top", fontsize=11, linespacing=1.6, transform=axes.transAxes)
     bar = axes.inset_axes((0.05, -0.42, 0.9, 0.03))
-    figure.colorbar(colours, cax=bar, orientation="horizontal", label="similarity, one scale for all maps")
+    label = "similarity, one scale for all maps; a prototype's own patch exceeds it"
+    figure.colorbar(colours, cax=bar, orientation="horizontal", extend="max", label=label)
     words.set_in_layout(False)
     bar.set_in_layout(False)
     for r, j in enumerate(top):

@@ -1,5 +1,7 @@
 """Verdicts on the paper's findings for a data set, computed from the runs; the files of notebooks 05 and 06."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
@@ -7,82 +9,159 @@ import pandas as pd
 
 from insightr_nb import files, runs
 from insightr_nb.analysis import records
+from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, judged
 from insightr_nb.analysis.results import METRICS, Results, collect
-from insightr_nb.analysis.statistics import errors, paired_difference, sparsity_tests
+from insightr_nb.analysis.statistics import Difference, compare
 from insightr_nb.analysis.sweeps import SWEEPS, finished_sweeps
-from insightr_nb.parameters import TableSettings
+from insightr_nb.parameters import MARGIN, TableSettings
 from insightr_nb.runs import Run
 
-HOLDS, NOT, OPEN = "holds", "does not hold", "open: runs are missing"
+OPEN = "open: runs are missing"
+
+# How the first variant of a comparison should lie to the second: the sides on which their difference is tested, as
+# (turned, within the margin).
+_SIDES = {
+    "above": [(False, False)],
+    "below": [(True, False)],
+    "not below": [(False, True)],
+    "not above": [(True, True)],
+    "similar": [(False, True), (True, True)],
+}
+_PROTOTYPES = ("sparsity", "sparsity_paper", "diversity", "hardly_used")  # measures that count them
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a finding says of two variants: `first` is `side` `second` in `measure` of `statistics.compare`."""
+
+    first: str
+    side: str
+    second: str
+    measure: str
+    shown: tuple[str, ...] = ()  # other measures whose difference is stated as well
+
+
+# Section 4 of the paper
+FINDINGS: dict[str, tuple[Comparison, ...]] = {
+    "INSightR-Net is as accurate as the baseline (MAE of clamped predictions, within the margin)": (
+        Comparison("insightr", "not above", "baseline", "mae_clamped", ("mae",)),
+    ),
+    "INSightR-Net is as accurate as the baseline (accuracy, within the margin)": (
+        Comparison("insightr", "not below", "baseline", "accuracy"),
+    ),
+    "The inverse similarity is sparser than the logarithm (contributions)": (
+        Comparison("insightr", "below", "log_similarity", "sparsity"),
+    ),
+    "The inverse similarity is sparser than the logarithm (as the paper counts)": (
+        Comparison("insightr", "below", "log_similarity", "sparsity_paper"),
+    ),
+    "The inverse similarity keeps the diversity of the logarithm (within the margin)": (
+        Comparison("insightr", "not below", "log_similarity", "diversity"),
+    ),
+    "The inverse similarity has a lower MAE than the logarithm (clamped predictions)": (
+        Comparison("insightr", "below", "log_similarity", "mae_clamped", ("mae",)),
+    ),
+    "Removing the PSD loss raises sparsity": (
+        Comparison("no_psd", "above", "insightr", "sparsity", ("sparsity_paper",)),
+    ),
+    "Removing the PSD loss lowers diversity": (Comparison("no_psd", "below", "insightr", "diversity"),),
+    "Removing the cluster loss raises diversity": (Comparison("no_cluster", "above", "insightr", "diversity"),),
+    "Removing the cluster loss keeps sparsity similar (within the margin)": (
+        Comparison("no_cluster", "similar", "insightr", "sparsity", ("sparsity_paper",)),
+    ),
+    "Removing the cluster loss spreads the samples out around the prototypes (Fig. 3; squared distance to the nearest "
+    "prototype as a share of the samples' variance)": (Comparison("no_cluster", "above", "insightr", "scatter"),),
+    "Removing the min-k average of the cluster loss lowers sparsity": (
+        Comparison("no_min_k", "below", "insightr", "sparsity", ("sparsity_paper",)),
+    ),
+    "Removing the min-k average of the cluster loss lowers diversity": (
+        Comparison("no_min_k", "below", "insightr", "diversity"),
+    ),
+    "Without the min-k average more prototypes are hardly used than in INSightR-Net and than without the cluster loss "
+    "(Fig. 3; in the top 5 of less than 1 % of the images)": (
+        Comparison("no_min_k", "above", "insightr", "hardly_used"),
+        Comparison("no_min_k", "above", "no_cluster", "hardly_used"),
+    ),
+}
 
 
 def findings(results: Results) -> pd.DataFrame:
-    """Check the findings of the paper, section 4: one row per finding with columns finding, verdict and figures."""
-    rows = [_parity(results), *_sparser(results)]
-    for loss, variant, expect in (
-        ("PSD loss", "no_psd", {"sparsity": 1, "diversity": -1}),
-        ("cluster loss", "no_cluster", {"diversity": 1}),
-        ("min-k average of the cluster loss", "no_min_k", {"sparsity": -1, "diversity": -1}),
-    ):
-        rows += [_removing(results, loss, variant, metric, direction) for metric, direction in expect.items()]
-    return pd.DataFrame(rows, columns=["finding", "verdict", "figures"])
+    """Judge the findings of the paper, section 4, by `inference.judged`.
+
+    A finding holds, or does not, only if it does so over the folds (corrected t) and, for a measure per image, over the
+    patients (bootstrap), after Holm's correction for all findings whose runs exist. With one fold, the data cannot
+    tell. The margin is `parameters.MARGIN` in the unit of the measure. Accuracy needs labels that are grades.
+
+    Returns:
+        Columns finding, verdict, p (adjusted; NaN for missing runs) and figures, one row per finding.
+    """
+    without_grades = bool(results.runs) and not results.grades
+    wanted = {t: cs for t, cs in FINDINGS.items() if not (without_grades and cs[0].measure == "accuracy")}
+    claims = [_claim(text, comparisons, results) for text, comparisons in wanted.items()]
+    table = judged([claim for claim in claims if claim is not None]).set_index("claim").reindex(list(wanted))
+    missing = table["verdict"].isna()
+    table["verdict"] = table["verdict"].astype(object).mask(missing, OPEN)
+    table["figures"] = table["figures"].astype(object).mask(missing, "")
+    return table.astype({"p": float}).rename_axis("finding").reset_index()
 
 
-def _parity(results: Results) -> tuple[str, str, str]:
-    """Holds if the upper limit of the difference in MAE is below 0.05 grades, a margin not taken from the paper."""
-    finding = "INSightR-Net is as accurate as the baseline (MAE at most 0.05 above it, 95 % interval)"
-    own, base = (errors(results, v) for v in ("insightr", "baseline"))
-    if own is None or base is None:
-        return finding, OPEN, ""
-    difference, low, high = paired_difference(own, base)
-    figures = (
-        f"MAE {own.mean():.3f} against {base.mean():.3f}; difference {difference:+.3f} ({low:+.3f} to {high:+.3f})"
-    )
-    return finding, HOLDS if high < 0.05 else NOT, figures
+def _claim(text: str, comparisons: Iterable[Comparison], results: Results) -> Claim | None:
+    effects, figures = [], []
+    for c in comparisons:
+        difference = compare(results, c.first, c.second, c.measure)
+        if difference is None:
+            return None
+        margin = _margin(c, results)
+        effects += [
+            tuple(difference.estimates(-margin if within else 0.0, turned).values())
+            for turned, within in _SIDES[c.side]
+        ]
+        figures.append(_figures(difference, c.measure))
+        figures += [_figures(compare(results, c.first, c.second, name), name, name) for name in c.shown]
+        if _SIDES[c.side][0][1]:
+            figures.append(f"margin {margin:.3g}")
+    return Claim(text, tuple(effects), "; ".join(figures))
 
 
-def _sparser(results: Results) -> list[tuple[str, str, str]]:
-    """Both ways of counting, by contributions and as in the paper, since they can disagree."""
-    tests = sparsity_tests(results)
-    rows = []
-    counts = (("p", "sparsity", "contributions"), ("p_paper", "sparsity_paper", "as the paper counts"))
-    for p, metric, counted in counts:
-        finding = f"The inverse similarity is sparser than the logarithm ({counted}; Wilcoxon, p < 0.001 in every fold)"
-        if tests.empty or tests[p].isna().any():
-            rows.append((finding, OPEN, ""))
-            continue
-        inverse, logarithm = (results.of(v)[metric].mean() for v in ("insightr", "log_similarity"))
-        figures = f"{inverse:.1f} against {logarithm:.1f} prototypes; largest p {tests[p].max():.1g}"
-        rows.append((finding, HOLDS if (tests[p] < 0.001).all() else NOT, figures))
-    return rows
+def _margin(comparison: Comparison, results: Results) -> float:
+    if comparison.measure in _PROTOTYPES:
+        return MARGIN * results.finished(comparison.first)[0].array("weights.npy").shape[1]
+    return MARGIN * (1.0 if comparison.measure == "accuracy" else results.scale.unit)
 
 
-def _removing(results: Results, loss: str, variant: str, metric: str, direction: int) -> tuple[str, str, str]:
-    """Holds if the change has the paper's sign in the mean and in all folds except at most one."""
-    word = {1: "raises", -1: "lowers"}[direction]
-    finding = f"Removing the {loss} {word} {metric}"
-    if not (results.finished(variant) and results.finished("insightr")):
-        return finding, OPEN, ""
-    with_it, without = (results.of(v).sort_values("fold")[metric].to_numpy(float) for v in ("insightr", variant))
-    change = (without - with_it) * direction
-    agree = int((change > 0).sum())
-    holds = change.mean() > 0 and agree >= max(1, len(change) - 1)
-    figures = f"{with_it.mean():.1f} with it, {without.mean():.1f} without; {agree} of {len(change)} folds agree"
-    return finding, HOLDS if holds else NOT, figures
+def _figures(difference: Difference, measure: str, title: str = "") -> str:
+    """Means of both variants, and their difference with its intervals."""
+    digits, unit = (1, " prototypes") if measure in _PROTOTYPES else (3, "")
+    first, second = (f"{values.mean():.{digits}f}" for values in (difference.first, difference.second))
+    estimates = difference.estimates()
+    intervals = [
+        f"over {source} {e.low:+.{digits}f} to {e.high:+.{digits}f}"
+        for source, e in estimates.items()
+        if e.low == e.low
+    ]
+    heading = {"": "", "mae": "not clamped, ", "sparsity_paper": "as the paper counts, "}[title]
+    text = f"{heading}{first} against {second}{unit}: {estimates['folds'].mean:+.{digits}f}"
+    return text + (f" (95 % interval {', '.join(intervals)})" if intervals else "")
 
 
 def as_text(found: pd.DataFrame, settings: TableSettings) -> str:
     """Format the findings in Markdown."""
     lines = [f"### {settings.title}, {settings.folds} folds", ""]
-    for row in found.itertuples():
-        lines.append(f"- {row.finding}: **{row.verdict}**" + (f". {row.figures}." if row.figures else "."))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *map(line, found.to_dict("records"))]) + "\n"
+
+
+def line(row: dict) -> str:
+    """Format one finding as an item of a list in Markdown. row: finding, verdict, p (None or NaN if open), figures."""
+    p = row["p"]
+    known = "" if p is None or p != p else f" (p = {p:.1g})" if p >= 0.001 else " (p < 0.001)"
+    return f"- {row['finding']}: **{row['verdict']}**{known}." + (f" {row['figures']}." if row["figures"] else "")
 
 
 def describe_findings(found: pd.DataFrame) -> str:
     """Count the verdicts. found: result of `findings`."""
-    holds, fails, unknown = ((found["verdict"] == verdict).sum() for verdict in (HOLDS, NOT, OPEN))
-    return f"Of the {len(found)} findings, {holds} hold, {fails} do not, and {unknown} are open."
+    holds, fails, unknown, missing = ((found["verdict"] == verdict).sum() for verdict in (HOLDS, NOT, UNKNOWN, OPEN))
+    text = f"Of the {len(found)} findings, {holds} hold and {fails} do not; for {unknown}, these data cannot tell"
+    return text + (f", and {missing} are open, because runs are missing." if missing else ".")
 
 
 def sweeps(settings: TableSettings) -> pd.DataFrame:

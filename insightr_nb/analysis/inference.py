@@ -147,13 +147,13 @@ class Claim:
         """P value for the side on which the effects lie.
 
         For an effect, the largest over the sources. For the claim, the largest over the effects if all are above, and
-        otherwise the smallest of those that are not, times the number of effects (Bonferroni).
+        otherwise the smallest of those that are not, times the number of effects (Bonferroni). NaN if one is NaN.
         """
-        largest = [max(source.p for source in sources) for sources in self.effects]
+        largest = [np.max([source.p for source in sources]) for sources in self.effects]
         if self.above:
-            return max(largest)
+            return float(np.max(largest))
         wrong = [p for p, s in zip(largest, self.effects, strict=True) if s[0].mean <= s[0].null]
-        return min(1.0, len(largest) * min(wrong))
+        return float(np.minimum(1.0, len(largest) * np.min(wrong)))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import torch
 
 from insightr_nb import runs
 from insightr_nb.analysis import metrics
-from insightr_nb.analysis.loaded_run import load_run
-from insightr_nb.data.store import open_store, store_path
+from insightr_nb.data.folds import fold_split
+from insightr_nb.data.store import Store, open_store, store_path
 from insightr_nb.errors import RunError
+from insightr_nb.model.prototypes import similarity
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale, RunSettings
 from insightr_nb.training.checkpoint import settings_of
@@ -18,11 +21,13 @@ from insightr_nb.training.checkpoint import settings_of
 METRICS = {
     "mae": ("MAE", "↓"),
     "mae_clamped": ("MAE, clamped", "↓"),
+    "mae_source_labels": ("MAE with the grades of the sources", "↓"),
     "accuracy": ("Accuracy", "↑"),
     "kappa": ("Quadratic kappa", "↑"),
     "sparsity": ("Sparsity", "↓"),
     "sparsity_paper": ("Sparsity as the paper counts", "↓"),
     "diversity": ("Diversity", "↑"),
+    "source_label_gap": ("Gap between label and source's grade", "↓"),
     "top_label_gap": ("Top-prototype label gap", "↓"),
     "label_spread": ("Spread of the labels", "↓"),
     "ground_share": ("Share on the background", "↓"),
@@ -54,11 +59,32 @@ class Results:
         """Whether the labels are grades, so that a confusion matrix applies."""
         return bool(self.frame["accuracy"].notna().any())
 
+    @cached_property
+    def store(self) -> Store:
+        """The prepared store of the runs. Raises RunError if it is missing."""
+        run = next(iter(self.runs.values()))
+        return open_store(store_path(settings_of(run.manifest["settings"]).data))
+
     @property
     def scale(self) -> LabelScale:
-        """Label range, read from the prepared store of the first run."""
-        run = next(iter(self.runs.values()))
-        return open_store(store_path(settings_of(run.manifest["settings"]).data)).scale
+        """Label range of the store."""
+        return self.store.scale
+
+    @cached_property
+    def patients(self) -> np.ndarray:
+        """Patient of each test image, in the order of predictions.csv: (N_test,) strings.
+
+        An image that the store lacks counts as a patient of its own.
+        """
+        ids = next(iter(self.runs.values())).table("predictions.csv")["image_id"]
+        return ids.map(self.store.table.set_index("image_id")["patient_id"]).fillna(ids).to_numpy(str)
+
+    @cached_property
+    def test_per_training(self) -> float:
+        """Number of test images per training image, each counted once; mean over the folds of the finished runs."""
+        settings = {key[2]: settings_of(run.manifest["settings"]).data for key, run in self.runs.items()}
+        splits = [fold_split(self.store, data, fold) for fold, data in settings.items()]
+        return float(np.mean([len(split.test) / len(np.unique(split.training)) for split in splits]))
 
     def run(self, variant: str, fold: int, labels: str = "categorical") -> Run | None:
         """The untagged run of a variant and fold; None if it is not finished.
@@ -104,7 +130,7 @@ def collect(wanted: Iterable[RunSettings]) -> Results:
             runs.check_same(run, settings.as_dict(), {})
             run.require_whole()
             counted = paper_sparsity(run)
-            row |= run.metrics | {"sparsity_paper": None if counted is None else counted.mean()}
+            row |= run.metrics | {"sparsity_paper": None if counted is None else counted.mean()} | source_labels(run)
             row |= {"store": run.manifest["data"]["store"], "split": run.manifest["data"]["split"]}
             found[key] = run
         rows.append(row)
@@ -119,9 +145,35 @@ def paper_sparsity(run: Run) -> np.ndarray | None:
     """Sparsity (N,) as the published code counts it: from similarities instead of contributions, and from 0."""
     if not (run / "distances.npy").exists():
         return None
-    loaded = load_run(run)
-    nearest = run.array("distances.npy").min(axis=(2, 3))  # (N, m)
-    return metrics.sparsity(loaded.similarity(nearest)) - 1
+    model = settings_of(run.manifest["settings"]).model
+    nearest = torch.from_numpy(run.array("distances.npy").min(axis=(2, 3)))  # (N, m)
+    return metrics.sparsity(similarity(nearest, model.latent_channels, model.similarity, model.epsilon).numpy()) - 1
+
+
+def source_labels(run: Run) -> dict[str, float | None]:
+    """What a run would predict if each prototype meant what its source photograph was graded.
+
+    The contributions stay as they are and each label in the weighted mean (Eq. 2) is replaced by the grade of the
+    prototype's source. The importance r = theta^2 / label is thus not recomputed: only the meaning of a match changes.
+
+    Returns:
+        "mae_source_labels", the MAE of these predictions, and "source_label_gap", the mean |label - grade| over the
+        prototypes. None without prototypes, and where the store does not have every source.
+    """
+    unknown = {"mae_source_labels": None, "source_label_gap": None}
+    path = store_path(settings_of(run.manifest["settings"]).data, run.root)
+    if not ((run / "prototypes.csv").exists() and (path / "meta.json").exists()):
+        return unknown
+    prototypes, test = run.table("prototypes.csv"), run.table("predictions.csv")
+    grades = prototypes["image_id"].map(open_store(path).table.set_index("image_id")["label"])  # (m,)
+    if grades.isna().any():
+        return unknown
+    weights = run.array("weights.npy").astype(float)  # (N, m)
+    predictions = weights @ grades.to_numpy(float) / weights.sum(1)
+    return {
+        "mae_source_labels": metrics.mean_absolute_error(predictions, test["target"]),
+        "source_label_gap": float((prototypes["label"] - grades).abs().mean()),
+    }
 
 
 def _check_same_data(frame: pd.DataFrame) -> None:

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from insightr_nb.analysis.figures import LABEL_COLOURS
-from insightr_nb.analysis.latent import LatentMap
+from insightr_nb.analysis.latent import LatentMap, published_cells
 from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.analysis.metrics import rounded_grades, top_prototypes
+from insightr_nb.analysis.statistics import hardly_used
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale
 
@@ -110,7 +111,7 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
 
     Top: PCA of the five latent patches of each test image nearest to a prototype (stars, by grade) and of the
     prototypes (circles, by label). Bottom: share of the test images with the prototype among the five largest
-    contributions.
+    contributions, and on the right the same histogram as a probability density over the label, as in the paper.
     """
     figure, panels = plt.subplots(
         2, len(by_name), figsize=(max(6.4, 4.6 * len(by_name)), 7.6), squeeze=False, layout="constrained", sharey="row"
@@ -123,18 +124,21 @@ def latent_and_usage(by_name: Mapping[str, Run]) -> Figure:
         above.scatter(*space.patches.T, c=space.targets, marker="*", s=30, edgecolors="0.5", linewidths=0.2, **colours)
         shown = above.scatter(*space.prototypes.T, c=labels, s=60, edgecolors="black", linewidths=0.8, **colours)
         above.set(title=name, xlabel=f"PC 1 ({space.variance[0]:.0%})", ylabel=f"PC 2 ({space.variance[1]:.0%})")
-        count = usage(run)
+        shares, spacing = usage(run), labels[1] - labels[0]
         below.bar(
             labels,
-            count,
-            0.8 * (labels[1] - labels[0]),
+            shares,
+            0.8 * spacing,
             color=plt.get_cmap(LABEL_COLOURS)((labels - labels.min()) / np.ptp(labels)),
             edgecolor="0.4",
             linewidth=0.4,
         )
         below.set_xlabel("label of the prototype")
-        highest = max(highest, count.max())
+        density = shares.sum() * spacing  # a bar of this share has density 1
+        right = below.secondary_yaxis("right", (lambda s, d=density: s / d, lambda p, d=density: p * d))
+        highest = max(highest, shares.max())
     panels[1, 0].set(ylim=(0, 1.05 * highest), ylabel="share of images with it in the top 5")
+    right.set_ylabel("probability density of the label in the top 5")
     figure.colorbar(shown, ax=panels[0], label="grade (star), label of the prototype (circle)")
     figure.suptitle("Latent space (top); how often a prototype is in the top 5 (bottom)")
     return figure
@@ -148,12 +152,23 @@ def usage(run: Run) -> np.ndarray:
 
 def describe_usage(by_name: Mapping[str, Run]) -> str:
     """State for each variant how many prototypes are hardly used, and how often the most used one is."""
-    parts = [
-        f"{name}: {(used < 0.01).sum()} of {len(used)} prototypes are in the top 5 of less than 1 % of the images, the "
-        f"most used one in that of {used.max():.0%}"
-        for name, used in ((name, usage(run)) for name, run in by_name.items())
-    ]
+    parts = []
+    for name, run in by_name.items():
+        used, unused = usage(run), hardly_used(run.array("weights.npy"))
+        parts.append(
+            f"{name}: {unused} of {len(used)} prototypes are in the top 5 of less than 1 % of the images, the most "
+            f"used one in that of {used.max():.0%}"
+        )
     return "\n".join(parts)
+
+
+def describe_cells(by_name: Mapping[str, Run]) -> str:
+    """State how the cells of Fig. 3 differ from those of the published code, by `latent.published_cells`."""
+    parts = []
+    for name, run in by_name.items():
+        shared, distinct = published_cells(run.array("distances.npy"))
+        parts.append(f"{name}: {shared:.0%} of its five cells per image are among these; {distinct:.1f} are distinct")
+    return "By the published code's choice of cells: " + "; ".join(parts) + "."
 
 
 def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:

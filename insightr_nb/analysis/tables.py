@@ -12,7 +12,23 @@ from insightr_nb.analysis.results import METRICS, Results
 from insightr_nb.analysis.wording import counted
 from insightr_nb.parameters import TableSettings
 
-DIGITS = {"sparsity": 1, "sparsity_paper": 1, "diversity": 1, "top_label_gap": 2, "label_spread": 2}  # default 3
+DIGITS = {  # default 3
+    **dict.fromkeys(("sparsity", "sparsity_paper", "diversity"), 1),
+    **dict.fromkeys(("source_label_gap", "top_label_gap", "label_spread"), 2),
+}
+
+# Parts of Table 1, each narrow enough for a page: titles and metrics
+PARTS = {
+    "Accuracy": ("mae", "mae_clamped", "accuracy", "kappa"),
+    "Explanations": ("sparsity", "sparsity_paper", "diversity"),
+    "Labels of the prototypes": (
+        "mae_source_labels",
+        "source_label_gap",
+        "top_label_gap",
+        "label_spread",
+        "ground_share",
+    ),
+}
 
 NAMES = {
     "baseline": "ResNet-18 baseline",
@@ -28,40 +44,56 @@ NAMES = {
 # similarities instead of contributions; compare it with `sparsity_paper`.
 PAPER = pd.DataFrame(
     {
-        "baseline": [(0.59, 0.004), (0.52, 0.003), None, None],
-        "log_similarity": [(0.61, 0.003), (0.51, 0.003), (19.2, 1.15), (35.0, 4.24)],
-        "no_psd": [(0.60, 0.004), (0.51, 0.005), (15.2, 0.82), (31.2, 1.47)],
-        "no_cluster": [(0.60, 0.001), (0.52, 0.003), (14.8, 1.37), (40.8, 6.18)],
-        "no_cluster_no_psd": [(0.60, 0.003), (0.51, 0.012), (18.7, 0.93), (37.6, 4.45)],
-        "no_min_k": [(0.60, 0.004), (0.52, 0.008), (9.9, 1.10), (32.0, 1.67)],
-        "insightr": [(0.59, 0.004), (0.52, 0.005), (14.6, 0.73), (35.8, 2.64)],
+        "baseline": ["0.59 ± 0.004", "0.52 ± 0.003", "-", "-"],
+        "log_similarity": ["0.61 ± 0.003", "0.51 ± 0.003", "19.2 ± 1.15", "35.0 ± 4.24"],
+        "no_psd": ["0.60 ± 0.004", "0.51 ± 0.005", "15.2 ± 0.82", "31.2 ± 1.47"],
+        "no_cluster": ["0.60 ± 0.001", "0.52 ± 0.003", "14.8 ± 1.37", "40.8 ± 6.18"],
+        "no_cluster_no_psd": ["0.60 ± 0.003", "0.51 ± 0.012", "18.7 ± 0.93", "37.6 ± 4.45"],
+        "no_min_k": ["0.60 ± 0.004", "0.52 ± 0.008", "9.9 ± 1.10", "32.0 ± 1.67"],
+        "insightr": ["0.59 ± 0.004", "0.52 ± 0.005", "14.6 ± 0.73", "35.8 ± 2.64"],
     },
     index=["mae", "accuracy", "sparsity_paper", "diversity"],
 ).T
 
 
-# Headings of other columns
+# Headings and formats of the columns of tables of statistics
 HEADINGS = NAMES | {
-    "p": "p, by contributions",
-    "p_paper": "p, as the paper counts",
-    "difference": "MAE - baseline's MAE",
+    "fewer": "fewer prototypes",
     "low": "95 % interval, from",
     "high": "to",
+    "share": "sparser in",
+    "fewer_paper": "fewer, as the paper counts",
+    "p_paper": "p, as the paper counts",
 }
+_FORMATS = {"share": ".0%", "p": ".1g", "p_paper": ".1g"} | dict.fromkeys(NAMES, ".1f")  # default +.1f
 
 
-def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Copy of a table of statistics with spelt-out headings and variants; its first column becomes the index.
+def readable(tests: pd.DataFrame) -> pd.DataFrame:
+    """Copy of a table of `statistics.sparsity_tests` as text with spelt-out headings; the fold becomes the index.
 
-    Numbers become text: p values with one significant digit, sparsities (columns named as variants) with one decimal,
-    others with three. Rows of missing runs are left out.
+    Rows of missing runs are left out.
     """
-    known = frame.dropna()
+    known = tests.dropna()
     texts = known.astype(object)
-    for name in frame.columns[1:]:
-        style = ".1g" if name.startswith("p") else ".1f" if name in NAMES else "+.3f"
-        texts[name] = [format(value, style) for value in known[name]]
-    return texts.replace({"variant": NAMES}).set_index(frame.columns[0]).rename(columns=HEADINGS)
+    for name in tests.columns[1:]:
+        texts[name] = [format(value, _FORMATS.get(name, "+.1f")) for value in known[name]]
+    return texts.set_index("fold").rename(columns=HEADINGS)
+
+
+def readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
+    """Format a table of `statistics.against_baseline` as text: one row per variant, clamped predictions first.
+
+    Rows of missing runs are left out. An interval over the folds needs two of them.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for row in differences.dropna(subset="difference").to_dict("records"):
+        texts = {f"MAE - baseline's, {row['predictions']}": f"{row['difference']:+.3f}"}
+        for source in ("folds", "patients"):
+            low, high = row[f"low_{source}"], row[f"high_{source}"]
+            interval = "-" if low is None or np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+            texts[f"95 % over {source}, {row['predictions']}"] = interval
+        rows.setdefault(NAMES[row["variant"]], {}).update(texts)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("")
 
 
 def of_run(metrics: Mapping[str, Any], name: str) -> pd.DataFrame:
@@ -153,42 +185,56 @@ def summary(results: Results, variants: Iterable[str], labels: str = "categorica
 
 
 def table1(results: Results, variants: Iterable[str], labels: str = "categorical", paper: bool = True) -> pd.DataFrame:
-    """Format the table as text, "0.59 ± 0.004" per metric and variant.
+    """Format the table as text, "0.59 ± 0.004" per metric and variant, in the order of `PARTS`.
 
     Args:
         results: The runs.
         variants: Rows of the table.
         labels: Kind of labels, "categorical" or "continuous".
-        paper: Add the paper's values on EyePACS.
+        paper: Add the paper's values on EyePACS, each beside the metric that it is to be compared with.
     """
     numbers = summary(results, variants, labels)
     rows = {}
     for variant in numbers.index:
-        row = {}
         done, asked = int(numbers.loc[variant, ("folds", "done")]), int(numbers.loc[variant, ("folds", "asked")])
-        for name, (title, arrow) in METRICS.items():
-            mean, sd = numbers.loc[variant, (name, "mean")], numbers.loc[variant, (name, "sd")]
-            if done < asked or not asked:
-                text = f"missing ({asked - done} of {asked} folds)"
-            elif np.isnan(mean):
-                text = "-"
-            else:
-                digits = DIGITS.get(name, 3)
-                text = f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
-            row[f"{title} {arrow}"] = text
-            if text.startswith("missing"):  # stated once, in the first column
-                row |= dict.fromkeys((f"{title} {arrow}" for title, arrow in list(METRICS.values())[1:]), "")
-                break
-        for name in PAPER.columns if paper else ():
-            value = PAPER.loc[variant, name] if variant in PAPER.index else None
-            title = METRICS[name.removesuffix("_paper")][0]
-            row[f"{title}, paper (EyePACS)"] = f"{value[0]:g} ± {value[1]:g}" if value else "-"
+        missing = f"missing ({asked - done} of {asked} folds)" if done < asked or not asked else None
+        row = {}
+        for names in PARTS.values():
+            for name in names:
+                stated = missing if name == names[0] else ""  # once in each part
+                row[_heading(name)] = formatted(numbers, variant, name) if missing is None else stated
+                if paper and name in PAPER.columns:
+                    row[_paper_heading(name)] = PAPER.loc[variant, name] if variant in PAPER.index else "-"
         rows[NAMES[variant]] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("")
 
 
+def formatted(numbers: pd.DataFrame, variant: str, name: str) -> str:
+    """Format one metric of a `summary`: "0.59 ± 0.004", or a dash."""
+    mean, sd = numbers.loc[variant, (name, "mean")], numbers.loc[variant, (name, "sd")]
+    digits = DIGITS.get(name, 3)
+    return "-" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
+
+
+def _heading(name: str) -> str:
+    return " ".join(METRICS[name])
+
+
+def _paper_heading(name: str) -> str:
+    return f"{METRICS[name.removesuffix('_paper')][0]}, paper (EyePACS)"
+
+
+def parts(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split a `table1` by columns into the `PARTS`, each narrow enough for a page."""
+    divided = {}
+    for title, names in PARTS.items():
+        headings = {_heading(n) for n in names} | {_paper_heading(n) for n in names if n in PAPER.columns}
+        divided[title] = frame[[c for c in frame.columns if c in headings]]
+    return divided
+
+
 def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
-    """Write a table as CSV, Markdown and LaTeX (booktabs).
+    """Write a `table1` as one CSV file, and its `parts` as Markdown and LaTeX (booktabs, graphicx).
 
     Args:
         frame: The table.
@@ -198,13 +244,12 @@ def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
     Returns:
         Paths of the three files.
     """
-    plain = frame.reset_index()
-    latex = plain.map(lambda v: v.replace("±", r"$\pm$") if isinstance(v, str) else v)
-    latex.columns = [str(c).replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$") for c in latex.columns]
+    divided = parts(frame)
     texts = {
-        ".csv": plain.to_csv(index=False),
-        ".md": plain.to_markdown(index=False, disable_numparse=True) + f"\n\n{caption}\n",
-        ".tex": latex.style.hide(axis="index").format(escape=None).to_latex(hrules=True, caption=_latex(caption)),
+        ".csv": frame.reset_index().to_csv(index=False),
+        ".md": f"{markdown(divided)}\n\n{caption}\n",
+        ".tex": "% needs \\usepackage{booktabs,graphicx}\n"
+        + "\n".join(_latex_table(part, f"{title}. {caption}") for title, part in divided.items()),
     }
     written = []
     for suffix, text in texts.items():
@@ -214,7 +259,28 @@ def write(frame: pd.DataFrame, path: Path, caption: str) -> list[Path]:
     return written
 
 
+def markdown(divided: Mapping[str, pd.DataFrame]) -> str:
+    """Format the `parts` of a table in Markdown, each below its title."""
+    texts = [
+        f"**{title}**\n\n{part.reset_index().to_markdown(index=False, disable_numparse=True)}"
+        for title, part in divided.items()
+    ]
+    return "\n\n".join(texts)
+
+
+def _latex_table(part: pd.DataFrame, caption: str) -> str:
+    """A table that is scaled down to the width of the line if it is wider."""
+    plain = part.reset_index().map(_latex)
+    plain.columns = [_latex(str(c)) for c in plain.columns]
+    tabular = plain.style.hide(axis="index").format(escape=None).to_latex(hrules=True)
+    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}}}", fit, tabular.strip() + "}"]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
 def _latex(text: str) -> str:
     for sign in "_%&#":
         text = text.replace(sign, "\\" + sign)
+    for sign, command in (("±", r"$\pm$"), ("↓", r"$\downarrow$"), ("↑", r"$\uparrow$")):
+        text = text.replace(sign, command)
     return text

@@ -210,11 +210,11 @@ def _own_maps(
 
 def _scale(e: Exploration, x: Explanation, first: Sequence[int]) -> Normalize:
     """One scale for the cells of all matches, on the image and on the prototypes' photographs."""
-    return heat_scale(e.loaded.similarity(np.concatenate([x.maps[first], e.loaded.prototype_maps[first]])))
+    return heat_scale(e.loaded.similarity(x.maps[first]))
 
 
 def _heat(e: Exploration, similar: np.ndarray, scale: Normalize) -> bytes:
-    return pictures.heat_png(e.loaded.grid.scaled(_MAP_SIDE).upsample(np.clip(scale(np.log(similar)), 0, 1)))
+    return pictures.heat_png(e.loaded.grid.scaled(_MAP_SIDE).upsample(np.clip(scale(similar), 0, 1)))
 
 
 def _caption(e: Exploration, x: Explanation, js: Sequence[int], place: int, prefix: str) -> str:

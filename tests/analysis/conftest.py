@@ -1,7 +1,5 @@
 """Shared by the tests of analysis: the smoke run opened once, and a folder for runs made by hand."""
 
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
 import pytest
 
@@ -15,10 +13,8 @@ def loaded(smoke_run):
 
 @pytest.fixture
 def handmade_runs(tmp_path, monkeypatch):
-    """An empty outputs folder for the runs of `analysis.handmade`, whose network need not be opened."""
+    """An empty outputs folder for the runs of `analysis.handmade`."""
     monkeypatch.setenv("INSIGHTR_OUTPUTS", str(tmp_path))
-    opened = SimpleNamespace(similarity=lambda distance: 1 / distance)
-    monkeypatch.setattr("insightr_nb.analysis.results.load_run", lambda run: opened)
 
 
 @pytest.fixture

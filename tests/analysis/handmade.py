@@ -1,5 +1,6 @@
 """Finished and opened runs made by hand, so that every number in a table is known."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,18 +11,47 @@ from insightr_nb import files, runs
 from insightr_nb.analysis import metrics
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.results import Results, collect
+from insightr_nb.data.store import store_path
 from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale
 
 TARGETS = np.repeat([0.0, 1, 2, 3, 4], 8)
-
+IDS = [str(n) for n in range(len(TARGETS))]
 
 SETTINGS = TableSettings(preset="smoke", folds=3, variants="baseline,insightr,log_similarity")
 
 
-def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: str = "b") -> Run:
-    """A finished run whose every prediction is `error` off and made by `used` equal contributions of 10."""
+def store(maximum: float = 4.0) -> None:
+    """A prepared store: 40 test images of 20 patients, and 120 training images of 60.
+
+    Each of three folds trains on 80. Training images "t0" and "t1" have grade 0, "t2" and "t3" grade 1, and so on.
+    """
+    settings = SETTINGS.run("baseline", 0).data
+    path = store_path(settings)
+    training = [f"t{n}" for n in range(120)]
+    table = pd.DataFrame(
+        {
+            "image_id": IDS + training,
+            "patient_id": [f"p{n // 2}" for n in range(160)],
+            "label": [*TARGETS, *(n // 2 % 5 for n in range(120))],
+            "split": ["test"] * 40 + ["train"] * 120,
+            "source": "",
+            "digest": "",
+        }
+    )
+    files.write_csv(path / "table.csv", table.to_dict("records"))
+    files.write_array(path / "images.npy", np.zeros((160, 1, 1, 3), np.uint8))
+    meta = {"images": 160, "table": files.digest(path / "table.csv"), "settings": dataclasses.asdict(settings)}
+    files.write_json(path / "meta.json", meta | {"label_range": [0, maximum], "grades": True, "fingerprint": "a"})
+
+
+def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: str = "b", scatter: float = 0.5) -> Run:
+    """A finished run whose every prediction is `error` off and made by `used` equal contributions of 10.
+
+    Prototype j has label j / 2 and comes from training image "t<j>". The squared distance of every patch to its nearest
+    prototype is 1, `scatter` of the variance of the patches.
+    """
     run = Run(runs.run_directory(settings))
     run.start(settings, {"store": store, "split": split}, {}, resumed=False)
     predictions = TARGETS + error
@@ -31,10 +61,11 @@ def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: 
         weights[:, :used] = 1
         files.write_array(run / "weights.npy", weights)
         files.write_array(run / "distances.npy", np.where(weights > 0, 1, 1e6)[:, :, None, None])  # N x m x H x W
-    rows = [
-        {"image_id": str(i), "target": t, "prediction": p}
-        for i, (t, p) in enumerate(zip(TARGETS, predictions, strict=True))
-    ]
+        sign = np.resize([1, -1], len(TARGETS))[:, None, None]
+        files.write_array(run / "nearest_latents.npy", sign * scatter**-0.5 * np.ones((1, 1, 1)))  # N x 1 x C
+        prototypes = [{"prototype": j, "label": j / 2, "image_id": f"t{j}"} for j in range(10)]
+        files.write_csv(run / "prototypes.csv", prototypes)
+    rows = [{"image_id": i, "target": t, "prediction": p} for i, t, p in zip(IDS, TARGETS, predictions, strict=True)]
     files.write_csv(run / "predictions.csv", rows)
     files.write_json(run / "metrics.json", metrics.summary(predictions, TARGETS, LabelScale(), True, weights))
     run.record()
@@ -42,7 +73,9 @@ def make(settings, error: float = 0.25, used: int = 2, store: str = "a", split: 
     return run
 
 
-def all_runs(**changes) -> Results:
+def all_runs() -> Results:
+    """Three folds of three variants: errors of 0.2, 0.22 and 0.3 + 0.01 * fold; 3 and, with the logarithm, 8 used."""
+    store()
     for settings in SETTINGS.grid(SETTINGS.listed("variants")):
         error = {"baseline": 0.2, "insightr": 0.22, "log_similarity": 0.3}[settings.variant] + 0.01 * settings.fold
         make(settings, error, used={"log_similarity": 8}.get(settings.variant, 3), split=f"fold {settings.fold}")

@@ -23,6 +23,19 @@ def test_overlay_is_transparent_at_zero_and_opaque_at_the_maximum():
     assert np.array_equal(explanation_figures.overlay(GREY, np.ones((64, 64)), 0.0), GREY)
 
 
+def test_maps_show_the_similarity_itself_from_0_to_the_largest():
+    scale = explanation_figures.heat_scale(np.array([[[50.0, 200]], [[100, 10]]]))
+    assert scale(np.array([0.0, 50, 100, 200])).tolist() == [0, 0.25, 0.5, 1]
+
+
+def test_the_scale_of_fig_2_is_that_of_the_similarities_that_enter_the_prediction(loaded, closing):
+    e = explain(loaded, loaded.predictions["image_id"][0])
+    figure = explanation_figures.explanation(loaded, e)
+    (bar,) = [axes for axes in figure.axes[0].child_axes if axes.get_xlabel().startswith("similarity")]
+    assert bar.get_xlim() == pytest.approx((0, e.similarities[e.top(3)].max()))
+    assert bar.get_xscale() == "linear"
+
+
 def test_write_explanation_saves_picture_and_json_for_one_run_and_for_folds(loaded, tmp_path):
     name = loaded.predictions["image_id"][0]
     e = explain(loaded, name)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from analysis.handmade import SETTINGS, make
+from analysis.handmade import SETTINGS, all_runs, make, store
 
 from insightr_nb import files
+from insightr_nb.analysis import results as results_of_runs
 from insightr_nb.analysis.results import collect
 from insightr_nb.errors import RunError
 
@@ -70,3 +71,38 @@ def test_collect_has_a_row_a_run_and_the_finished_ones_by_variant_and_fold():
     assert results.missing["fold"].tolist() == [1]
     make(SETTINGS.run("insightr", 1))
     assert len(collect(SETTINGS.grid(["insightr"])).finished("insightr")) == 3
+
+
+def test_predictions_with_the_grades_of_the_sources_as_labels():
+    """Three equal contributions of prototypes from images of grade 0, 0 and 1: 1 / 3 for every image.
+
+    Errors are 1/3, 2/3, 5/3, 8/3 and 11/3 for the grades 0 to 4, on average 27 / 15. Labels 0, 0.5, ..., 4.5 against
+    sources of grade 0, 0, 1, 1, ..., 4, 4: gaps of 0 and 0.5.
+    """
+    found = all_runs().of("insightr")
+    assert found["mae_source_labels"].tolist() == pytest.approx([1.8] * 3)
+    assert found["source_label_gap"].tolist() == pytest.approx([0.25] * 3)
+    assert all_runs().of("baseline")[["mae_source_labels", "source_label_gap"]].isna().all(axis=None)
+
+
+def test_contributions_weigh_the_grades_of_the_sources():
+    """Weights 3 and 1 of prototypes 1 and 2, with sources of grade 0 and 1: 0.25 for every image."""
+    store()
+    run = make(SETTINGS.run("insightr", 0))
+    weights = np.zeros((40, 10), np.float32)
+    weights[:, 1:3] = [3, 1]
+    files.write_array(run / "weights.npy", weights)
+    assert results_of_runs.source_labels(run)["mae_source_labels"] == pytest.approx(
+        (0.25 + 0.75 + 1.75 + 2.75 + 3.75) / 5
+    )
+
+
+def test_labels_of_sources_are_unknown_without_a_store_or_with_a_part_of_it():
+    run = make(SETTINGS.run("insightr", 0))
+    unknown = {"mae_source_labels": None, "source_label_gap": None}
+    assert results_of_runs.source_labels(run) == unknown
+    store()
+    assert None not in results_of_runs.source_labels(run).values()
+    table = run.table("prototypes.csv").assign(image_id=["elsewhere", *(f"t{j}" for j in range(1, 10))])
+    files.write_csv(run / "prototypes.csv", table.to_dict("records"))
+    assert results_of_runs.source_labels(run) == unknown

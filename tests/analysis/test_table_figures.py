@@ -52,8 +52,14 @@ def test_usage_is_the_share_of_images_with_a_prototype_in_the_top_5(monkeypatch)
     monkeypatch.setattr(table_figures, "load_run", lambda run: run)
     monkeypatch.setattr(table_figures.LatentMap, "of", lambda run: space)
     one = SimpleNamespace(table=lambda _: pd.DataFrame({"label": labels}), array=lambda _: weights)
-    above, below, *_ = table_figures.latent_and_usage({"ours": one}).axes
+    figure = table_figures.latent_and_usage({"ours": one})
+    above, below, *_ = figure.axes
     assert [bar.get_height() for bar in below.patches] == [0.75, 1, 1, 1, 1, 0.25]
+    figure.draw_without_rendering()  # sets the limits of the axis on the right
+    (right,) = below.child_axes
+    heights = right.get_ylim()[1] / below.get_ylim()[1] * np.array([0.75, 1, 1, 1, 1, 0.25])
+    assert (heights * (labels[1] - labels[0])).sum() == pytest.approx(1)  # a density has area 1
+    assert right.get_ylabel() == "probability density of the label in the top 5"
     assert [bar.get_x() + bar.get_width() / 2 for bar in below.patches] == pytest.approx(labels)
     stars, circles = above.collections
     assert stars.get_offsets().tolist() == points[:4].tolist()
@@ -112,6 +118,15 @@ def test_how_often_prototypes_are_used_in_words(tmp_path):
     text = table_figures.describe_usage({"A": made})
     assert text.startswith("A: 1 of 7 prototypes are in the top 5 of less than 1 % of the images")
     assert text.endswith("in that of 100%")
+
+
+def test_how_the_cells_of_figure_3_differ_from_the_published_ones_in_words(tmp_path):
+    """Six prototypes, all nearest to the first of six cells: the published code takes it five times."""
+    distances = np.full((2, 6, 6), 9.0)
+    distances[:, :, 0] = 1
+    files.write_array(tmp_path / "distances.npy", distances[..., None])
+    text = table_figures.describe_cells({"A": Run(tmp_path)})
+    assert text.endswith(" A: 100% of its five cells per image are among these; 1.0 are distinct.")
 
 
 def test_a_sweep_in_words():

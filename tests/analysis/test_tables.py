@@ -25,6 +25,27 @@ def test_mean_and_standard_deviation_over_folds():
     assert text.loc["(1) INSightR-Net", "Diversity ↑"] == "3.0 ± 0.0"  # of ten, three contribute
     assert text.loc["ResNet-18 baseline", "Sparsity ↓"] == "-"
     assert text.loc["(1) INSightR-Net", "MAE, paper (EyePACS)"] == "0.59 ± 0.004"
+    assert text.loc["(1) INSightR-Net", "MAE with the grades of the sources ↓"] == "1.800 ± 0.000"
+    assert text.loc["ResNet-18 baseline", "MAE with the grades of the sources ↓"] == "-"
+
+
+def test_the_papers_columns_stand_beside_those_that_they_are_compared_with():
+    columns = list(tables.table1(all_runs(), ["insightr"]).columns)
+    after = {name: columns[columns.index(name) + 1] for name in columns[:-1]}
+    assert after["MAE ↓"] == "MAE, paper (EyePACS)"
+    assert after["Accuracy ↑"] == "Accuracy, paper (EyePACS)"
+    assert after["Sparsity as the paper counts ↓"] == "Sparsity, paper (EyePACS)"
+    assert after["Diversity ↑"] == "Diversity, paper (EyePACS)"
+    assert len(columns) == 16
+    assert not any("paper (" in c for c in tables.table1(all_runs(), ["insightr"], paper=False).columns)
+
+
+def test_the_parts_of_the_table_are_narrow_and_have_every_column_once():
+    table = tables.table1(all_runs(), ["baseline", "insightr"])
+    divided = tables.parts(table)
+    assert [part.shape[1] for part in divided.values()] == [6, 5, 5]
+    assert [c for part in divided.values() for c in part.columns] == list(table.columns)
+    assert divided["Explanations"].loc["(1) INSightR-Net", "Sparsity, paper (EyePACS)"] == "14.6 ± 0.73"
 
 
 def test_a_mean_needs_every_fold_and_a_missing_run_has_its_command():
@@ -35,7 +56,9 @@ def test_a_mean_needs_every_fold_and_a_missing_run_has_its_command():
     assert results.missing["command"].iloc[0].endswith("-p preset smoke -p fold 1")
     table = tables.table1(results, ["baseline", "insightr"])
     assert table.loc["(1) INSightR-Net", "MAE ↓"] == "missing (1 of 3 folds)"
-    assert (table.loc["(1) INSightR-Net"] == "").sum() == 9  # stated once
+    for part in tables.parts(table).values():  # stated once in each
+        assert part.loc["(1) INSightR-Net"].tolist().count("missing (1 of 3 folds)") == 1
+    assert (table.loc["(1) INSightR-Net"] == "").sum() == 9
     assert table.loc["ResNet-18 baseline", "MAE ↓"] == "0.210 ± 0.010"
     assert results.finished("insightr") is None
     assert statistics.sparsity_tests(results)["p"].isna().tolist() == [False, True, False]
@@ -45,13 +68,25 @@ def test_a_mean_needs_every_fold_and_a_missing_run_has_its_command():
 
 def test_tables_are_written_as_csv_markdown_and_latex(tmp_path):
     table = tables.table1(all_runs(), ["baseline", "insightr"])
-    written = tables.write(table, tmp_path / "table1", "A caption.")
+    written = tables.write(table, tmp_path / "table1", "A 95 % caption ± 1.")
     assert [p.suffix for p in written] == [".csv", ".md", ".tex"]
     assert pd.read_csv(written[0])["MAE ↓"].tolist() == ["0.210 ± 0.010", "0.230 ± 0.010"]
-    assert "| (1) INSightR-Net" in written[1].read_text()
-    assert written[1].read_text().endswith("A caption.\n")
+    assert pd.read_csv(written[0]).shape == (2, 17)
+    text = written[1].read_text()
+    assert text.count("| (1) INSightR-Net") == 3
+    assert text.startswith("**Accuracy**\n\n|")
+    assert text.endswith("A 95 % caption ± 1.\n")
     latex = written[2].read_text()
-    for fragment in (r"\toprule", r"\bottomrule", r"0.230 $\pm$ 0.010", r"MAE $\downarrow$", r"\caption{A caption.}"):
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 3
+    assert latex.count(r"\begin{tabular}{l") == latex.count(r"\end{tabular}}") == 3
+    for fragment in (
+        r"\toprule",
+        r"\bottomrule",
+        r"0.230 $\pm$ 0.010",
+        r"MAE $\downarrow$",
+        r"\caption{Accuracy. A 95 \% caption $\pm$ 1.}",
+        r"\resizebox{\ifdim\width>\linewidth",
+    ):
         assert fragment in latex
 
 
