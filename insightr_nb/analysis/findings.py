@@ -11,6 +11,7 @@ from insightr_nb import files, runs
 from insightr_nb.analysis import records
 from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, judged
 from insightr_nb.analysis.results import METRICS, Results, collect
+from insightr_nb.analysis.seeds import finished_seeds
 from insightr_nb.analysis.statistics import Difference, compare
 from insightr_nb.analysis.sweeps import SWEEPS, finished_sweeps
 from insightr_nb.parameters import MARGIN, TableSettings
@@ -219,7 +220,12 @@ def write_statistics(
 
 
 def write_ablations(
-    settings: TableSettings, results: Results, found: pd.DataFrame, swept: pd.DataFrame, local: pd.DataFrame
+    settings: TableSettings,
+    results: Results,
+    found: pd.DataFrame,
+    swept: pd.DataFrame,
+    local: pd.DataFrame,
+    seeded: pd.DataFrame,
 ) -> list[Path]:
     """Write findings.md, the tables as CSV, and their records in results/. Empty tables are not written.
 
@@ -229,11 +235,12 @@ def write_ablations(
         found: Result of `findings`. It has a record only if no run is missing.
         swept: Result of `sweeps`.
         local: Result of `locality.locality`.
+        seeded: Result of `seeds.seeds`.
 
     Returns:
         Paths of the files.
     """
-    frames = {"findings": found, "sweeps": swept, "locality": local}
+    frames = {"findings": found, "sweeps": swept, "locality": local, "seeds": seeded}
     frames = {name: frame for name, frame in frames.items() if len(frame)}
     written = [settings.folder / f"{name}.csv" for name in frames]
     for path, frame in zip(written, frames.values(), strict=True):
@@ -246,6 +253,7 @@ def write_ablations(
         "findings": list(results.runs.values()),
         "sweeps": [run for _, run in sweep_runs],
         "locality": [run for parameter, run in sweep_runs if parameter == "locality"],
+        "seeds": [Run(runs.run_directory(run)) for run in finished_seeds(settings)],
     }
     for name, frame in frames.items():
         if name == "findings" and len(results.missing):

@@ -6,6 +6,7 @@ import pandas as pd
 
 from insightr_nb import runs
 from insightr_nb.analysis.results import METRICS, collect
+from insightr_nb.analysis.tables import NAMES
 from insightr_nb.parameters import TABLE_VARIANTS, TableSettings
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -87,14 +88,20 @@ def spread(frame: pd.DataFrame, metric: str = "mae") -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Format a result of `spread` with spelt-out variants and three decimals."""
+    texts = table[["mean", "sd over seeds", "sd over folds"]].map("{:.3f}".format)
+    return texts.join(table[["seeds", "folds"]]).rename(index=NAMES)
+
+
 def describe_seeds(frame: pd.DataFrame) -> str:
-    """Compare the spreads of the MAE, and count the pairs in which INSightR-Net is more accurate. frame: of `seeds`."""
-    table = spread(frame)
+    """Compare the spreads of the clamped MAE, and count the pairs where INSightR-Net is better. frame: of `seeds`."""
+    table = spread(frame, "mae_clamped")
     text = "; ".join(
-        f"{variant}: {row['sd over seeds']:.3f} over seeds, {row['sd over folds']:.3f} over folds"
+        f"{NAMES[variant]}: {row['sd over seeds']:.3f} over seeds, {row['sd over folds']:.3f} over folds"
         for variant, row in table.iterrows()
     )
-    text = f"Standard deviation of the MAE: {text}."
+    text = f"Standard deviation of the clamped MAE: {text}."
     pairs = frame.pivot(index=["fold", "seed"], columns="variant", values="mae_clamped")
     if {"insightr", "baseline"} <= set(pairs):
         pairs = (pairs["insightr"] - pairs["baseline"]).dropna()

@@ -21,6 +21,7 @@ _AXES = {
     "mae": "MAE (units of the labels)",
     "sparsity": "sparsity (prototypes)",
     "diversity": "diversity (prototypes)",
+    "top_label_gap": "top-prototype label gap\n(units of the labels)",
 }
 
 
@@ -172,29 +173,34 @@ def describe_cells(by_name: Mapping[str, Run]) -> str:
 
 
 def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
-    """Plot MAE, sparsity and diversity against one setting.
+    """Plot MAE, sparsity, diversity and coherence against one setting.
 
     part: one row per run, with columns value, fold and the metrics.
     """
-    figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-    for axes, metric in zip(panels, ("mae", "sparsity", "diversity"), strict=True):
+    figure, panels = plt.subplots(1, len(_AXES), figsize=(4 * len(_AXES), 3.4), layout="constrained")
+    values = np.unique(part["value"])
+    positive = values[values > 0]
+    for axes, (metric, title) in zip(panels, _AXES.items(), strict=True):
         sns.lineplot(data=part, x="value", y=metric, errorbar="sd", err_style="bars", marker="o", ax=axes)
-        axes.set(xlabel=parameter, ylabel=_AXES[metric])
-        if part["value"].max() > 20 * part["value"].min() > 0:
-            axes.set_xscale("log")
+        axes.set(xlabel=parameter, ylabel=title)
+        if len(positive) and positive[-1] > 20 * positive[0]:
+            axes.set_xscale("symlog", linthresh=positive[0]) if 0 in values else axes.set_xscale("log")
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+            axes.minorticks_off()
     figure.suptitle(f"Sweep over {parameter}: mean and standard deviation over {part['fold'].nunique()} folds")
     return figure
 
 
 def describe_sweep(part: pd.DataFrame, parameter: str) -> str:
-    """State how the mean MAE and sparsity change from the smallest to the largest value of a sweep.
+    """State how the mean MAE, sparsity and label gap change from the smallest to the largest value of a sweep.
 
-    part: one row per run, with columns value, mae and sparsity.
+    part: one row per run, with columns value, mae, sparsity and top_label_gap.
     """
-    means = part.groupby("value")[["mae", "sparsity"]].mean()
+    means = part.groupby("value")[["mae", "sparsity", "top_label_gap"]].mean()
     first, last = means.iloc[0], means.iloc[-1]
     return (
         f"From {means.index[0]:g} to {means.index[-1]:g} {parameter}, the MAE goes from {first['mae']:.3f} to "
-        f"{last['mae']:.3f} and the sparsity from {first['sparsity']:.1f} to {last['sparsity']:.1f}; the lowest MAE is "
+        f"{last['mae']:.3f}, the sparsity from {first['sparsity']:.1f} to {last['sparsity']:.1f} and the "
+        f"top-prototype label gap from {first['top_label_gap']:.2f} to {last['top_label_gap']:.2f}; the lowest MAE is "
         f"at {means['mae'].idxmin():g} ({means['mae'].min():.3f})."
     )

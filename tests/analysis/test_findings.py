@@ -8,7 +8,7 @@ import pytest
 from analysis.handmade import SETTINGS, all_runs, make, store
 
 from insightr_nb import files, runs
-from insightr_nb.analysis import findings, statistics, tables
+from insightr_nb.analysis import findings, seeds, statistics, tables
 from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN
 from insightr_nb.analysis.results import collect
 from insightr_nb.parameters import TableSettings
@@ -175,13 +175,17 @@ def test_the_files_of_notebook_05(monkeypatch):
 def test_the_files_of_notebook_06(monkeypatch):
     asked, results = recorded(monkeypatch), all_runs()
     make(SETTINGS.run("insightr", 0, overrides={"losses.k": 2}, tag="k-2"), split="fold 0")
-    found, swept = findings.findings(results), findings.sweeps(SETTINGS)
-    written = findings.write_ablations(SETTINGS, results, found, swept, pd.DataFrame())
+    make(SETTINGS.run("insightr", 1, seed=1, tag="seed-1"), split="fold 1")
+    found, swept, seeded = findings.findings(results), findings.sweeps(SETTINGS), seeds.seeds(SETTINGS)
+    written = findings.write_ablations(SETTINGS, results, found, swept, pd.DataFrame(), seeded)
     names = [path.relative_to(SETTINGS.folder).as_posix() for path in written]
-    assert names == ["findings.csv", "sweeps.csv", "findings.md", "results/findings.json", "results/sweeps.json"]
-    assert asked == [("findings", 9), ("sweeps", 2)]  # k = 2, and the preset's own k
+    measures = ["findings", "sweeps", "seeds"]
+    assert names[:4] == [*(f"{name}.csv" for name in measures), "findings.md"]
+    assert names[4:] == [f"results/{name}.json" for name in measures]
+    # k = 2, and the preset's own k; another seed of fold 1, and its untagged run
+    assert asked == [("findings", 9), ("sweeps", 2), ("seeds", 2)]
     assert len(pd.read_csv(written[0])) == 14
-    assert "**holds**" in written[2].read_text()
+    assert "**holds**" in written[3].read_text()
 
 
 def test_findings_as_text_have_verdict_p_and_figures():

@@ -60,5 +60,5 @@ def test_the_spread_over_seeds_and_over_folds_by_hand():
 
 def test_the_sentence_counts_the_pairs():
     text = seeds.describe_seeds(ROWS)
-    assert "insightr: 0.100 over seeds, 0.283 over folds" in text
+    assert "(1) INSightR-Net: 0.100 over seeds, 0.283 over folds" in text
     assert "below the baseline's in 1 of 3 pairs of fold and seed (difference -0.100 to +0.100)" in text

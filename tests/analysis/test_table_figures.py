@@ -68,17 +68,22 @@ def test_usage_is_the_share_of_images_with_a_prototype_in_the_top_5(monkeypatch)
     assert (above.get_title(), above.get_xlabel(), above.get_ylabel()) == ("ours", "PC 1 (60%)", "PC 2 (25%)")
 
 
-@pytest.mark.parametrize(("values", "scale"), [([5, 20], "linear"), ([1e-5, 1e-2], "log"), ([0, 50], "linear")])
+@pytest.mark.parametrize(
+    ("values", "scale"), [([5, 20], "linear"), ([1e-5, 1e-2], "log"), ([0, 50], "linear"), ([0, 0.03, 1], "symlog")]
+)
 def test_sweep_curves_are_means_over_folds(values, scale):
-    part = pd.DataFrame({"value": np.repeat(values, 2), "fold": [0, 1, 0, 1], "mae": [0.2, 0.4, 0.5, 0.7]})
-    figure = table_figures.sweep_curves(part.assign(sparsity=3.0, diversity=[1, 2, 3, 4]), "prototypes")
-    assert [axes.get_ylabel().split(" ")[0] for axes in figure.axes] == ["MAE", "sparsity", "diversity"]
+    count = len(values)
+    mae, diversity = [0.2, 0.4, 0.5, 0.7, 0.8, 0.8][: 2 * count], [1, 2, 3, 4, 5, 5][: 2 * count]
+    part = pd.DataFrame({"value": np.repeat(values, 2), "fold": [0, 1] * count, "mae": mae, "diversity": diversity})
+    figure = table_figures.sweep_curves(part.assign(sparsity=3.0, top_label_gap=0.5), "prototypes")
+    titles = [axes.get_ylabel().split(" ")[0] for axes in figure.axes]
+    assert titles == ["MAE", "sparsity", "diversity", "top-prototype"]
     assert {axes.get_xlabel() for axes in figure.axes} == {"prototypes"}
     assert {axes.get_xscale() for axes in figure.axes} == {scale}
     x, y = figure.axes[0].lines[0].get_data()
     assert x.tolist() == values
-    assert y.tolist() == pytest.approx([0.3, 0.6])
-    assert figure.axes[2].lines[0].get_ydata().tolist() == [1.5, 3.5]
+    assert y.tolist() == pytest.approx([0.3, 0.6, 0.8][:count])
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [1.5, 3.5, 5][:count]
     assert figure.get_suptitle().endswith("over 2 folds")
 
 
@@ -131,7 +136,7 @@ def test_how_the_cells_of_figure_3_differ_from_the_published_ones_in_words(tmp_p
 
 def test_a_sweep_in_words():
     part = pd.DataFrame({"value": [10, 10, 50], "mae": [0.2, 0.4, 0.25], "sparsity": [3, 5, 15], "fold": [0, 1, 0]})
-    assert table_figures.describe_sweep(part, "prototypes") == (
-        "From 10 to 50 prototypes, the MAE goes from 0.300 to 0.250 and the sparsity from 4.0 to 15.0; the lowest MAE "
-        "is at 50 (0.250)."
+    assert table_figures.describe_sweep(part.assign(top_label_gap=[0.5, 0.7, 0.9]), "prototypes") == (
+        "From 10 to 50 prototypes, the MAE goes from 0.300 to 0.250, the sparsity from 4.0 to 15.0 and the "
+        "top-prototype label gap from 0.60 to 0.90; the lowest MAE is at 50 (0.250)."
     )
