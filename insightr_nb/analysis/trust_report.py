@@ -118,7 +118,7 @@ def describe_deletion(table: pd.DataFrame) -> str:
         )
         text.append(
             f"Fill {fill}: removing the largest contributions changes the prediction by "
-            f"{part.loc['contribution', 'change']:.3f}; {gaps}: {verdict}."
+            f"{part.loc['contribution', 'change']:.3f}, averaged over the steps; {gaps}: {verdict}."
         )
     text.append(
         f"{counted(int(table['images'].max()), 'image')}; 95 % intervals over patients. The patches that can be "

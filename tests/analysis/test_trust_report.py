@@ -90,7 +90,9 @@ def test_the_verdict_on_deletion(random, contrast, verdict):
         columns=["gap", "gap low", "gap high"],
     ).assign(fill="blurred", order=["contribution", "random", "contrast"], images=2, change=0.3, removable=0.9)
     text = trust_report.describe_deletion(table)
-    assert text.startswith("Fill blurred: removing the largest contributions changes the prediction by 0.300; ")
+    assert text.startswith(
+        "Fill blurred: removing the largest contributions changes the prediction by 0.300, averaged "
+    )
     assert f"{random[0]:+.3f} ({random[1]:+.3f} to {random[2]:+.3f}) against random and " in text
     assert verdict in text
     assert "2 images" in text
