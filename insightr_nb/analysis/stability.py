@@ -16,6 +16,7 @@ from insightr_nb.analysis.metrics import top_prototypes
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import augment
 from insightr_nb.data.photograph import photograph, prepared
+from insightr_nb.data.store import Store
 from insightr_nb.errors import DataError
 from insightr_nb.model.network import ResNetRegressor
 from insightr_nb.settings import TrainingSettings
@@ -72,11 +73,22 @@ def seen(settings: TrainingSettings) -> set[str]:
     return {ROTATION} if settings.rotation >= _DEGREES else set()
 
 
+def changed_images(store: Store, row: int) -> dict[str, np.ndarray]:
+    """The image of a row of the store, (size, size, 3) uint8, under each change.
+
+    Brightness is changed in the raw photograph, and left out if that can no longer be read.
+    """
+    image = store.image(row)
+    changed = {name: change(image) for name, change in CHANGES.items()}
+    with contextlib.suppress(DataError):
+        raw = photograph(store.table["source"][row], store.settings.size)
+        changed |= {name: prepared(change(raw), store.settings) for name, change in _OF_THE_PHOTOGRAPH.items()}
+    return changed
+
+
 @torch.no_grad()
 def measure(run: LoadedRun, rows: Sequence[int], baseline: ResNetRegressor | None = None) -> pd.DataFrame:
     """Effect of small changes of the image.
-
-    Brightness is changed in the raw photograph. Images whose photograph can no longer be read have no such row.
 
     Args:
         run: The run.
@@ -94,12 +106,8 @@ def measure(run: LoadedRun, rows: Sequence[int], baseline: ResNetRegressor | Non
     found = []
     for n in tqdm(rows, desc="stability", unit="image", leave=False, mininterval=1):
         row = run.store.row(table["image_id"][n])
-        image = run.store.image(row)
-        changed = {name: change(image) for name, change in CHANGES.items()}
-        with contextlib.suppress(DataError):
-            raw = photograph(run.store.table["source"][row], run.store.settings.size)
-            changed |= {n: prepared(change(raw), run.store.settings) for n, change in _OF_THE_PHOTOGRAPH.items()}
-        batch = np.stack([image, *changed.values()])
+        changed = changed_images(run.store, row)
+        batch = np.stack([run.store.image(row), *changed.values()])
         output = run.network(run.network.inputs(torch.from_numpy(batch)))
         predictions = scale.to_user(output.prediction.cpu().double()).numpy()
         others = np.full(len(batch), np.nan) if baseline is None else predict(baseline, batch, scale)

@@ -1,6 +1,6 @@
-"""Evaluation of explanations: uncertainty, and quality of the prototypes.
+"""Quality of the prototypes, and the effect of frozen BatchNorm.
 
-Other measures of notebook 08 are in `lesions`, `deletion` and `stability`.
+Other measures of notebook 08 are in `lesions`, `deletion`, `stability`, `confidence` and `conformal`.
 """
 
 import copy
@@ -8,10 +8,9 @@ import copy
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.analysis.metrics import top_prototypes, uncertainty
+from insightr_nb.analysis.metrics import top_prototypes
 from insightr_nb.data.graham import GROUND
 
 # -- prototype quality ------------------------------------------------------------------------------------------------
@@ -59,45 +58,6 @@ def warnings(table: pd.DataFrame, unit: float = 1.0) -> list[str]:
     add(table[table["background"] > 0.5], "lie mostly outside the disc: they cannot show a lesion")
     add(table[table["used"] == 0], "are never among the top 5 of a test image")
     return found
-
-
-# -- uncertainty ------------------------------------------------------------------------------------------------------
-
-
-def referral(errors: np.ndarray, unsure: np.ndarray) -> pd.DataFrame:
-    """Risk-coverage curve: MAE of the retained images against the share referred to a human.
-
-    errors: (N,) absolute errors. unsure: (N,) uncertainties, larger is less certain. Returns columns referred (share),
-    by uncertainty, best possible (ordered by the error itself) and chance (the MAE of all images).
-    """
-    by_uncertainty = np.asarray(errors, float)[np.argsort(unsure, kind="stable")]
-    best = np.sort(errors)
-    kept = np.arange(len(errors), 0, -1)
-    return pd.DataFrame(
-        {
-            "referred": 1 - kept / len(errors),
-            "by uncertainty": (by_uncertainty.cumsum() / np.arange(1, len(errors) + 1))[::-1],
-            "best possible": (best.cumsum() / np.arange(1, len(errors) + 1))[::-1],
-            "chance": np.mean(errors),
-        }
-    )
-
-
-def certainty(run: LoadedRun) -> dict[str, float]:
-    """Spearman correlation of uncertainty and error with its p value, and MAE without the least certain 20 %."""
-    table = run.predictions
-    labels = run.labels
-    unsure = uncertainty(run.weights, labels)
-    errors = (table["prediction"] - table["target"]).abs().to_numpy()
-    rank = stats.spearmanr(unsure, errors)
-    curve = referral(errors, unsure)
-    kept = curve.iloc[int(0.2 * len(curve))]
-    return {
-        "correlation": float(rank.statistic),
-        "p": float(rank.pvalue),
-        "MAE of all": float(errors.mean()),
-        "MAE without the least certain fifth": float(kept["by uncertainty"]),
-    }
 
 
 # -- effect of frozen BatchNorm ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from insightr_nb.analysis import deletion, tracing
+from insightr_nb.analysis.confidence import BEST, CHANCE, GRADE, MIDDLE
 from insightr_nb.analysis.explanation import Explanation
 from insightr_nb.analysis.figures import draw_box
 from insightr_nb.analysis.loaded_run import LoadedRun
@@ -175,14 +176,16 @@ def audit_gallery(run: LoadedRun, audit: pd.DataFrame, count: int = 12) -> Figur
     return figure
 
 
-def referral_curve(curve: pd.DataFrame, title: str = "") -> Figure:
-    """Plot the result of `trust.referral`."""
-    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-    for name, style in (("by uncertainty", "-"), ("chance", ":"), ("best possible", "--")):
-        axes.plot(curve["referred"], curve[name], style, label=name)
+def referral_curve(curves: pd.DataFrame, title: str = "") -> Figure:
+    """Plot risk-coverage curves: scores in colour, trivial scores in grey. curves: result of `confidence.referral`."""
+    figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+    styles = {CHANCE: ":k", BEST: "--k", MIDDLE: "o-", GRADE: "s-"}
+    for name in curves.columns.drop("referred"):
+        grey = {"color": "#9a9a9a"} if name in (MIDDLE, GRADE) else {}
+        axes.plot(curves["referred"], curves[name], styles.get(name, "-"), label=name, markevery=10, ms=3, **grey)
     axes.set(xlabel="share referred to a human", ylabel="MAE of the rest (units of the labels)", title=title)
     axes.set(xlim=(0, 1), ylim=(0, None))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(figure)
     return figure
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from insightr_nb import files
-from insightr_nb.analysis import deletion, records, stability, trust
+from insightr_nb.analysis import confidence, conformal, deletion, records, stability, trust
 from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
@@ -156,7 +156,7 @@ def describe_stability(table: pd.DataFrame) -> str:
     return "\n".join(text)
 
 
-# -- prototypes and certainty -----------------------------------------------------------------------------------------
+# -- prototypes, certainty and familiarity ----------------------------------------------------------------------------
 
 
 def describe_audit(audit: pd.DataFrame, unit: float = 1.0) -> str:
@@ -165,13 +165,71 @@ def describe_audit(audit: pd.DataFrame, unit: float = 1.0) -> str:
     return "\n".join(f"Warning: {text}" for text in found) or f"None of the {len(audit)} prototypes is in doubt."
 
 
-def describe_certainty(sure: Mapping[str, float]) -> str:
-    """State how uncertainty and error agree, and what a referral gains. sure: result of `trust.certainty`."""
+def readable_certainty(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of uncertainty with one column per measure and its interval. table: result of `certainty_table`."""
+    titles = {
+        "correlation": ("correlation with the error", 2),
+        "partial": ("given the prediction", 2),
+        "wrong": ("wrong grades (AUC)", 2),
+        "gain": ("gain (0 chance, 1 best)", 2),
+        "rest": (f"MAE without the least certain {confidence.REFERRED:.0%}", 3),
+        "below middle": ("lower than by the middle", 3),
+        "below grade": ("lower than by the grade", 3),
+    }
+
+    def cell(row: pd.Series, measure: str, digits: int) -> str:
+        value, low, high = (f"{row[f'{measure}{end}']:.{digits}f}" for end in ("", " low", " high"))
+        return "" if value == "nan" else value if low == high else f"{value} ({low} to {high})"
+
+    columns = {title: [cell(row, m, digits) for _, row in table.iterrows()] for m, (title, digits) in titles.items()}
+    return pd.DataFrame(columns, table.index)
+
+
+def describe_certainty(table: pd.DataFrame) -> str:
+    """State what the spread of the labels says beyond the prediction, and by which score the MAE of the rest is lowest.
+
+    table: Result of `certainty_table`.
+    """
+    own = table.loc[confidence.SPREAD]
+    low, high = own["partial low"], own["partial high"]
+    verdict = "more than the prediction says" if low > 0 else "no more than the prediction says, as far as is shown"
+    rests = table["rest"].drop([confidence.CHANCE, confidence.BEST])
+    first = rests.idxmin()
     return (
-        f"Uncertainty and error have a rank correlation of {sure['correlation']:.2f} (Spearman, p = {sure['p']:.1g}). "
-        f"Referring the least certain fifth changes the MAE of the rest from {sure['MAE of all']:.3f} to "
-        f"{sure['MAE without the least certain fifth']:.3f}."
+        f"The {confidence.SPREAD} and the error have a rank correlation of {own['correlation']:.2f}; given the "
+        f"prediction, {own['partial']:.2f} ({low:.2f} to {high:.2f}): {verdict}.\n"
+        f"Referring the least certain {confidence.REFERRED:.0%} by it changes the MAE of the rest from "
+        f"{table.loc[confidence.CHANCE, 'rest']:.3f} to {own['rest']:.3f}. The lowest, {rests[first]:.3f}, is that of "
+        f"'{first}'" + (", a function of the prediction." if first in confidence.TRIVIAL else ".")
     )
+
+
+def readable_coverage(table: pd.DataFrame) -> pd.DataFrame:
+    """Coverage and width of each method, one row per group of images. table: result of `coverage_table`."""
+    rows = {}
+    for (group, method), row in table.iterrows():
+        text = f"{row['coverage']:.0%} ({row['coverage low']:.0%} to {row['coverage high']:.0%})"
+        rows.setdefault(group, {("", "images"): f"{row['images']:.0f}"}).update(
+            {(method, "covered"): text, (method, "width"): f"{row['width']:.2f}"}
+        )
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def describe_coverage(table: pd.DataFrame) -> str:
+    """State coverage and width of each method, and the grade and the change covered least. table: `coverage_table`."""
+    methods = ", ".join(
+        f"{row['coverage']:.1%} with a mean width of {row['width']:.2f} ({method})"
+        for method, row in table.loc["all"].iterrows()
+    )
+    shares = table.xs(conformal.SAME, level="method")["coverage"].drop(["all", conformal.BEFORE], errors="ignore")
+    is_grade = shares.index.str.startswith("grade ")
+    least = [
+        f"{part.min():.1%} {how} '{part.idxmin()}'"
+        for how, part in (("of", shares[is_grade]), ("under", shares[~is_grade]))
+        if len(part)
+    ]
+    text = f"The {conformal.LEVEL:.0%} interval covers {methods}."
+    return text + (f" With {conformal.SAME}, it covers least: {' and '.join(least)}." if least else "")
 
 
 def describe_familiarity(run: LoadedRun) -> str:
@@ -218,7 +276,7 @@ def numbers(run: LoadedRun, curves: pd.DataFrame, audit: pd.DataFrame) -> dict[s
         "deletion against contrast high": contrast.high,
         "deletion images": curves["image_id"].nunique(),
         "prototypes on the ground": int((audit["background"] > 0.5).sum()),
-        **trust.certainty(run),
+        "correlation": float(confidence.measures(confidence.certainty(run))[confidence.SPREAD, "correlation"]),
     }
 
 

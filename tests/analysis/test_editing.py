@@ -11,6 +11,8 @@ import torch
 
 from insightr_nb import archive, files
 from insightr_nb.analysis import (
+    confidence,
+    conformal,
     deletion,
     editing,
     findings,
@@ -289,7 +291,8 @@ def test_an_edited_run_is_explained_and_measured_like_any_other(opened, edit):
     audit = trust.audit(run)
     assert audit.set_index("prototype").loc[[2, 7], "used"].tolist() == [0, 0]
     trust_figures.audit_gallery(run, audit)
-    assert trust_report.describe_certainty(trust.certainty(run))
+    assert trust_report.describe_certainty(confidence.certainty_table(confidence.certainty(run)))
+    assert trust_report.describe_coverage(conformal.coverage_table(conformal.coverage(run, some)))
     assert trust_report.describe_familiarity(run)
     assert len(lesions.methods(run, None)) > 0
     plt.close("all")

@@ -11,20 +11,6 @@ from analysis.handmade import HandMade, grey
 from insightr_nb.analysis import trust
 
 
-def test_uncertainty_is_the_weighted_standard_deviation_of_labels():
-    """Labels 0 and 4 with equal shares: mean 2, standard deviation 2; one alone: 0."""
-    labels = np.array([0.0, 4])
-    assert trust.uncertainty(np.array([[1, 1], [5, 0], [3, 1]]), labels) == pytest.approx([2, 0, np.sqrt(3)])
-
-
-def test_referral_by_hand():
-    curve = trust.referral(np.array([1.0, 0, 3, 0]), np.array([0.2, 0.1, 0.9, 0.3]))
-    assert curve["referred"].tolist() == [0, 0.25, 0.5, 0.75]
-    assert curve["by uncertainty"].tolist() == pytest.approx([1, 1 / 3, 0.5, 0])  # 3 leaves, then 0, then 1
-    assert curve["best possible"].tolist() == pytest.approx([1, 1 / 3, 0, 0])
-    assert curve["chance"].tolist() == [1] * 4
-
-
 def test_warnings_count_and_list_prototypes():
     table = pd.DataFrame(
         {"prototype": [0, 1, 2], "gap": [0, 2, 0], "twins": [1, 1, 0], "background": [0, 0, 0.9], "used": [0.1, 0, 0.2]}
@@ -74,39 +60,14 @@ def test_audit_of_four_prototypes_by_hand():
     assert audit["used"].tolist() == [1, 1, 0, 0.5]
 
 
-def test_certainty_of_five_images_by_hand():
-    """The spread of the labels rises with the error, so the two correlate; the fifth left out has the largest error."""
-    shares = np.array([0, 0.1, 0.2, 0.3, 0.5])
-    errors = np.array([0.0, 0.1, 0.2, 0.3, 1.4])
-    run = HandMade(
-        {"a": grey()},
-        predictions={"prediction": errors, "target": np.zeros(5)},
-        weights=np.c_[1 - shares, shares],
-        prototypes={"label": [0.0, 4]},
-    )
-    found = trust.certainty(run)
-    assert found["correlation"] == pytest.approx(1)
-    assert found["MAE of all"] == pytest.approx(0.4)
-    assert found["MAE without the least certain fifth"] == pytest.approx(0.15)
-    run = HandMade(
-        {"a": grey()},
-        predictions={"prediction": errors[::-1].copy(), "target": np.zeros(5)},
-        weights=np.c_[1 - shares, shares],
-        prototypes={"label": [0.0, 4]},
-    )
-    assert trust.certainty(run)["correlation"] == pytest.approx(-1)
-    assert trust.certainty(run)["MAE without the least certain fifth"] == pytest.approx(0.5)
-
-
 # -- on a run ---------------------------------------------------------------------------------------------------------
 
 
-def test_audit_and_certainty_of_a_run(loaded):
+def test_audit_of_a_run(loaded):
     audit = trust.audit(loaded)
     assert audit["gap"].tolist() == pytest.approx((audit["label"] - audit["source_label"]).abs().tolist())
     same = loaded.prototypes[["image_id", "row", "col"]].duplicated(keep=False)
     assert (audit.loc[same.to_numpy(), "twins"] > 0).all()
-    assert set(trust.certainty(loaded)) >= {"correlation", "p", "MAE of all"}
 
 
 def test_prototypes_drift_only_where_batchnorm_moves(loaded):

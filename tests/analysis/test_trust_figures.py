@@ -166,13 +166,16 @@ def test_the_gallery_begins_with_the_prototypes_to_doubt_most(run):
     assert rectangles(axes[0]) == [(63.5, 31.5, 64, 32)]
 
 
-def test_the_referral_curve_has_three_lines():
-    curve = pd.DataFrame(
-        {"referred": [0, 0.5], "by uncertainty": [1, 0.4], "chance": [1, 1], "best possible": [1, 0.2]}
-    )
-    (axes,) = trust_figures.referral_curve(curve, "title").axes
-    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert lines == {name: [[0, 1], [0.5, curve[name][1]]] for name in ("by uncertainty", "chance", "best possible")}
+def test_risk_coverage_curves_are_grey_for_trivial_scores():
+    names = ["spread of the labels", "nearness to the middle", "best possible", "chance"]
+    curves = pd.DataFrame({"referred": [0, 0.5]} | {name: [1, 0.1 * n] for n, name in enumerate(names)})
+    (axes,) = trust_figures.referral_curve(curves, "title").axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert {name: line.get_xydata().tolist() for name, line in lines.items()} == {
+        name: [[0, 1], [0.5, 0.1 * n]] for n, name in enumerate(names)
+    }
+    assert colors.same_color(lines["nearness to the middle"].get_color(), "#9a9a9a")
+    assert not colors.same_color(lines["spread of the labels"].get_color(), "#9a9a9a")
     assert axes.get_ylim()[0] == 0
     assert axes.get_title() == "title"
 

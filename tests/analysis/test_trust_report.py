@@ -124,10 +124,73 @@ def test_stability_in_words():
     assert "3 of these 3 photographs" in trust_report.describe_stability(alone[:2])
 
 
-def test_certainty_drift_and_audit_in_words():
-    sure = {"correlation": 0.5, "p": 0.001, "MAE of all": 0.3, "MAE without the least certain fifth": 0.2}
-    assert "correlation of 0.50" in trust_report.describe_certainty(sure)
-    assert "from 0.300 to 0.200" in trust_report.describe_certainty(sure)
+def scores() -> pd.DataFrame:
+    index = ["spread of the labels", "distance to the nearest grade", "chance", "best possible"]
+    table = pd.DataFrame({"correlation": [0.5, 0.9, np.nan, np.nan]}, index)
+    for measure, values in {
+        "partial": [0.2, np.nan, np.nan, np.nan],
+        "wrong": [0.7, 0.8, np.nan, np.nan],
+        "gain": [0.6, 0.8, 0, 1],
+        "rest": [0.2, 0.15, 0.3, 0.1],
+        "below middle": [0.01, 0.06, np.nan, np.nan],
+        "below grade": [-0.05, np.nan, np.nan, np.nan],
+    }.items():
+        table[measure] = values
+    for measure in table.columns.tolist():
+        width = 0 if measure == "gain" else 0.1
+        table[f"{measure} low"], table[f"{measure} high"] = table[measure] - width, table[measure] + width
+    return table
+
+
+def test_certainty_as_a_table():
+    shown = trust_report.readable_certainty(scores())
+    assert shown.shape == (4, 7)
+    assert shown.loc["spread of the labels"].tolist() == [
+        "0.50 (0.40 to 0.60)",
+        "0.20 (0.10 to 0.30)",
+        "0.70 (0.60 to 0.80)",
+        "0.60",
+        "0.200 (0.100 to 0.300)",
+        "0.010 (-0.090 to 0.110)",
+        "-0.050 (-0.150 to 0.050)",
+    ]
+    assert shown.loc["chance"].tolist() == ["", "", "", "0.00", "0.300 (0.200 to 0.400)", "", ""]
+
+
+def test_certainty_in_words():
+    table = scores()
+    assert trust_report.describe_certainty(table) == (
+        "The spread of the labels and the error have a rank correlation of 0.50; given the prediction, 0.20 (0.10 to "
+        "0.30): more than the prediction says.\nReferring the least certain 20% by it changes the MAE of the rest from "
+        "0.300 to 0.200. The lowest, 0.150, is that of 'distance to the nearest grade', a function of the prediction."
+    )
+    table.loc["spread of the labels", ["partial low", "rest"]] = -0.1, 0.12
+    text = trust_report.describe_certainty(table)
+    assert "(-0.10 to 0.30): no more than the prediction says, as far as is shown." in text
+    assert text.endswith("The lowest, 0.120, is that of 'spread of the labels'.")
+
+
+def coverages() -> pd.DataFrame:
+    shares = {"all": 0.9, "grade 0": 1.0, "grade 1": 0.6, "before a change": 0.5, "shift": 0.8, "JPEG": 0.7}
+    found = {
+        (group, method): {"images": 20, "coverage": share, "coverage low": 0.5, "coverage high": 1, "width": width}
+        for group, share in shares.items()
+        for method, width in (("the same width", 1.25), ("by predicted grade", 1.5))
+    }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis(["group", "method"])
+
+
+def test_coverage_as_a_table_and_in_words():
+    shown = trust_report.readable_coverage(coverages())
+    assert shown.loc["JPEG"].tolist() == ["20", "70% (50% to 100%)", "1.25", "70% (50% to 100%)", "1.50"]
+    assert trust_report.describe_coverage(coverages()) == (
+        "The 90% interval covers 90.0% with a mean width of 1.25 (the same width), 90.0% with a mean width of 1.50 (by "
+        "predicted grade). With the same width, it covers least: 60.0% of 'grade 1' and 70.0% under 'JPEG'."
+    )
+    assert trust_report.describe_coverage(coverages().loc[["all"]]).endswith("(by predicted grade).")
+
+
+def test_drift_and_audit_in_words():
     assert "After 2 epochs" in trust_report.describe_drift([0, 0.1, 0.25], [0, 0, 1e-9])
     assert "0.2500 from their patches if the statistics move, and of 1.0e-09" in trust_report.describe_drift(
         [0, 0.1, 0.25], [0, 0, 1e-9]
@@ -145,6 +208,7 @@ def test_the_files_of_the_notebook(smoke_run, smoke_settings):
     table = deletion.summary(deletion.per_image(curves)).set_index(["fill", "order"])
     for name, order in (("deletion area", "random"), ("deletion against contrast", "contrast")):
         assert single[name] == pytest.approx(table.loc[("grey", order), "gap"])
+    assert -1 <= single["correlation"] <= 1
     index = pd.MultiIndex.from_tuples([("all", CELLS)])
     tables = {"lesions": pd.DataFrame({"pointing": [0.5]}, index=index), "audit": audit}
     written = trust_report.write(run, smoke_settings, tables, single)
