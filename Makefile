@@ -1,4 +1,4 @@
-# make demo | test | test-browser | test-faults | tables | sweeps | results | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
+# make demo | test | test-browser | test-faults | tables | sweeps | trust | results | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -15,7 +15,7 @@ RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := out=$${INSIGHTR_OUTPUTS:-outputs}; out=$${out/\#\~\//$$HOME/}/notebooks; mkdir -p "$$out";
 
-.PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-cluster tables sweeps results bench lab lint lock clean
+.PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-cluster tables sweeps trust results bench lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, INSightR-Net beside the baseline, pictures. SIDE_BY_SIDE=1: one by one.
 demo: $(STAMP)
@@ -74,7 +74,11 @@ tables: $(STAMP)
 sweeps: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local sweeps $(SNAKEMAKE)
 
-# The records of `make tables`, `make sweeps` and notebook 08 into docs/results/, and the tables of README and docs of them.
+# Notebook 08 on every fold of INSightR-Net, fold 0 last, with what holds over the folds.
+trust: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --profile profiles/local trust $(SNAKEMAKE)
+
+# The records of `make tables`, `make sweeps` and `make trust` into docs/results/, and the tables of README and docs of them.
 results: $(STAMP)
 	$(BIN)/python docs/render.py --collect
 

@@ -2,6 +2,7 @@
 #
 #   snakemake --profile profiles/local                      what `make tables` runs
 #   snakemake --profile profiles/local sweeps               what `make sweeps` runs
+#   snakemake --profile profiles/local trust                what `make trust` runs
 #   snakemake --profile profiles/slurm                      the same on a cluster
 #   snakemake --profile profiles/local --config preset=smoke folds=2 variants=baseline,insightr
 #   snakemake --profile profiles/local sweeps --config sweep="k:1,2,3 delta:0.5,1" sweep_folds=5
@@ -23,7 +24,7 @@ from insightr_nb.settings import RunSettings
 from insightr_nb.training import hardware
 
 KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds",
-         "seeds", "seed_folds", "threads")
+         "seeds", "seed_folds", "images", "masks", "threads")
 for key in config:
     if key not in KNOWN:
         raise SettingsError(f"--config {key}: {suggest(key, KNOWN)}")
@@ -74,6 +75,7 @@ RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
 DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -r name {shlex.quote(NAME)}" if NAME else "")
 FROM = f" -p data_folder {shlex.quote(str(FOLDER))}" if FOLDER else ""
+MEASURED = "".join(f" -r {key} {shlex.quote(str(config[key]))}" for key in ("masks", "images") if config.get(key))
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
 SIDE_BY_SIDE = torch.cuda.device_count() or 2
@@ -87,7 +89,7 @@ COUNT, ROWS, CONTINUOUS_ROWS = len(FOLDS), ",".join(VARIANTS), ",".join(CONTINUO
 wildcard_constraints:
     fold=r"\d+", seed=r"\d+", labels="categorical|continuous", variant="(?!backbone)[a-z_]+", tag="[a-z]+-[a-z0-9.e+-]+"
 
-localrules: all, sweeps
+localrules: all, sweeps, trust
 
 
 rule all:
@@ -96,6 +98,10 @@ rule all:
 
 rule sweeps:
     input: f"{TABLES}/sweeps.csv"
+
+
+rule trust:
+    input: f"{RUN}/categorical/insightr/fold{FOLDS[0]}/trust/trust.json"
 
 
 rule prepare:
@@ -193,3 +199,20 @@ rule ablations:
         "papermill notebooks/06_ablations.ipynb {log:q} --no-progress-bar {DATA} -p folds {COUNT}"
         " -p variants {ROWS}"
 
+
+def other_folds(wildcards):
+    """Fold 0 pools the folds, so it is measured after the others."""
+    others = FOLDS[1:] if int(wildcards.fold) == FOLDS[0] else []
+    return [f"{RUN}/categorical/insightr/fold{fold}/trust/trust.json" for fold in others]
+
+
+rule measure_trust:
+    input:
+        [f"{RUN}/categorical/insightr/fold{fold}/metrics.json" for fold in FOLDS],
+        RUN + "/categorical/baseline/fold{fold}/metrics.json",
+        others=other_folds,
+    output: RUN + "/categorical/insightr/fold{fold}/trust/trust.json"
+    log: f"{ROOT}/notebooks/{PRESET}" + "/08_trust_fold{fold}.ipynb"
+    threads: THREADS
+    retries: 1
+    shell: "papermill notebooks/08_trust.ipynb {log:q} --no-progress-bar {DATA} -p fold {wildcards.fold}{MEASURED}"

@@ -63,8 +63,9 @@ def jobs(text: str) -> dict[str, int]:
             {"prepare": 1, "backbone": 6, "train": 27, "tables": 1, "ablations": 1, "all": 1},
         ),
         (SMALL, {"prepare": 1, "backbone": 1, "train": 1, "tables": 1, "ablations": 1, "all": 1}),
+        (["trust"], {"prepare": 1, "backbone": 5, "train": 10, "measure_trust": 5, "trust": 1}),
     ],
-    ids=["tables", "another sweep", "sweeps", "a sweep and seeds", "seeds", "two sweeps", "smoke", "one run"],
+    ids=["tables", "another sweep", "sweeps", "a sweep and seeds", "seeds", "two sweeps", "smoke", "one run", "trust"],
 )
 def test_what_it_makes(tmp_path, words, expect):
     text = snakemake(tmp_path, "--dry-run", *words).communicate()[0]

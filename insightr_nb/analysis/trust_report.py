@@ -1,22 +1,15 @@
 """Sentences of notebook 08 about its results, and the files it writes."""
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import pandas as pd
 
-from insightr_nb import files
-from insightr_nb.analysis import confidence, conformal, deletion, records, stability, trust
+from insightr_nb.analysis import confidence, conformal, deletion, stability, trust
 from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.analysis.wording import counted
 from insightr_nb.data import splits
-from insightr_nb.runs import Run
-from insightr_nb.settings import RunSettings
-
-_INDEXED = {"lesions": ["group", "method"]}  # names of the index levels of a table in its file
 
 
 def describe_grid(grid: Grid) -> str:
@@ -232,11 +225,11 @@ def describe_coverage(table: pd.DataFrame) -> str:
     return text + (f" With {conformal.SAME}, it covers least: {' and '.join(least)}." if least else "")
 
 
-def describe_familiarity(run: LoadedRun) -> str:
-    """Count the test images that are flagged as unfamiliar."""
+def describe_familiarity(run: LoadedRun, some: Iterable[int]) -> str:
+    """Count the test images that are flagged as unfamiliar, among rows `some` of predictions.csv."""
     if run.reference is None:
         return "Unknown: an older version evaluated this run. Run notebook 03 on it to add the statistics."
-    ids = run.predictions["image_id"]
+    ids = run.predictions["image_id"].iloc[list(some)]
     ids = ids[ids.isin(run.store.table["image_id"])]  # an imported run includes only some images
     flagged = sum(run.familiarity(run.store.image(run.store.row(i))) < LEAST for i in ids)
     return (
@@ -251,70 +244,3 @@ def describe_drift(moving: list[float], frozen: list[float]) -> str:
         f"After {len(moving) - 1} epochs the prototypes are at a mean squared distance of {moving[-1]:.4f} from their "
         f"patches if the statistics move, and of {frozen[-1]:.1e} if they are frozen."
     )
-
-
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
-def numbers(run: LoadedRun, curves: pd.DataFrame, audit: pd.DataFrame) -> dict[str, Any]:
-    """Single results for trust.json.
-
-    Args:
-        run: The run.
-        curves: Result of `deletion.measure`.
-        audit: Result of `trust.audit`.
-    """
-    rows = deletion.per_image(curves)
-    random, contrast = (deletion.gap(rows, "grey", control)[0] for control in deletion.CONTROLS)
-    return {
-        "completeness": deletion.completeness(run),
-        "deletion area": random.mean,
-        "deletion area low": random.low,
-        "deletion area high": random.high,
-        "deletion against contrast": contrast.mean,
-        "deletion against contrast low": contrast.low,
-        "deletion against contrast high": contrast.high,
-        "deletion images": curves["image_id"].nunique(),
-        "prototypes on the ground": int((audit["background"] > 0.5).sum()),
-        "correlation": float(confidence.measures(confidence.certainty(run))[confidence.SPREAD, "correlation"]),
-    }
-
-
-def write(
-    run: LoadedRun,
-    settings: RunSettings,
-    tables: Mapping[str, pd.DataFrame],
-    single: Mapping[str, Any],
-    baseline: Run | None = None,
-) -> list[Path]:
-    """Write the tables as CSV and the results as trust.json to the folder `trust` of a run.
-
-    Args:
-        run: The run.
-        settings: Settings of the run.
-        tables: Tables by name; `lesions`, `deletion` and `stability` are also part of trust.json.
-        single: Result of `numbers`.
-        baseline: Run of the baseline, if its maps were compared.
-
-    Returns:
-        Paths of the files.
-    """
-    folder = run / "trust"
-    named = {name: frame.rename_axis(_INDEXED[name]) if name in _INDEXED else frame for name, frame in tables.items()}
-    written = []
-    for name, frame in named.items():
-        rows = frame.reset_index() if frame.index.names[0] else frame
-        files.write_csv(folder / f"{name}.csv", rows.to_dict("records"))
-        written.append(folder / f"{name}.csv")
-    of = {"variant": settings.variant, "labels": settings.labels, "fold": settings.fold, "tag": settings.tag}
-    content = records.record(
-        "trust",
-        settings,
-        [run.run] if baseline is None else [run.run, baseline],
-        run=of,
-        metrics=run.metrics,
-        figures=dict(single),
-        **{name: named.get(name) for name in ("lesions", "deletion", "stability")},
-    )
-    written.append(records.write(folder / "trust.json", content))
-    return written

@@ -293,7 +293,7 @@ def test_an_edited_run_is_explained_and_measured_like_any_other(opened, edit):
     trust_figures.audit_gallery(run, audit)
     assert trust_report.describe_certainty(confidence.certainty_table(confidence.certainty(run)))
     assert trust_report.describe_coverage(conformal.coverage_table(conformal.coverage(run, some)))
-    assert trust_report.describe_familiarity(run)
+    assert trust_report.describe_familiarity(run, some)
     assert len(lesions.methods(run, None)) > 0
     plt.close("all")
 

@@ -1,16 +1,13 @@
 """Sentences and files of notebook 08, by tables made by hand, and on the smoke run."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from insightr_nb.analysis import deletion, trust, trust_report
+from insightr_nb.analysis import trust_report
 from insightr_nb.analysis.geometry import Grid
-from insightr_nb.analysis.loaded_run import load_run
-from insightr_nb.runs import Run
 
 CELLS, TRACED = "INSightR-Net, top 1", "INSightR-Net, top 1, traced"
 
@@ -200,33 +197,12 @@ def test_drift_and_audit_in_words():
     assert trust_report.describe_audit(audit.assign(background=0)) == "None of the 1 prototypes is in doubt."
 
 
-def test_the_files_of_the_notebook(smoke_run, smoke_settings):
-    run = load_run(smoke_run)
-    curves, audit = deletion.measure(run, [0, 5], steps=2), trust.audit(run)
-    single = trust_report.numbers(run, curves, audit)
-    assert single["deletion images"] == 2
-    table = deletion.summary(deletion.per_image(curves)).set_index(["fill", "order"])
-    for name, order in (("deletion area", "random"), ("deletion against contrast", "contrast")):
-        assert single[name] == pytest.approx(table.loc[("grey", order), "gap"])
-    assert -1 <= single["correlation"] <= 1
-    index = pd.MultiIndex.from_tuples([("all", CELLS)])
-    tables = {"lesions": pd.DataFrame({"pointing": [0.5]}, index=index), "audit": audit}
-    written = trust_report.write(run, smoke_settings, tables, single)
-    assert [path.name for path in written] == ["lesions.csv", "audit.csv", "trust.json"]
-    assert written[0].read_text().splitlines() == ["group,method,pointing", f'all,"{CELLS}",0.5']
-    content = json.loads(written[2].read_text())
-    assert content["lesions"] == [{"group": "all", "method": CELLS, "pointing": 0.5}]
-    assert content["run"] == {"variant": "insightr", "labels": "categorical", "fold": 0, "tag": None}
-    assert (content["stability"], content["runs"]) == (None, 1)
-    assert Run(smoke_run.path).damage() == []
-
-
 def test_flagged_test_images_in_words():
     table = pd.DataFrame({"image_id": ["a", "b", "c"]})
     store = SimpleNamespace(table=table[:2], row=lambda i: i, image=lambda i: i)
     run = SimpleNamespace(predictions=table, store=store, reference=True, familiarity={"a": 0.01, "b": 0.5}.get)
-    assert trust_report.describe_familiarity(run) == (
+    assert trust_report.describe_familiarity(run, [0, 1, 2]) == (
         "1 of 2 test images (50.0%) is flagged as unfamiliar; of images like the training images, about 3% are."
     )
     run.reference = None
-    assert trust_report.describe_familiarity(run).startswith("Unknown")
+    assert trust_report.describe_familiarity(run, [0]).startswith("Unknown")

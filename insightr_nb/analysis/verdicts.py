@@ -1,0 +1,181 @@
+"""What can and cannot be trusted: the claims of notebook 08, judged for one run and pooled over its folds.
+
+Each measure of trust is a table with one row per image. The tables of a run are kept in its folder, so that the folds
+can be pooled once each of them has been measured.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from insightr_nb import files
+from insightr_nb.analysis import confidence, conformal, deletion, lesion_tables, records, stability
+from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, judged
+from insightr_nb.analysis.loaded_run import LoadedRun
+from insightr_nb.data.folds import fold_split
+from insightr_nb.runs import Run
+
+# Measure -> its summary table and its claims, both of rows per image
+_MEASURES = {
+    "lesions": (lesion_tables.lesion_table, lesion_tables.claims),
+    "deletion": (deletion.summary, deletion.claims),
+    "stability": (stability.summary, stability.claims),
+    "certainty": (confidence.certainty_table, confidence.certainty_claims),
+    "coverage": (conformal.coverage_table, conformal.coverage_claims),
+}
+
+
+def summaries(rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Summary table of each measure. rows: rows per image by measure, of one fold or of several as `pool` returns."""
+    return {name: summary(rows[name]) for name, (summary, _) in _MEASURES.items() if name in rows}
+
+
+def claims(rows: Mapping[str, pd.DataFrame], test_per_training: float = 0.0) -> list[Claim]:
+    """Claims about the measures that exist.
+
+    Args:
+        rows: Rows per image by measure, of one fold, or of several with a column fold.
+        test_per_training: n_test / n_training of the folds.
+    """
+    return [c for name, (_, make) in _MEASURES.items() if name in rows for c in make(rows[name], test_per_training)]
+
+
+def verdicts(
+    rows: Mapping[str, pd.DataFrame], pooled: Mapping[str, pd.DataFrame], test_per_training: float
+) -> pd.DataFrame:
+    """Judge all claims, corrected for their number, for one run and over its folds.
+
+    Args:
+        rows: Rows per image of one run, by measure.
+        pooled: Rows of all measured folds, as `pool` returns them.
+        test_per_training: n_test / n_training of the folds.
+
+    Returns:
+        Columns claim, "this fold", with several folds "<n> folds", p (adjusted) and figures; the last two are those of
+        the folds, if there are several. What holds comes first, what does not last.
+    """
+    one = judged(claims(rows))
+    table = one[["claim"]].assign(**{"this fold": one["verdict"]})
+    folds = number_of_folds(pooled)
+    deciding = one
+    if folds > 1:
+        deciding = judged(claims(pooled, test_per_training)).set_index("claim").reindex(one["claim"]).reset_index()
+        table[f"{folds} folds"] = deciding["verdict"]
+    table = table.assign(p=deciding["p"], figures=deciding["figures"])
+    order = deciding["verdict"].map({HOLDS: 0, UNKNOWN: 1, NOT: 2})
+    return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def readable(table: pd.DataFrame) -> str:
+    """Format the result of `verdicts` as a table in Markdown, which wraps long sentences."""
+    shown = table.assign(p=["-" if p != p else "< 0.001" if p < 0.001 else f"{p:.2g}" for p in table["p"]])
+    return shown.to_markdown(index=False, disable_numparse=True)
+
+
+def describe(table: pd.DataFrame) -> str:
+    """Count the verdicts of a result of `verdicts`, those over the folds if there are several."""
+    column = table.columns[-3]
+    holds, unknown, fails = ((table[column] == verdict).sum() for verdict in (HOLDS, UNKNOWN, NOT))
+    return (
+        f"Of {len(table)} claims ({column}), {holds} hold and {fails} do not; for {unknown}, these data cannot tell. "
+        "Rely on the first only."
+    )
+
+
+def number_of_folds(pooled: Mapping[str, pd.DataFrame]) -> int:
+    """Number of folds in the rows of `pool`."""
+    return max((rows["fold"].nunique() for rows in pooled.values()), default=0)
+
+
+def test_per_training(run: LoadedRun) -> float:
+    """Number of test images per training image of the run's fold, each counted once."""
+    split = fold_split(run.store, run.settings.data, run.settings.fold)
+    return len(split.test) / len(np.unique(split.training))
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def save(run: Run, rows: Mapping[str, pd.DataFrame]) -> None:
+    """Write the rows per image to `trust/rows_<measure>.csv` in the folder of the run; those of other measures go."""
+    for path in (run / "trust").glob("rows_*.csv"):
+        path.unlink()
+    for name, table in rows.items():
+        files.write_csv(run / "trust" / f"rows_{name}.csv", table.to_dict("records"))
+
+
+def pool(run: Run, rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Rows of this run and of every other fold that was measured on the same images, with a column fold.
+
+    Args:
+        run: The run.
+        rows: Its rows per image, by measure.
+
+    Returns:
+        Rows by measure. A measure that a fold lacks, or that it made on other images, is left out of that fold.
+    """
+    parts = {name: [table.assign(fold=run.path.name)] for name, table in rows.items()}
+    for other in run.folds():
+        if other.path == run.path:
+            continue
+        for name, table in rows.items():
+            if (other / "trust" / f"rows_{name}.csv").exists():
+                found = read(other, name)
+                if set(found["image_id"]) == set(table["image_id"]) and set(found) == set(table):
+                    parts[name].append(found.assign(fold=other.path.name))
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+
+
+def read(run: Run, name: str) -> pd.DataFrame:
+    """Read the rows per image of a measure that `save` wrote."""
+    return pd.read_csv(
+        run / "trust" / f"rows_{name}.csv",
+        dtype={"image_id": str, "patient_id": str},
+        keep_default_na=False,
+        na_values=[""],
+    )
+
+
+def write(
+    run: LoadedRun,
+    tables: Mapping[str, pd.DataFrame],
+    judged_claims: pd.DataFrame,
+    pooled: Mapping[str, pd.DataFrame],
+    **figures: Any,
+) -> list[Path]:
+    """Write the tables of a run as CSV, and trust.json with the verdicts and summaries of all measured folds.
+
+    Args:
+        run: The run.
+        tables: Tables of this run by name, for the CSV files.
+        judged_claims: Result of `verdicts`.
+        pooled: Result of `pool`.
+        **figures: Single results of this run for trust.json.
+
+    Returns:
+        Paths of the files, in the folder `trust` of the run.
+    """
+    folder, settings = run / "trust", run.settings
+    written = []
+    for name, frame in (tables | {"verdicts": judged_claims}).items():
+        rows = frame.reset_index() if frame.index.names[0] else frame
+        files.write_csv(folder / f"{name}.csv", rows.to_dict("records"))
+        written.append(folder / f"{name}.csv")
+    folds = sorted({fold for rows in pooled.values() for fold in rows["fold"]})
+    measured = [Run(run.run.path.with_name(fold)) for fold in folds]
+    content = records.record(
+        "trust",
+        settings,
+        [*measured, *(base for each in measured if (base := each.sibling("baseline")))],
+        run={"variant": settings.variant, "labels": settings.labels, "fold": settings.fold, "tag": settings.tag},
+        folds=folds,
+        metrics=run.metrics,
+        figures=figures,
+        verdicts=judged_claims,
+        **summaries(pooled),
+    )
+    written.append(records.write(folder / "trust.json", content))
+    return written
