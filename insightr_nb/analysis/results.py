@@ -61,9 +61,12 @@ class Results:
 
     @cached_property
     def store(self) -> Store:
-        """The prepared store of the runs. Raises RunError if it is missing."""
-        run = next(iter(self.runs.values()))
-        return open_store(store_path(settings_of(run.manifest["settings"]).data))
+        """The prepared store of the runs. Raises RunError if it is missing, or has other data than the runs."""
+        manifest = next(iter(self.runs.values())).manifest
+        store = open_store(store_path(settings_of(manifest["settings"]).data))
+        if store.fingerprint != manifest["data"]["store"]:
+            raise RunError(f"{store.path} has other data than the runs; prepare the original data or train again")
+        return store
 
     @property
     def scale(self) -> LabelScale:
@@ -158,15 +161,15 @@ def source_labels(run: Run) -> dict[str, float | None]:
 
     Returns:
         "mae_source_labels", the MAE of these predictions, and "source_label_gap", the mean |label - grade| over the
-        prototypes. None without prototypes, and where the store does not have every source.
+        prototypes. None without prototypes, and where the run's store is not there or does not have every source.
     """
     unknown = {"mae_source_labels": None, "source_label_gap": None}
     path = store_path(settings_of(run.manifest["settings"]).data, run.root)
     if not ((run / "prototypes.csv").exists() and (path / "meta.json").exists()):
         return unknown
-    prototypes, test = run.table("prototypes.csv"), run.table("predictions.csv")
-    grades = prototypes["image_id"].map(open_store(path).table.set_index("image_id")["label"])  # (m,)
-    if grades.isna().any():
+    prototypes, test, store = run.table("prototypes.csv"), run.table("predictions.csv"), open_store(path)
+    grades = prototypes["image_id"].map(store.table.set_index("image_id")["label"])  # (m,)
+    if grades.isna().any() or store.fingerprint != run.manifest["data"]["store"]:
         return unknown
     weights = run.array("weights.npy").astype(float)  # (N, m)
     predictions = weights @ grades.to_numpy(float) / weights.sum(1)

@@ -91,6 +91,13 @@ def test_a_claim_holds_only_over_folds_and_patients():
     assert judged([both])["verdict"].tolist() == [UNKNOWN]
 
 
+def test_a_claim_with_an_unknown_source_is_unknown():
+    known, unknown = estimate(1, 0.001), estimate(1, float("nan"))
+    for sources in (known + unknown, unknown + known):
+        assert np.isnan(Claim("", (sources,)).p)
+        assert judged([Claim("", (sources,))])["verdict"].tolist() == [UNKNOWN]
+
+
 def test_an_effect_is_estimated_over_patients_and_folds():
     rows = pd.DataFrame({"patient_id": ["a", "b", "a", "b"], "fold": [0, 0, 1, 1]})
     values = [1.0, 2.0, 3.0, 6.0]

@@ -97,12 +97,16 @@ def test_contributions_weigh_the_grades_of_the_sources():
     )
 
 
-def test_labels_of_sources_are_unknown_without_a_store_or_with_a_part_of_it():
+def test_labels_of_sources_are_unknown_without_the_store_of_the_run_or_with_a_part_of_it():
     run = make(SETTINGS.run("insightr", 0))
     unknown = {"mae_source_labels": None, "source_label_gap": None}
     assert results_of_runs.source_labels(run) == unknown
     store()
     assert None not in results_of_runs.source_labels(run).values()
+    other = make(SETTINGS.run("insightr", 1), store="other")
+    assert results_of_runs.source_labels(other) == unknown
+    with pytest.raises(RunError, match="has other data than the runs"):
+        _ = collect([SETTINGS.run("insightr", 1)]).store
     table = run.table("prototypes.csv").assign(image_id=["elsewhere", *(f"t{j}" for j in range(1, 10))])
     files.write_csv(run / "prototypes.csv", table.to_dict("records"))
     assert results_of_runs.source_labels(run) == unknown

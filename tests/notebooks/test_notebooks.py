@@ -54,7 +54,7 @@ def test_05_and_06_show_what_is_missing_and_what_is_there(fresh):
     text = succeed("06_ablations", folder, preset="smoke", folds=3, variants="insightr", shown="insightr", fold=2)
     assert "No sweep is finished" in text
     assert (written / "figures/figure_3.png").stat().st_size > 20_000
-    assert (written / "findings.md").read_text().count("open: runs are missing") == 8
+    assert (written / "findings.md").read_text().count("open: runs are missing") == 14
     wrong = run("05_tables", folder, preset="smoke", variant="insightr")
     assert wrong.returncode != 0
     assert "unknown parameter 'variant': did you mean 'variants'" in wrong.stderr
