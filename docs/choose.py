@@ -18,8 +18,8 @@ import torch
 from insightr_nb.analysis import records, tracing
 from insightr_nb.analysis.evaluation import evaluate, validation_metrics
 from insightr_nb.analysis.geometry import grid
-from insightr_nb.analysis.lesions import at_centres
 from insightr_nb.analysis.metrics import top_prototypes
+from insightr_nb.analysis.places import at_centres
 from insightr_nb.data.folds import fold_data
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.manifests import flat
@@ -102,7 +102,7 @@ def pointing(run: Run, settings: RunSettings) -> dict[str, float]:
         pixels = data.store.image(image)
         output = network(network.inputs(torch.from_numpy(pixels)[None]))
         j = top_prototypes(output.weights.detach().numpy(), 1)[0, 0]
-        heat = tracing.trace(network, pixels, lambda out, j=j: out.similarities[0, j].log())
+        heat = tracing.match(network, pixels, j)
         traced.append(lesion.flat[heat.argmax()])
         hits = at_centres(cells.centre(np.arange(cells.cells)), lesion)
         centred.append(hits.flat[output.distances[0, j].argmin()])

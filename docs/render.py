@@ -190,6 +190,24 @@ def _trials(name: str) -> str:
     return f"{markdown(pd.DataFrame(record['rows']))}\n\n{provenance(record)}"
 
 
+def attribution_choice() -> str:
+    record = read("attribution_choice")
+    rows = [
+        {
+            "what is traced": row["attributed"],
+            "attribution": row["attribution"],
+            "images": row["images"],
+            "peak on a lesion ↑": f"{row['trained']:.2f}",
+            "random backbone": f"{row['random']:.2f}",
+            "difference ↑": f"{row['gain']:+.2f} ({row['gain low']:+.2f} to {row['gain high']:+.2f})",
+            "mass ratio, random": f"{row['mass ratio, trained']:.1f}, {row['mass ratio, random']:.1f}",
+            "ms": f"{row['milliseconds']:.0f}",
+        }
+        for row in record["rows"]
+    ]
+    return f"{markdown(pd.DataFrame(rows))}\n\n{provenance(record)}"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "short_table1": short_table1,
     "table1": lambda: _table1("categorical", True),
@@ -200,6 +218,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "seeds": seed_spread,
     "locality": locality,
     "trust": trust,
+    "attribution_choice": attribution_choice,
     "demo_choice": lambda: _trials("demo_choice"),
     "photo": lambda: _trials("photo"),
 }

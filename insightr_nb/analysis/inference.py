@@ -48,18 +48,47 @@ def over_patients(
         >>> over_patients([1.0, 1.0, 3.0], ["a", "a", "b"]).mean
         1.6666666666666667
     """
-    frame = pd.DataFrame({"value": np.asarray(values, float), "patient": np.asarray(patients)}).dropna()
-    by_patient = frame.groupby("patient", sort=True)["value"].agg(["sum", "count"]).to_numpy(float)
-    mean = float(frame["value"].mean()) if len(frame) else float("nan")
+    return ratio_over_patients(values, np.ones(len(values)), patients, null, samples, seed)
+
+
+def ratio_over_patients(
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    patients: Sequence[str],
+    null: float = 0.0,
+    samples: int = 5000,
+    seed: int = 0,
+) -> Estimate:
+    """Ratio of two sums, with the bootstrap of `over_patients`.
+
+    Args:
+        numerators: (N,); NaN is left out together with its denominator.
+        denominators: (N,).
+        patients: (N,) patient of each pair. All pairs of a patient are drawn together.
+        null: Value of the ratio that p refers to.
+        samples: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The estimate; interval and p are NaN for fewer than two patients.
+
+    Example:
+        >>> ratio_over_patients([1.0, 2.0], [1.0, 5.0], ["a", "b"]).mean
+        0.5
+    """
+    columns = {"above": np.asarray(numerators, float), "below": np.asarray(denominators, float)}
+    frame = pd.DataFrame(columns | {"patient": np.asarray(patients)}).dropna()
+    by_patient = frame.groupby("patient", sort=True)[["above", "below"]].sum().to_numpy()
+
+    def ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
+        return above.sum(axis) / below.sum(axis)
+
+    mean = float(frame["above"].sum() / frame["below"].sum()) if len(frame) else float("nan")
     if len(by_patient) < 2:
         return Estimate(mean, float("nan"), float("nan"), float("nan"), null)
-
-    def share(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
-        return sums.sum(axis) / counts.sum(axis)
-
     found = stats.bootstrap(
         tuple(by_patient.T),
-        share,
+        ratio,
         paired=True,
         vectorized=True,
         n_resamples=samples,

@@ -1,261 +1,193 @@
-"""Agreement of explanation maps with lesion masks, (size, size) bool."""
+"""Agreement of explanation maps with lesion masks, of a trained network and of the same with a random backbone."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import torch
 from captum.attr import LayerGradCam
+from tqdm.auto import tqdm
 
-from insightr_nb.analysis import tracing
+from insightr_nb.analysis import places, sanity, tracing
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.analysis.metrics import interval, top_prototypes
 from insightr_nb.data import splits
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.masks import lesion_masks, masked
 from insightr_nb.errors import DataError
-from insightr_nb.model.network import ResNetRegressor
+from insightr_nb.model.network import INSightRNet, Regressor, ResNetRegressor
 from insightr_nb.model.receptive_field import receptive_field
 
+CELLS, TRACED, WHOLE = "INSightR-Net, top 1", "INSightR-Net, top 1, traced", "INSightR-Net, prediction, traced"
+GRAD_CAM, BASELINE = "Grad-CAM of the baseline", "baseline, prediction, traced"
+CONTRAST, NOISE = "contrast of the image", "random map"
+CONTROLS = (CONTRAST, NOISE)
 
-def pointing(values: np.ndarray, centres: np.ndarray, lesion: np.ndarray) -> float:
-    """Pointing game without tolerance: 1 if the centre of the cell with the largest value lies on a lesion, else 0.
 
-    If several cells share the maximum, the result is the share of them that hit. After Zhang et al., "Top-down neural
-    attention by excitation backprop", 2018, without their tolerance of 15 px.
+def maps_of_prototypes(network: INSightRNet, image: np.ndarray, whole: bool = True) -> dict[str, np.ndarray]:
+    """Maps of INSightR-Net for one image.
 
     Args:
-        values: (H, W) map over cells.
-        centres: (H,) pixel coordinates of the cells along either axis.
-        lesion: (size, size) bool.
+        network: The network.
+        image: Prepared image, (size, size, 3) uint8.
+        whole: Include the map of the whole prediction.
 
     Returns:
-        Value from 0 to 1.
+        The largest contribution over cells (H, W) and traced to pixels (size, size), and the whole prediction, traced.
     """
-    hits = at_centres(centres, lesion)
-    return float(hits[values == values.max()].mean())
+    with torch.no_grad():
+        output = network(network.inputs(torch.tensor(image[None])))
+    top = int(output.weights[0].argmax())
+    cells = network.prototype_layer.similarity(output.distances[0, top]).cpu().numpy()
+    found = {CELLS: cells, TRACED: tracing.match(network, image, top)}
+    return found | ({WHOLE: tracing.prediction(network, image)} if whole else {})
 
 
-def at_centres(centres: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Sample a (size, size) picture at the cell centres: (H, W). A centre outside takes the nearest pixel."""
-    nearest = np.clip(np.rint(centres).astype(int), 0, len(picture) - 1)
-    return picture[nearest[:, None], nearest]
-
-
-def mass_ratio(heat: np.ndarray, lesion: np.ndarray, disc: np.ndarray) -> float:
-    """Share of the activation mass on lesions, divided by the lesions' share of the disc; 1 is chance.
-
-    Args:
-        heat: (size, size), non-negative.
-        lesion: (size, size) bool.
-        disc: (size, size) bool.
-
-    Returns:
-        The ratio; NaN without a lesion or without activation.
-    """
-    area = lesion[disc].mean()
-    total = heat[disc].sum(dtype=float)
-    if not area or not total:
-        return float("nan")
-    return float(heat[lesion & disc].sum(dtype=float) / total / area)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method that maps each image: values (n, H, W) over cells, non-negative, and the grid of those cells."""
-
-    name: str
-    maps: Callable[[int], np.ndarray]  # row of predictions.csv -> (n, H, W)
-    grid: Grid
-
-
-def methods(run: LoadedRun, baseline: ResNetRegressor | None, top: int = 3) -> list[Method]:
-    """Methods to compare: INSightR-Net's largest contributions, the baseline, and two controls.
-
-    INSightR-Net's largest contribution is used over cells and traced to pixels, and its `top` largest over cells. The
-    baseline is explained by Grad-CAM and by a trace of its prediction to pixels. The controls are image contrast, which
-    is what `tracing.trace` would show for an uninformative network, and a random map.
-
-    Args:
-        run: A run with prototypes.
-        baseline: Network of the baseline; None omits its methods.
-        top: Number of largest contributions.
-    """
-    weights, distances = run.weights, run.distances
-    ordered = top_prototypes(weights, top)
-    ids = run.predictions["image_id"]
-
-    def similar(n: int, count: int) -> np.ndarray:
-        return run.similarity(distances[n, ordered[n, :count]])
-
-    def image(n: int) -> np.ndarray:
-        return run.store.image(run.store.row(ids[n]))
-
-    def noise(n: int) -> np.ndarray:
-        return np.random.default_rng([7, n]).random((1, run.grid.cells, run.grid.cells))
-
-    size = run.grid.size
-    pixels = Grid(size, size, 1, 0.0, 1)
-    found = [
-        Method("INSightR-Net, top 1", lambda n: similar(n, 1), run.grid),
-        Method("INSightR-Net, top 1, traced", lambda n: tracing.match(run, image(n), ordered[n, 0])[None], pixels),
-        Method(f"INSightR-Net, top {top}", lambda n: similar(n, top), run.grid),
-        Method("contrast of the image", lambda n: tracing.contrast(image(n))[None], pixels),
-        Method("random map", noise, run.grid),
-    ]
-    if baseline is not None:
-        stride, offset, field = receptive_field(baseline.backbone)
-        layer = LayerGradCam(lambda x: baseline(x), baseline.backbone)
-
-        def grad_cam(n: int) -> np.ndarray:
-            inputs = baseline.inputs(torch.from_numpy(image(n))[None])
-            return layer.attribute(inputs, relu_attributions=True).detach().cpu().numpy()[0]  # (1, h, w)
-
-        def traced(n: int) -> np.ndarray:
-            return tracing.trace(baseline, image(n), torch.sum)[None]
-
-        with torch.no_grad():
-            blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-            cells = baseline.backbone(baseline.inputs(blank)).shape[-1]
-        found[3:3] = [
-            Method("Grad-CAM of the baseline", grad_cam, Grid(size, cells, stride, offset, field)),
-            Method("baseline, traced", traced, pixels),
-        ]
-    return found
+def maps_of_baseline(network: ResNetRegressor, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Maps of the baseline for one image (size, size, 3): Grad-CAM over cells (h, w), and its prediction, traced."""
+    layer = LayerGradCam(lambda x: network(x), network.backbone)
+    inputs = network.inputs(torch.tensor(image[None]))
+    cam = layer.attribute(inputs, relu_attributions=True).detach().cpu().numpy()[0, 0]
+    return {GRAD_CAM: cam, BASELINE: tracing.prediction(network, image)}
 
 
 def lesion_report(
-    run: LoadedRun, baseline: ResNetRegressor | None = None, folder: str | None = None, limit: int | None = None
+    run: LoadedRun,
+    baseline: ResNetRegressor | None = None,
+    folder: str | None = None,
+    limit: int | None = None,
+    whole: bool = True,
 ) -> pd.DataFrame:
-    """`report_of` for all `methods`.
+    """Agreement of maps with lesions: one row per image with lesions, method, network and kind of lesion.
+
+    Methods are the maps of INSightR-Net and of the baseline, and two controls: image contrast, which needs no network,
+    and a random map. Each of the networks' maps is also that of three networks with a random backbone (`sanity`), whose
+    values are averaged.
 
     Args:
         run: A run with prototypes.
         baseline: Network of the baseline; None omits its methods.
-        folder: Folder of masks, as in `report_of`.
-        limit: Maximum number of images, as in `report_of`.
-    """
-    return report_of(run, methods(run, baseline), folder, limit)
-
-
-def report_of(run: LoadedRun, every: list[Method], folder: str | None = None, limit: int | None = None) -> pd.DataFrame:
-    """Agreement of maps with lesions: one row per image with lesions, method and kind of lesion ("any" for all).
-
-    Args:
-        run: A run with prototypes.
-        every: Methods to compare.
         folder: Folder of masks. Test images without masks are excluded.
         limit: Maximum number of test images with masks, evenly spaced over the table.
+        whole: Include the trace of INSightR-Net's whole prediction.
 
     Returns:
-        Columns method, image_id, target, lesion, pointing, mass_ratio and chance, the share of the cells inside the
-        disc whose centre is on a lesion, which is the expected hit rate of a random cell.
+        Columns method, network ("trained" or "random"; "trained" for controls), image_id, patient_id, target, lesion
+        ("any" for all kinds together), and:
+        - pointing, chance, ceiling: the pointing game on the method's own grid (`places`);
+        - pooled, pooled_chance: the same over the boxes of INSightR-Net's cells;
+        - mass, area: the shares of the map and of the disc that are on lesions. mass is NaN for a map of zeros.
 
     Raises:
         DataError: If no test image has masks, or none has a lesion.
     """
-    table = run.predictions
+    table, size = run.predictions, run.grid.size
     chosen = np.flatnonzero(table["image_id"].isin(masked(run.store, table["image_id"], folder)))
     if limit is not None:
         chosen = chosen[splits.evenly_spaced(len(chosen), limit)]
+    images = sanity.training_images(run)
+    ours = {"trained": [run.network], "random": sanity.random_backbones(run.network, images)}
+    plain = {"trained": [baseline], "random": sanity.random_backbones(baseline, images)} if baseline else {}
+    pixels = Grid(size, size, 1, 0.0, 1)
+    grids = {CELLS: run.grid, NOISE: run.grid} | ({GRAD_CAM: feature_grid(baseline, size)} if baseline else {})
+
+    def maps(n: int, image: np.ndarray) -> Iterator[tuple[str, str, list[np.ndarray]]]:
+        for kind in ours:
+            of = [maps_of_prototypes(network, image, whole) for network in ours[kind]]
+            of_baseline = [maps_of_baseline(network, image) for network in plain.get(kind, ())]
+            for several in (of, of_baseline):
+                yield from ((method, kind, [one[method] for one in several]) for method in (several or [{}])[0])
+        yield CONTRAST, "trained", [tracing.contrast(image)]
+        yield NOISE, "trained", [np.random.default_rng([7, n]).random((run.grid.cells, run.grid.cells))]
+
     rows = []
-    for n in np.unique(chosen):
-        image_id, target = table["image_id"][n], table["target"][n]
-        masks = lesion_masks(run.store, image_id, folder)
-        disc = (run.store.image(run.store.row(image_id)) != GROUND).any(axis=2)
+    for n in tqdm(chosen, desc="lesions", leave=False, mininterval=1):
+        about = {"image_id": table["image_id"][n], "patient_id": run.patients[n], "target": table["target"][n]}
+        masks = lesion_masks(run.store, about["image_id"], folder)
         kinds = {"any": np.any(list(masks.values()), axis=0)} | masks
-        for method in every:
-            maps = method.maps(n)
-            centres = method.grid.centre(np.arange(method.grid.cells))
-            within = at_centres(centres, disc)
-            heats = [method.grid.upsample(m) for m in maps]
-            for kind, lesion in kinds.items():
-                if not lesion.any():
-                    continue
-                rows.append(
-                    {
-                        "method": method.name,
-                        "image_id": image_id,
-                        "target": target,
-                        "lesion": kind,
-                        "pointing": np.mean([pointing(m, centres, lesion) for m in maps]),
-                        "mass_ratio": np.mean([mass_ratio(h, lesion, disc) for h in heats]),
-                        "chance": at_centres(centres, lesion)[within].mean() if within.any() else np.nan,
-                    }
-                )
+        kinds = {kind: lesion for kind, lesion in kinds.items() if lesion.any()}
+        if not kinds:
+            continue
+        image = run.store.image(run.store.row(about["image_id"]))
+        for method, network, several in maps(n, image):
+            measured = measure(several, grids.get(method, pixels), run.grid, kinds, disc_of(image))
+            rows += [{"method": method, "network": network} | about | row for row in measured]
     if not rows:
         raise DataError("no test image has a lesion in its masks, so agreement with lesions is undefined")
     return pd.DataFrame(rows)
 
 
-def lesion_table(report: pd.DataFrame, mild: float = 2.0) -> pd.DataFrame:
-    """Summarise a `lesion_report` by means with 95 % intervals: one row per method and chance, for all and mild images.
+def measure(
+    maps: list[np.ndarray], grid: Grid, shared: Grid, kinds: dict[str, np.ndarray], disc: np.ndarray
+) -> list[dict[str, str | float]]:
+    """Measure the agreement of the maps of one method with each kind of lesion in one image.
 
-    mild: largest label of a mild image. Only images with at least one lesion count; chance is low in mild ones.
+    Args:
+        maps: Non-negative maps (H, W), whose values are averaged.
+        grid: Their grid.
+        shared: Grid over which maps are pooled.
+        kinds: {kind of lesion: (size, size) bool}.
+        disc: (size, size) bool.
+
+    Returns:
+        A row per kind: lesion, and the measures of `lesion_report`.
     """
-    rows = {}
-    for group, part in (("all", report), (f"mild (label up to {mild:g})", report[report["target"] <= mild])):
-        part = part[part["lesion"] == "any"]
-        for name, own in part.groupby("method", sort=False):
-            for measure in ("pointing", "mass_ratio"):
-                rows.setdefault((group, name), {})[measure] = interval(own[measure])
-            rows[group, name]["images"] = len(own)
-        own = part[part["method"] == part["method"].iloc[0]] if len(part) else part
-        if len(own):
-            rows[group, "chance"] = {
-                "pointing": interval(own["chance"]),
-                "mass_ratio": (1.0, 1.0, 1.0),
-                "images": len(own),
+    centres = grid.centre(np.arange(grid.cells))
+    heats = [grid.upsample(values) if grid.cells < grid.size else values for values in maps]
+    rows = []
+    for kind, lesion in kinds.items():
+        dense = places.dense_boxes(lesion, disc, shared)
+        rows.append(
+            {
+                "lesion": kind,
+                "pointing": np.mean([places.pointing(values, centres, lesion) for values in maps]),
+                "chance": places.chance(centres, lesion, disc),
+                "ceiling": places.ceiling(centres, lesion),
+                "pooled": np.mean([places.pooled_pointing(heat, dense, shared) for heat in heats]),
+                "pooled_chance": np.nanmean(dense),
+                "mass": np.mean([places.mass_share(heat, lesion & disc) for heat in heats]),
+                "area": lesion[disc].mean(),
             }
-    flat = {
-        key: {"images": row["images"]}
-        | {
-            f"{m}{end}": v
-            for m in ("pointing", "mass_ratio")
-            for end, v in zip(("", " low", " high"), row[m], strict=True)
-        }
-        for key, row in rows.items()
-    }
-    return pd.DataFrame(flat).T.astype({"images": int})
+        )
+    return rows
+
+
+def feature_grid(network: Regressor, size: int) -> Grid:
+    """Grid of the last feature map of a network's backbone, for images of `size` pixels a side."""
+    stride, offset, field = receptive_field(network.backbone)
+    with torch.no_grad():
+        cells = network.backbone(network.inputs(torch.zeros(1, size, size, 3, dtype=torch.uint8))).shape[-1]
+    return Grid(size, cells, stride, offset, field)
+
+
+def disc_of(image: np.ndarray) -> np.ndarray:
+    """Disc of a prepared image (size, size, 3), all that is not background: (size, size) bool."""
+    return (image != GROUND).any(axis=2)
 
 
 def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
     """Agreement of prototypes with lesions on those of their source images that have masks.
 
-    Columns: prototype, label, pointing (whether the centre of its cell is on a lesion), chance, mass_ratio of its map,
-    and the shares of lesions in its box and in the disc. pointing, chance and mass_ratio are NaN if the source image
-    has no lesion.
+    Columns: prototype, label, pointing (whether the centre of its cell is on a lesion), chance, mass and area as in
+    `lesion_report`, and box, the share of its box that lesions cover. pointing, chance and mass are NaN if the source
+    image has no lesion.
     """
     rows, maps = [], run.similarity(run.prototype_maps)  # (m, H, W)
     table = run.prototypes
     centres = run.grid.centre(np.arange(run.grid.cells))
     for p in table[table["image_id"].isin(masked(run.store, table["image_id"], folder))].itertuples():
         lesion = np.any(list(lesion_masks(run.store, p.image_id, folder).values()), axis=0)
-        disc = (run.store.image(run.store.row(p.image_id)) != GROUND).any(axis=2)
-        hits, within = at_centres(centres, lesion), at_centres(centres, disc)
-        some = bool(lesion.any())
+        disc, some = disc_of(run.store.image(run.store.row(p.image_id))), bool(lesion.any())
+        hits, heat = places.at_centres(centres, lesion), run.grid.upsample(maps[p.prototype])
         rows.append(
             {
                 "prototype": p.prototype,
                 "label": p.label,
                 "pointing": float(hits[p.row, p.col]) if some else np.nan,
-                "chance": hits[within].mean() if some and within.any() else np.nan,
-                "mass_ratio": mass_ratio(run.grid.upsample(maps[p.prototype]), lesion, disc),
-                "lesions in its box": lesion[p.y0 : p.y1, p.x0 : p.x1].mean(),
-                "lesions in the disc": lesion[disc].mean(),
+                "chance": places.chance(centres, lesion, disc) if some else np.nan,
+                "mass": places.mass_share(heat, lesion & disc) if some else np.nan,
+                "area": lesion[disc].mean(),
+                "box": lesion[p.y0 : p.y1, p.x0 : p.x1].mean(),
             }
         )
     return pd.DataFrame(rows)
-
-
-def by_kind(report: pd.DataFrame) -> pd.DataFrame:
-    """Summarise a `lesion_report` by kind of lesion and method: number of images, and means with 95 % intervals."""
-    rows = {}
-    for key, own in report[report["lesion"] != "any"].groupby(["lesion", "method"], sort=False):
-        measures = {m: interval(own[m]) for m in ("pointing", "mass_ratio")}
-        rows[key] = {"images": len(own), "chance": own["chance"].mean()} | {
-            f"{m}{end}": v for m, found in measures.items() for end, v in zip(("", " low", " high"), found, strict=True)
-        }
-    return pd.DataFrame(rows).T.astype({"images": int}).rename_axis(["lesion", "method"])

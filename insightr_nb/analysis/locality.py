@@ -10,22 +10,24 @@ from matplotlib.figure import Figure
 
 from insightr_nb import runs
 from insightr_nb.analysis import lesions
+from insightr_nb.analysis.lesion_tables import lesion_table
 from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.analysis.sweeps import finished_sweeps
 from insightr_nb.data.masks import has_masks
 from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 
-CELLS, TRACED, CHANCE = "pointing_cells", "pointing_traced", "pointing_chance"
-_METHODS = {"INSightR-Net, top 1": CELLS, "INSightR-Net, top 1, traced": TRACED}
+CELLS, TRACED, RANDOM, CHANCE = "pointing_cells", "pointing_traced", "pointing_traced_random", "pointing_chance"
+IMAGES = 60  # test images of each run for the measures of place
 
 
 def locality(settings: TableSettings) -> pd.DataFrame:
     """Results of the finished runs of the sweep `locality`, including the preset's own; one row per run.
 
     Columns: backbone_until, fold, receptive_field (px), share_of_side (its share of the image's side) and the metrics.
-    If lesion masks are available, also the share of test images whose largest match peaks on a lesion (over cells and
-    traced to pixels), the hit rate of a random cell, and the mass ratio over cells. Empty without such runs.
+    If lesion masks are available, also the share of `IMAGES` test images whose largest match peaks on a lesion: over
+    cells, traced to pixels, and traced with a random backbone; the hit rate of a random cell; and the mass ratio over
+    cells. Empty without such runs.
     """
     rows = []
     for parameter, wanted in finished_sweeps(settings):
@@ -39,11 +41,10 @@ def locality(settings: TableSettings) -> pd.DataFrame:
             "share_of_side": run.grid.receptive_field / run.grid.size,
         } | run.metrics
         if has_masks(run.store, None):
-            report = lesions.report_of(run, [m for m in lesions.methods(run, None) if m.name in _METHODS])
-            report = report[report["lesion"] == "any"]
-            means = report.groupby("method")[["pointing", "mass_ratio", "chance"]].mean()
-            row |= {column: means.loc[method, "pointing"] for method, column in _METHODS.items()}
-            row |= {CHANCE: means["chance"].iloc[0], "mass_ratio_cells": means.loc["INSightR-Net, top 1", "mass_ratio"]}
+            table = lesion_table(lesions.lesion_report(run, limit=IMAGES, whole=False)).loc["all"]
+            cells, traced = table.loc[lesions.CELLS], table.loc[lesions.TRACED]
+            row |= {CELLS: cells["pointing"], TRACED: traced["pointing"], RANDOM: traced["pointing random"]}
+            row |= {CHANCE: cells["chance"], "mass_ratio_cells": cells["mass_ratio"]}
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.sort_values(["receptive_field", "fold"], ignore_index=True) if rows else frame
@@ -69,7 +70,7 @@ def figure(frame: pd.DataFrame) -> Figure:
             (
                 "Peak on a lesion",
                 "share of the images with lesions",
-                {TRACED: "traced to pixels", CELLS: "over cells", CHANCE: "chance"},
+                {TRACED: "traced to pixels", RANDOM: "random backbone", CELLS: "over cells", CHANCE: "chance"},
             )
         )
     drawn, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 3.6), layout="constrained")
@@ -84,7 +85,7 @@ def figure(frame: pd.DataFrame) -> Figure:
                 marker="o",
                 ax=place,
                 label=name,
-                linestyle=":" if column == CHANCE else "-",
+                linestyle=":" if column in (CHANCE, RANDOM) else "-",
             )
         place.set(title=title, xlabel="a cell sees (px)", ylabel=unit, ylim=(0, None))
         places = frame.drop_duplicates("receptive_field")
@@ -129,6 +130,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         "label_spread": "Spread of the labels",
         CELLS: "Peak on a lesion, over cells",
         TRACED: "traced",
+        RANDOM: "traced, random backbone",
         CHANCE: "chance",
         "mass_ratio_cells": "Mass ratio over cells",
     }

@@ -1,7 +1,13 @@
-"""Attribution of a match to pixels: gradients traced from the cell back through the network.
+"""Attribution of a match or a prediction to pixels: a gradient traced back through the network.
 
 A map over cells shows the cell at which the network *encodes* its evidence. Training does not centre evidence in the
 receptive field: a lesion at its rim serves equally well, so a map can lie beside the evidence (notebook 08).
+
+The attribution is integrated gradients (Sundararajan et al., "Axiomatic attribution for deep networks", 2017) from the
+grey background to the image, by the midpoint rule with a single step, per unit of contrast. At the image itself the
+gradient says little: near its prototype, a match no longer depends on what made it one. And multiplied by the contrast,
+as integrated gradients are, even a network with a random backbone points at lesions, because those stand out. The
+alternatives, more steps and occlusion among them, are compared in `docs/results/attribution_choice.json`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +16,17 @@ import cv2
 import numpy as np
 import torch
 
-from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.data.graham import GROUND
-from insightr_nb.model.network import Regressor
+from insightr_nb.model.network import INSightRNet, Output, Regressor
 
 _SIGMA = 1 / 128  # of the smoothing Gaussian, as a share of the image's side
 
 
 def trace(network: Regressor, image: np.ndarray, target: Callable[..., torch.Tensor]) -> np.ndarray:
-    """Input-times-gradient attribution of a scalar, relative to the grey background.
+    """Attribute a scalar to pixels: by how much it rises per unit of contrast to the grey background.
 
-    Shrikumar et al., "Not just a black box", 2016; absolute values, summed over channels and smoothed.
+    The gradient is that of an image halfway to the background, in the direction of the contrast of each colour. It is
+    summed over colours and smoothed, and its positive part is returned.
 
     Args:
         network: The network.
@@ -30,66 +36,93 @@ def trace(network: Regressor, image: np.ndarray, target: Callable[..., torch.Ten
     Returns:
         (size, size), non-negative.
     """
-    return _traced(network, image, lambda output: [target(output)])[0]
+    return traces(network, image, lambda output: [target(output)])[0]
 
 
-def match(run: LoadedRun, image: np.ndarray, prototype: int) -> np.ndarray:
-    """Attribute the match of a prepared image with a prototype to pixels, by `trace` of the log similarity.
+def traces(network: Regressor, image: np.ndarray, targets: Callable[..., Sequence[torch.Tensor]]) -> np.ndarray:
+    """`trace` of several scalars with one pass of the image through the network.
 
     Args:
-        run: The run.
+        network: The network.
+        image: Prepared image, (size, size, 3) uint8.
+        targets: Maps the network's output to k scalars.
+
+    Returns:
+        (k, size, size), non-negative.
+    """
+    pixels = network.inputs(torch.tensor(image[None]))  # (1, 3, size, size)
+    ground = network.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))
+    halfway = ((pixels + ground) / 2).requires_grad_()
+    found = []
+    for target in targets(network(halfway)):
+        (gradient,) = torch.autograd.grad(target, halfway, retain_graph=True)
+        found.append(supporting(gradient * (pixels - ground).sign()))
+    return np.stack(found)
+
+
+def supporting(attribution: torch.Tensor) -> np.ndarray:
+    """Sum a signed attribution over colours, smooth it, and keep its positive part: (1, 3, S, S) to (S, S)."""
+    return np.maximum(smoothed(attribution.sum(1)[0].detach().cpu().numpy()), 0)
+
+
+def matched_cells(network: INSightRNet, image: np.ndarray) -> torch.Tensor:
+    """Nearest cell of a prepared image (size, size, 3) to each prototype: (m,) int64, row * W + column."""
+    with torch.no_grad():
+        return network(network.inputs(torch.tensor(image[None]))).distances[0].flatten(1).argmin(1)
+
+
+def similarities_at(network: INSightRNet, output: Output, cells: torch.Tensor) -> torch.Tensor:
+    """Similarities of given cells of the first image, those of `matched_cells`, to the prototypes: (m,).
+
+    Unlike `output.similarities`, they stay those of the same cells while the image fades to the background.
+    """
+    patches = output.latent[0].flatten(1).T[cells]  # (m, C)
+    return network.prototype_layer.similarity((patches - network.prototype_layer.vectors).square().sum(1))
+
+
+def match(network: INSightRNet, image: np.ndarray, prototype: int) -> np.ndarray:
+    """Attribute the match of a prepared image with a prototype to pixels, by `trace` of its log similarity.
+
+    Args:
+        network: The network.
         image: Prepared image, (size, size, 3) uint8.
         prototype: Number of the prototype.
 
     Returns:
         (size, size), non-negative.
     """
-    return matches(run, image, [prototype])[0]
+    return matches(network, image, [prototype])[0]
 
 
-def matches(run: LoadedRun, image: np.ndarray, prototypes: Sequence[int]) -> np.ndarray:
-    """`match` of several prototypes with one pass of the image through the network.
+def matches(network: INSightRNet, image: np.ndarray, prototypes: Sequence[int]) -> np.ndarray:
+    """`match` of several prototypes.
 
     Args:
-        run: The run.
+        network: The network.
         image: Prepared image, (size, size, 3) uint8.
         prototypes: Numbers of the k prototypes.
 
     Returns:
         (k, size, size), non-negative.
     """
-    return _traced(run.network, image, lambda output: [output.similarities[0, j].log() for j in prototypes])
+    cells = matched_cells(network, image)
+    return traces(network, image, lambda output: similarities_at(network, output, cells)[list(prototypes)].log())
 
 
-def patch(run: LoadedRun, image: np.ndarray, row: int, col: int) -> np.ndarray:
-    """Attribute a latent patch to pixels: `trace` of its squared distance to the patch of a grey image at that place.
-
-    For the source of a prototype, where `match` is 0: at distance 0 the similarity has no gradient.
+def prediction(network: Regressor, image: np.ndarray) -> np.ndarray:
+    """Attribute a whole prediction to pixels: what raises it.
 
     Args:
-        run: The run.
+        network: Either network. That of INSightR-Net predicts from the cells that match the whole image.
         image: Prepared image, (size, size, 3) uint8.
-        row: Row of the patch's cell.
-        col: Column.
 
     Returns:
         (size, size), non-negative.
     """
-    with torch.no_grad():
-        grey = run.network.inputs(torch.full((1, *image.shape), GROUND, dtype=torch.uint8))
-        nothing = run.network.latent(grey)[0, :, row, col]  # (C,)
-    return trace(run.network, image, lambda output: (output.latent[0, :, row, col] - nothing).square().sum())
-
-
-def _traced(network: Regressor, image: np.ndarray, targets: Callable[..., Sequence[torch.Tensor]]) -> np.ndarray:
-    pixels = network.inputs(torch.tensor(image[None])).requires_grad_()  # (1, 3, size, size)
-    ground = network.inputs(torch.full((1, 1, 1, 3), GROUND, dtype=torch.uint8))
-    traces = []
-    for target in targets(network(pixels)):
-        (gradient,) = torch.autograd.grad(target, pixels, retain_graph=True)
-        made = ((pixels - ground) * gradient).abs().sum(1)[0]
-        traces.append(smoothed(made.detach().cpu().numpy()))
-    return np.stack(traces)
+    if not network.explains:
+        return trace(network, image, torch.sum)
+    cells = matched_cells(network, image)
+    return trace(network, image, lambda output: network.last_layer(similarities_at(network, output, cells)[None])[0])
 
 
 def contrast(image: np.ndarray) -> np.ndarray:

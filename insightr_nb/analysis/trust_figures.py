@@ -11,10 +11,9 @@ from insightr_nb.analysis import deletion, tracing
 from insightr_nb.analysis.confidence import BEST, CHANCE, GRADE, MIDDLE
 from insightr_nb.analysis.explanation import Explanation
 from insightr_nb.analysis.figures import draw_box
+from insightr_nb.analysis.lesions import CONTROLS
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.data import display
-
-_CONTROLS = ("chance", "random map", "contrast of the image")
 
 
 def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
@@ -38,20 +37,40 @@ def receptive_field(run: LoadedRun, e: Explanation) -> Figure:
 
 
 def lesion_bars(table: pd.DataFrame, measure: str = "pointing") -> Figure:
-    """Plot a `lesion_table` as bars with 95 % intervals."""
-    groups = list(dict.fromkeys(key[0] for key in table.index))
+    """Plot a measure of a `lesion_table` as bars with 95 % intervals, beside a random backbone, chance and ceiling.
+
+    Args:
+        table: Result of `lesion_table`.
+        measure: "pointing", "pooled" or "mass_ratio".
+    """
+    groups = table.index.unique("group")
     titles = {
         "pointing": "share of the images with the peak on a lesion",
-        "mass_ratio": "mass ratio: share of the activation / share of the area",
+        "pooled": "share of the images with the largest box dense in lesions",
+        "mass_ratio": "mass ratio: share of the map on lesions / share of the disc",
     }
-    figure, every = plt.subplots(1, len(groups), figsize=(5.5 * len(groups), 3.2), layout="constrained", sharex=True)
-    for axes, group in zip(np.atleast_1d(every), groups, strict=True):
+    limits = {"pointing": ("chance", "ceiling"), "pooled": ("pooled_chance", None), "mass_ratio": (None, None)}[measure]
+    figure, every = plt.subplots(
+        1, len(groups), figsize=(5.8 * len(groups), 3.8), layout="constrained", sharex=True, squeeze=False
+    )
+    for axes, group in zip(every[0], groups, strict=True):
         part = table.loc[group]
+        place = np.arange(len(part))
+        colours = ["#7d7d7d" if name in CONTROLS else "#2a6f97" for name in part.index]
         spread = [part[measure] - part[f"{measure} low"], part[f"{measure} high"] - part[measure]]
-        colours = ["#b8b8b8" if name in _CONTROLS else "#2a6f97" for name in part.index]
-        axes.barh(part.index, part[measure], xerr=spread, color=colours, capsize=3)
+        axes.barh(place - 0.2, part[measure], 0.4, xerr=spread, color=colours, capsize=3, label="trained")
+        axes.barh(place + 0.2, part[f"{measure} random"], 0.4, color="#e9a15b", label="random backbone")
+        for column, style in zip(limits, (":", "-"), strict=True):
+            if column:
+                name = column.removeprefix("pooled_")
+                axes.vlines(part[column], place - 0.45, place + 0.45, colors="black", linestyles=style, label=name)
+        if measure == "mass_ratio":
+            axes.axvline(1, color="black", linestyle=":", linewidth=1, label="chance")
+        axes.set_yticks(place, part.index)
         axes.invert_yaxis()
         axes.set(title=f"{group}: {part['images'].iloc[0]} images with lesions", xlabel=titles[measure])
+    every[0, 1 % len(groups)].tick_params(labelleft=len(groups) == 1)
+    figure.legend(*every[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     sns.despine(figure)
     return figure
 
@@ -72,7 +91,7 @@ def traced_matches(run: LoadedRun, explanations: list[Explanation], lesions: lis
         j = e.top(1)[0]
         cells = run.display_grid
         heat = cells.upsample(run.similarity(e.maps[j]))
-        traced = display.enlarged(tracing.match(run, e.image, j), cells.size)
+        traced = display.enlarged(tracing.match(run.network, e.image, int(j)), cells.size)
         for axes, values, scale in ((top, heat, highest), (bottom, traced, traced.max() or 1)):
             axes.imshow(e.picture)
             axes.imshow(values, cmap="inferno", alpha=np.clip(values / scale, 0, 1) ** 0.5, vmin=0, vmax=scale)

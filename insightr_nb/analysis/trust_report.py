@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from insightr_nb.analysis import confidence, conformal, deletion, stability, trust
+from insightr_nb.analysis import confidence, conformal, deletion, lesions, stability, trust
 from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
@@ -24,17 +24,28 @@ def describe_grid(grid: Grid) -> str:
 
 
 def describe_lesions(table: pd.DataFrame) -> str:
-    """Compare the pointing game of the largest contribution over cells, traced and by chance. table: `lesion_table`."""
-    hits = table.loc["all", "pointing"]
+    """Compare the pointing game of each map with a random backbone and with contrast alone. table: `lesion_table`."""
+    part = table.loc["all"]
+
+    def compared(method: str) -> str:
+        row = part.loc[method]
+        gain, low, high = (row[f"pointing gain{end}"] for end in ("", " low", " high"))
+        verdict = "more often than" if low > 0 else "less often than" if high < 0 else "not distinguishable from"
+        return (
+            f"{row['pointing']:.0%}, {verdict} a random backbone ({row['pointing random']:.0%}; "
+            f"difference {gain:+.2f}, {low:+.2f} to {high:+.2f})"
+        )
+
     text = (
-        f"In {table.loc[('all', 'chance'), 'images']:.0f} images with lesions, the peak over cells is on a lesion in "
-        f"{hits['INSightR-Net, top 1']:.1%} (chance: {hits['chance']:.1%})"
+        f"In {part['images'].iloc[0]:.0f} images with lesions, the trace of the largest match peaks on a lesion in "
+        f"{compared(lesions.TRACED)}; contrast alone does in {part.loc[lesions.CONTRAST, 'pointing']:.0%}. Over cells, "
+        f"the same match peaks on one in {compared(lesions.CELLS)}; chance is "
+        f"{part.loc[lesions.CELLS, 'chance']:.0%}, the best possible {part.loc[lesions.CELLS, 'ceiling']:.0%}."
     )
-    if "INSightR-Net, top 1, traced" in hits:
-        text += f"; traced to pixels in {hits['INSightR-Net, top 1, traced']:.1%}"
-    if "baseline, traced" in hits:
-        text += f", the baseline's trace in {hits['baseline, traced']:.1%}"
-    return text + "."
+    for method, name in ((lesions.WHOLE, "The whole prediction's trace"), (lesions.BASELINE, "The baseline's trace")):
+        if method in part.index:
+            text += f" {name}: {compared(method)}."
+    return text
 
 
 def readable_kinds(kinds: pd.DataFrame) -> pd.DataFrame:
@@ -42,13 +53,11 @@ def readable_kinds(kinds: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for lesion, part in kinds.groupby(level="lesion", sort=False):
         part = part.droplevel("lesion")
-        rows[lesion.replace("_", " ")] = {"images": f"{part['images'].iloc[0]:.0f}"} | {
-            title: f"{part.loc[name, 'pointing']:.0%} ({part.loc[name, 'pointing low']:.0%} to "
-            f"{part.loc[name, 'pointing high']:.0%})"
-            for name, title in (("INSightR-Net, top 1", "over cells"), ("INSightR-Net, top 1, traced", "traced"))
-            if name in part.index
-        }
-        rows[lesion.replace("_", " ")]["chance"] = f"{part['chance'].iloc[0]:.0%}"
+        row = rows[lesion.replace("_", " ")] = {"images": f"{part['images'].iloc[0]:.0f}"}
+        for method, title in ((lesions.CELLS, "over cells"), (lesions.TRACED, "traced")):
+            value, low, high, random = (part.loc[method, f"pointing{end}"] for end in ("", " low", " high", " random"))
+            row |= {title: f"{value:.0%} ({low:.0%} to {high:.0%})", f"{title}: random backbone": f"{random:.0%}"}
+        row["chance"] = f"{part['chance'].iloc[0]:.0%}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("lesion")
 
 
@@ -60,8 +69,8 @@ def describe_sources(sources: pd.DataFrame) -> str:
     means = known.drop(columns="pointing").mean(numeric_only=True)
     return (
         f"{int(known['pointing'].sum())} of {len(known)} prototypes from images with lesions have one under their "
-        f"centre (chance {means['chance']:.1%}). Lesions cover {means['lesions in its box']:.1%} of their boxes and "
-        f"{means['lesions in the disc']:.1%} of the discs; the mass ratio of their maps is {means['mass_ratio']:.2f}."
+        f"centre (chance {means['chance']:.1%}). Lesions cover {means['box']:.1%} of their boxes and "
+        f"{means['area']:.1%} of the discs; the mass ratio of their maps is {means['mass'] / means['area']:.2f}."
     )
 
 
@@ -74,10 +83,11 @@ def examples_with_lesions(report: pd.DataFrame, count: int = 5) -> pd.Series:
 def describe_traced(report: pd.DataFrame, shown: Iterable[str]) -> str:
     """Count the hits of the pointing game on some images, over cells and traced. report: of `lesion_report`."""
     part = report[(report["lesion"] == "any") & report["image_id"].isin(list(shown))]
-    hits = part.groupby("method")["pointing"].sum()
+    hits = part.groupby(["network", "method"])["pointing"].sum()
     return (
-        f"Of these {part['image_id'].nunique()} images, the peak is on a lesion in "
-        f"{hits['INSightR-Net, top 1']:g} over cells, and in {hits['INSightR-Net, top 1, traced']:g} traced to pixels."
+        f"Of these {part['image_id'].nunique()} images, the peak is on a lesion in {hits['trained', lesions.CELLS]:g} "
+        f"over cells and in {hits['trained', lesions.TRACED]:g} traced to pixels; with a random backbone, in "
+        f"{hits['random', lesions.CELLS]:.1f} and {hits['random', lesions.TRACED]:.1f} on average."
     )
 
 

@@ -112,7 +112,7 @@ class Exploration:
     def traces(self, image: np.ndarray, prototypes: Sequence[int]) -> np.ndarray:
         """Matches of a prepared image, (size, size, 3), traced to its pixels: (k, size, size)."""
         with _threads(self.fastest[0]):
-            return tracing.matches(self.loaded, image, prototypes)
+            return tracing.matches(self.loaded.network, image, prototypes)
 
     @cached_property
     def fastest(self) -> tuple[int, float]:
@@ -125,16 +125,16 @@ class Exploration:
             with _threads(threads):
                 for _ in range(2):
                     begin = time.monotonic()
-                    tracing.matches(self.loaded, image, count)
+                    tracing.matches(self.loaded.network, image, count)
                     spent[threads] = min(spent.get(threads, np.inf), time.monotonic() - begin)
         return min(spent.items(), key=lambda item: item[1])
 
     def source_trace(self, prototype: int) -> np.ndarray:
-        """The patch that a prototype is, traced to the pixels of its source image: (size, size)."""
+        """The match of a prototype with its own source image, traced to the pixels of that: (size, size)."""
         if prototype not in self._source_traces:
-            store, p = self.loaded.store, self.loaded.prototypes.iloc[prototype]
-            image = store.image(store.row(p["image_id"]))
-            self._source_traces[prototype] = tracing.patch(self.loaded, image, int(p["row"]), int(p["col"]))
+            store, source = self.loaded.store, self.loaded.prototypes["image_id"][prototype]
+            image = store.image(store.row(source))
+            self._source_traces[prototype] = tracing.match(self.loaded.network, image, prototype)
         return self._source_traces[prototype]
 
     @cached_property

@@ -294,7 +294,7 @@ def test_an_edited_run_is_explained_and_measured_like_any_other(opened, edit):
     assert trust_report.describe_certainty(confidence.certainty_table(confidence.certainty(run)))
     assert trust_report.describe_coverage(conformal.coverage_table(conformal.coverage(run, some)))
     assert trust_report.describe_familiarity(run, some)
-    assert len(lesions.methods(run, None)) > 0
+    assert len(lesions.lesion_report(run, limit=2)) > 0
     plt.close("all")
 
 

@@ -15,6 +15,7 @@ from insightr_nb.analysis.inference import (
     judged,
     over_folds,
     over_patients,
+    ratio_over_patients,
 )
 
 
@@ -48,6 +49,13 @@ def test_missing_values_and_single_patients():
     alone = over_patients([1.0, 3.0], ["a", "a"])
     assert alone.mean == 2
     assert np.isnan([alone.low, alone.high, alone.p]).all()
+
+
+def test_a_ratio_of_sums_is_not_the_mean_of_ratios():
+    found = ratio_over_patients([1.0, 6.0, np.nan], [1.0, 2.0, 9.0], ["a", "b", "c"], null=1)
+    assert found.mean == pytest.approx(7 / 3)  # the ratios are 1 and 3; the incomplete pair is left out
+    assert (found.low, found.high) == (1, 3)  # all of a, all of b
+    assert ratio_over_patients([3.0, 5.0], [1.0, 1.0], ["a", "b"]) == over_patients([3.0, 5.0], ["a", "b"])
 
 
 def test_the_corrected_t_is_that_of_nadeau_and_bengio():

@@ -4,98 +4,104 @@ import numpy as np
 import pytest
 import torch
 
-from insightr_nb.analysis import lesions
+from insightr_nb.analysis import lesions, sanity, tracing
 from insightr_nb.analysis.explanation import explain
+from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data.masks import lesion_masks
 from insightr_nb.model.network import ResNetRegressor
 
-CENTRES = np.array([1.0, 3.0, 5.0])  # three cells of two pixels in an image of 6 px, at 1, 3, 5
+OURS = {lesions.CELLS, lesions.TRACED, lesions.WHOLE}
+BASELINE = {lesions.GRAD_CAM, lesions.BASELINE}
 
 
-LESION = np.zeros((6, 6), bool)
-LESION[3, 5] = True  # under the centre of cell (1, 2)
-
-
-def heat(*cells) -> np.ndarray:
-    values = np.zeros((3, 3))
-    for cell in cells:
-        values[cell] = 1
-    return values
-
-
-@pytest.mark.parametrize(
-    ("values", "lesion", "expect"),
-    [
-        (heat((1, 2)), LESION, 1),  # right
-        (heat((2, 1)), LESION, 0),  # wrong, though rows and columns exchanged it would be right
-        (heat((1, 2), (0, 0)), LESION, 0.5),  # a tie
-        (heat(), LESION, 1 / 9),  # nine-fold tie: as a random cell
-        (heat((1, 2)), np.zeros((6, 6), bool), 0),  # empty mask
-        (heat((1, 2)), np.roll(LESION, 1, axis=0), 0),  # no tolerance: one pixel beside
-    ],
-    ids=["right", "wrong", "tie", "flat", "no lesion", "one pixel off"],
-)
-def test_pointing_by_hand(values, lesion, expect):
-    assert lesions.pointing(values, CENTRES, lesion) == pytest.approx(expect)
-
-
-def test_a_centre_outside_the_image_takes_the_nearest_pixel():
+def test_the_measures_of_one_method_by_hand():
+    """Two maps over 3 x 3 cells of 2 px, centred at 1, 3, 5: one hits the lesion under (1, 2), the other does not."""
+    grid = Grid(size=6, cells=3, stride=2, offset=1.0, receptive_field=3)
+    disc = np.ones((6, 6), bool)
     lesion = np.zeros((6, 6), bool)
-    lesion[0, 0] = True
-    assert lesions.pointing(heat((0, 0)), np.array([-4.0, 2, 8]), lesion) == 1
-
-
-def test_mass_ratio_by_hand():
-    disc = np.ones((4, 4), bool)
-    lesion = np.zeros((4, 4), bool)
-    lesion[0] = True  # a quarter of the disc
-    assert lesions.mass_ratio(np.ones((4, 4)), lesion, disc) == pytest.approx(1)  # flat: chance
-    assert lesions.mass_ratio(lesion.astype(float), lesion, disc) == pytest.approx(4)  # all of it: 1 / (1 / 4)
-    assert lesions.mass_ratio((~lesion).astype(float), lesion, disc) == 0
-    assert np.isnan(lesions.mass_ratio(np.ones((4, 4)), np.zeros((4, 4), bool), disc))
-    assert np.isnan(lesions.mass_ratio(np.zeros((4, 4)), lesion, disc))
-    half = disc.copy()
-    half[2:] = False  # what lies outside the disc does not count
-    assert lesions.mass_ratio(np.ones((4, 4)), lesion, half) == pytest.approx(1)
-
-
-def test_the_lesion_report_of_a_run(loaded):
-    report = lesions.lesion_report(loaded, limit=12)
-    assert set(report["method"]) == {
-        "INSightR-Net, top 1",
-        "INSightR-Net, top 1, traced",
-        "INSightR-Net, top 3",
-        "contrast of the image",
-        "random map",
+    lesion[3, 5] = True
+    hit, miss = np.zeros((2, 3, 3))
+    hit[1, 2] = miss[0, 0] = 1
+    (row,) = lesions.measure([hit, miss], grid, grid, {"any": lesion}, disc)
+    heat = grid.upsample(hit)
+    assert row == {
+        "lesion": "any",
+        "pointing": 0.5,
+        "chance": pytest.approx(1 / 9),
+        "ceiling": 1,
+        "pooled": 0.5,
+        "pooled_chance": pytest.approx(1 / 9),
+        "mass": pytest.approx(heat[3, 5] / heat.sum() / 2),
+        "area": pytest.approx(1 / 36),
     }
-    table = loaded.predictions.set_index("image_id")
-    one = report[(report["lesion"] == "any") & (report["method"] == "INSightR-Net, top 1")].iloc[0]
-    e = explain(loaded, one["image_id"])
-    masks = lesion_masks(loaded.store, one["image_id"])
-    lesion = np.any(list(masks.values()), axis=0)
-    row, col = np.clip(np.rint(loaded.grid.centre(e.cells[e.top(1)[0]])).astype(int), 0, 63)
-    assert one["pointing"] == lesion[row, col]
-    assert one["target"] == table.loc[one["image_id"], "target"]
-    assert "any" not in masks
-    summary = lesions.lesion_table(report)
-    assert ("all", "chance") in summary.index
-    assert (summary["pointing low"] <= summary["pointing"]).all()
-    kinds = lesions.by_kind(report)
-    assert set(kinds.index.get_level_values("method")) == set(report["method"])
-    assert (kinds["images"] <= 12).all()
+    between = np.roll(lesion, -1, axis=1)  # in the same box, not under a centre
+    (row,) = lesions.measure([hit], grid, grid, {"any": between}, disc)
+    assert (row["pointing"], row["ceiling"], row["pooled"]) == (0, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def report(loaded):
+    torch.manual_seed(0)
+    return lesions.lesion_report(loaded, ResNetRegressor(loaded.settings.model, "random").eval(), limit=6)
+
+
+def test_the_report_has_a_row_per_image_method_network_and_kind(loaded, report):
+    assert not report.duplicated(["method", "network", "image_id", "lesion"]).any()
+    found = report.groupby("network")["method"].unique().map(set)
+    assert found["random"] == OURS | BASELINE
+    assert found["trained"] == OURS | BASELINE | set(lesions.CONTROLS)
+    assert 1 <= report["image_id"].nunique() <= 6
+    sizes = report.groupby(["method", "network"]).size()
+    assert sizes.nunique() == 1
+    assert report[["pointing", "pooled", "ceiling", "chance", "pooled_chance", "area"]].to_numpy().min() >= 0
+    patients = dict(zip(loaded.predictions["image_id"], loaded.patients, strict=True))
+    assert (report["patient_id"] == report["image_id"].map(patients)).all()
+    assert (report[report["method"] == lesions.TRACED]["ceiling"] == 1).all()
+
+
+def test_hits_are_those_of_the_explanation_and_its_trace(loaded, report):
+    part = report[(report["lesion"] == "any") & (report["network"] == "trained")].set_index(["image_id", "method"])
+    for image_id in part.index.unique("image_id"):
+        e = explain(loaded, image_id)
+        lesion = np.any(list(lesion_masks(loaded.store, image_id).values()), axis=0)
+        row, col = np.clip(np.rint(loaded.grid.centre(e.cells[e.top(1)[0]])).astype(int), 0, 63)
+        assert part.loc[(image_id, lesions.CELLS), "pointing"] == lesion[row, col]
+        traced = tracing.match(loaded.network, e.image, int(e.top(1)[0]))
+        share = traced[lesion & lesions.disc_of(e.image)].sum() / traced.sum()
+        assert part.loc[(image_id, lesions.TRACED), "mass"] == pytest.approx(share, nan_ok=True)
+        assert part.loc[(image_id, lesions.TRACED), "target"] == e.target
+
+
+def test_the_values_of_the_random_backbones_are_averaged(loaded, report):
+    part = report[(report["network"] == "random") & (report["lesion"] == "any")]
+    first = part[part["method"] == lesions.TRACED].iloc[0]
+    image = loaded.store.image(loaded.store.row(first["image_id"]))
+    lesion = np.any(list(lesion_masks(loaded.store, first["image_id"]).values()), axis=0)
+    networks = sanity.random_backbones(loaded.network, sanity.training_images(loaded))
+    heats = [lesions.maps_of_prototypes(network, image)[lesions.TRACED] for network in networks]
+    assert first["pointing"] == pytest.approx(np.mean([lesion[heat == heat.max()].mean() for heat in heats]))
+
+
+def test_without_a_baseline_its_methods_are_left_out(loaded):
+    short = lesions.lesion_report(loaded, limit=2, whole=False)
+    assert set(short["method"]) == {lesions.CELLS, lesions.TRACED, *lesions.CONTROLS}
+
+
+def test_grad_cam_is_on_the_grid_of_the_feature_map(loaded):
+    torch.manual_seed(0)
+    baseline = ResNetRegressor(loaded.settings.model, "random").eval()
+    grid = lesions.feature_grid(baseline, 64)
+    assert (grid.cells, grid.stride) == (2, 32)  # ResNet-18
+    assert lesions.maps_of_baseline(baseline, loaded.store.image(0))[lesions.GRAD_CAM].shape == (2, 2)
+
+
+def test_prototypes_on_lesions_of_their_sources(loaded):
     sources = lesions.source_report(loaded)
     assert len(sources) == 10
     p = loaded.prototypes.iloc[sources["pointing"].first_valid_index()]
     mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
     row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
-    assert sources["pointing"][p["prototype"]] == mask[row, col]
-
-
-def test_a_baseline_adds_grad_cam_and_its_traced_map(loaded):
-    torch.manual_seed(0)
-    baseline = ResNetRegressor(loaded.settings.model, "random").eval()
-    report = lesions.lesion_report(loaded, baseline=baseline, limit=4)
-    methods = report["method"].drop_duplicates().tolist()
-    assert methods[3:5] == ["Grad-CAM of the baseline", "baseline, traced"]
-    assert len(methods) == 7
-    assert report["pointing"].between(0, 1).all()
+    one = sources.iloc[p["prototype"]]
+    assert one["pointing"] == mask[row, col]
+    assert one["box"] == mask[p["y0"] : p["y1"], p["x0"] : p["x1"]].mean()
+    assert 0 < one["mass"] < 1

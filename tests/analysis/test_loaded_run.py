@@ -31,13 +31,12 @@ def on_device(smoke_run) -> Iterator[LoadedRun]:
 
 
 def grad_cam(run: LoadedRun) -> np.ndarray:
-    """Grad-CAM of a baseline on the device of the run."""
+    """Grad-CAM and trace of a baseline on the device of the run."""
     torch.manual_seed(0)
     baseline = ResNetRegressor(run.settings.model, "random").eval()
     on_stand_in = run.device.type == "cuda" and not torch.cuda.is_available()
     baseline = card.put(baseline) if on_stand_in else baseline.to(run.device)
-    method = next(m for m in lesions.methods(run, baseline) if m.name.startswith("Grad-CAM"))
-    return method.maps(0)
+    return np.concatenate([values.ravel() for values in lesions.maps_of_baseline(baseline, first(run)).values()])
 
 
 def first(run: LoadedRun) -> np.ndarray:
@@ -47,7 +46,8 @@ def first(run: LoadedRun) -> np.ndarray:
 USES = {
     "explanation": lambda run: [(e := explain(run, first(run))).prediction, *e.weights, *e.maps.ravel()],
     "familiarity": lambda run: run.familiarity(first(run)),
-    "trace": lambda run: tracing.match(run, first(run), 3),
+    "trace": lambda run: tracing.match(run.network, first(run), 3),
+    "trace of the prediction": lambda run: tracing.prediction(run.network, first(run)),
     "Grad-CAM": grad_cam,
     "prediction": lambda run: deletion.predict(run.network, first(run)[None], run.store.scale),
     "stability": lambda run: stability.measure(run, np.arange(2))[["overlap", "moved"]].to_numpy(),

@@ -28,11 +28,15 @@ def test_locality_has_the_measures_of_each_run(swept, smoke_run):
         for run in (Run(runs.run_directory(sweeps.sweep(swept, "locality", ["layer2"], [0])[0])), smoke_run)
     ]
     assert frame["mae"].iloc[1] == smoke_run.metrics["mae"]
-    report = lesions.lesion_report(load_run(smoke_run))
-    report = report[report["lesion"] == "any"].groupby("method")
-    names = {"INSightR-Net, top 1": "pointing_cells", "INSightR-Net, top 1, traced": "pointing_traced"}
-    for method, column in names.items():
-        assert frame[column].iloc[1] == pytest.approx(report["pointing"].mean()[method])
+    report = lesions.lesion_report(load_run(smoke_run), limit=locality.IMAGES)
+    report = report[report["lesion"] == "any"].groupby(["network", "method"])
+    places = {
+        "pointing_cells": ("trained", lesions.CELLS),
+        "pointing_traced": ("trained", lesions.TRACED),
+        "pointing_traced_random": ("random", lesions.TRACED),
+    }
+    for column, key in places.items():
+        assert frame[column].iloc[1] == pytest.approx(report["pointing"].mean()[key])
     assert 0 < frame["pointing_chance"].iloc[1] < 0.2
     assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
 

@@ -63,29 +63,53 @@ def test_the_receptive_field_is_drawn_around_the_box_of_the_cell(run, explanatio
     assert "43 px of 64" in axes.get_title()
 
 
-def test_bars_of_lesions_have_their_intervals_and_grey_controls():
-    index = pd.MultiIndex.from_tuples([("all", "top 1"), ("all", "chance"), ("mild", "top 1")])
-    table = pd.DataFrame(
-        {"pointing": [0.6, 0.1, 0.4], "pointing low": [0.5, 0.1, 0.3], "pointing high": [0.8, 0.1, 0.45], "images": 7},
-        index=index,
-    )
-    all_images, mild = trust_figures.lesion_bars(table).axes
+def table_of_lesions() -> pd.DataFrame:
+    keys = [("all", "top 1"), ("all", "random map"), ("mild", "top 1")]
+    numbers = {
+        "pointing": [0.6, 0.1, 0.4],
+        "pointing low": [0.5, 0.1, 0.3],
+        "pointing high": [0.8, 0.1, 0.45],
+        "pointing random": [0.3, np.nan, 0.2],
+        "mass_ratio": [4.0, 1, 3],
+        "mass_ratio low": [3.0, 1, 2],
+        "mass_ratio high": [5.0, 1, 4],
+        "mass_ratio random": [2.0, np.nan, 2],
+        "chance": [0.05, 0.05, 0.01],
+        "ceiling": [0.7, 0.7, 0.5],
+    }
+    return pd.DataFrame(numbers, index=pd.MultiIndex.from_tuples(keys, names=["group", "method"])).assign(images=7)
+
+
+def test_bars_of_lesions_stand_beside_those_of_a_random_backbone():
+    figure = trust_figures.lesion_bars(table_of_lesions())
+    all_images, mild = figure.axes
     assert all_images.get_title() == "all: 7 images with lesions"
-    assert [bar.get_width() for bar in all_images.patches] == [0.6, 0.1]
-    assert [bar.get_width() for bar in mild.patches] == [0.4]
-    assert [t.get_text() for t in all_images.get_yticklabels()] == ["top 1", "chance"]
-    ours, chance = (bar.get_facecolor() for bar in all_images.patches)
-    assert colors.same_color(chance, "#b8b8b8")
-    assert not colors.same_color(ours, chance)
-    (whiskers,) = (c for c in all_images.collections if len(c.get_segments()) == 2)
-    assert whiskers.get_segments()[0][:, 0].tolist() == pytest.approx([0.5, 0.8])
-    assert "peak on a lesion" in all_images.get_xlabel().lower()
+    assert [bar.get_width() for bar in mild.patches] == [0.4, 0.2]
+    trained, controls, random, nothing = all_images.patches
+    assert [trained.get_width(), controls.get_width(), random.get_width()] == [0.6, 0.1, 0.3]
+    assert np.isnan(nothing.get_width())
+    assert [t.get_text() for t in all_images.get_yticklabels()] == ["top 1", "random map"]
+    assert colors.same_color(controls.get_facecolor(), "#7d7d7d")
+    assert not colors.same_color(trained.get_facecolor(), controls.get_facecolor())
+    places = [c.get_segments()[0][:, 0].tolist() for c in all_images.collections]
+    assert places == [pytest.approx([0.5, 0.8]), [0.05, 0.05], [0.7, 0.7]]  # interval, chance, ceiling
+    assert "peak on a lesion" in all_images.get_xlabel()
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["chance", "ceiling", "trained", "random backbone"]
+
+
+def test_the_chance_of_a_mass_ratio_is_1():
+    figure = trust_figures.lesion_bars(table_of_lesions(), "mass_ratio")
+    (line,) = (line for line in figure.axes[0].lines if line.get_label() == "chance")
+    assert set(line.get_xdata()) == {1}
+    assert [bar.get_width() for bar in figure.axes[1].patches] == [3, 2]
 
 
 def test_matches_are_shown_over_cells_and_traced_with_the_outline_of_the_lesion(run, explanation, monkeypatch):
     traced = np.zeros((64, 64), np.float32)
     traced[20:24, 36:40] = 2
-    monkeypatch.setattr(trust_figures.tracing, "match", lambda run, image, j: traced * (j == 1))
+    run.network = object()
+    monkeypatch.setattr(trust_figures.tracing, "match", lambda network, image, j: traced * (j == 1))
     lesion = np.zeros((64, 64), bool)
     lesion[16:32, 32:48] = True
     above, below = trust_figures.traced_matches(run, [explanation], [lesion]).axes

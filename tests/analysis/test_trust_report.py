@@ -18,51 +18,66 @@ def test_a_box_and_its_receptive_field():
 
 
 def test_the_pointing_game_in_words():
-    index = pd.MultiIndex.from_tuples([("all", CELLS), ("all", TRACED), ("all", "baseline, traced"), ("all", "chance")])
-    table = pd.DataFrame({"pointing": [0.1, 0.8, 0.9, 0.05], "images": 20}, index=index)
+    rows = {  # trained, random, interval of the difference
+        CELLS: (0.1, 0.08, -0.05, 0.09),
+        TRACED: (0.8, 0.2, 0.5, 0.7),
+        "contrast of the image": (0.6, np.nan, np.nan, np.nan),
+        "baseline, prediction, traced": (0.3, 0.5, -0.3, -0.1),
+    }
+    names = ["pointing", "pointing random", "pointing gain low", "pointing gain high"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=names)
+    table["pointing gain"] = table["pointing"] - table["pointing random"]
+    table = pd.concat({"all": table.assign(images=20, chance=0.05, ceiling=0.66)})
     assert trust_report.describe_lesions(table) == (
-        "In 20 images with lesions, the peak over cells is on a lesion in 10.0% (chance: 5.0%); traced to pixels in "
-        "80.0%, the baseline's trace in 90.0%."
+        "In 20 images with lesions, the trace of the largest match peaks on a lesion in 80%, more often than a random "
+        "backbone (20%; difference +0.60, +0.50 to +0.70); contrast alone does in 60%. Over cells, the same match "
+        "peaks on one in 10%, not distinguishable from a random backbone (8%; difference +0.02, -0.05 to +0.09); "
+        "chance is 5%, the best possible 66%. The baseline's trace: 30%, less often than a random backbone (50%; "
+        "difference -0.20, -0.30 to -0.10)."
     )
-    text = trust_report.describe_lesions(table.drop(("all", "baseline, traced")))
-    assert "baseline" not in text
 
 
 def report() -> pd.DataFrame:
     rows = [
-        (method, name, target, lesion, hit)
+        (method, network, name, target, lesion, hit if network == "trained" else 0.25)
         for name, target in (("c", 4), ("a", 1), ("b", 2))
         for method, hit in ((CELLS, float(name == "a")), (TRACED, float(name != "b")))
+        for network in ("trained", "random")
         for lesion in ("any", "new_vessel")
     ]
-    return pd.DataFrame(rows, columns=["method", "image_id", "target", "lesion", "pointing"])
+    return pd.DataFrame(rows, columns=["method", "network", "image_id", "target", "lesion", "pointing"])
 
 
 def test_examples_with_lesions_are_ordered_and_their_hits_counted():
     shown = trust_report.examples_with_lesions(report(), 2)
     assert shown.tolist() == ["a", "c"]
-    text = trust_report.describe_traced(report(), shown)
-    assert text == "Of these 2 images, the peak is on a lesion in 1 over cells, and in 2 traced to pixels."
+    assert trust_report.describe_traced(report(), shown) == (
+        "Of these 2 images, the peak is on a lesion in 1 over cells and in 2 traced to pixels; with a random backbone, "
+        "in 0.5 and 0.5 on average."
+    )
 
 
 def test_kinds_of_lesions_as_a_table():
     index = pd.MultiIndex.from_tuples([("new_vessel", CELLS), ("new_vessel", TRACED)], names=["lesion", "method"])
-    row = {"images": 7, "chance": 0.04, "pointing low": 0.0, "pointing high": 0.5}
+    row = {"images": 7, "chance": 0.04, "pointing low": 0.0, "pointing high": 0.5, "pointing random": 0.2}
     table = pd.DataFrame([row | {"pointing": 0.1}, row | {"pointing": 0.3}], index=index)
-    assert trust_report.readable_kinds(table).loc["new vessel"].tolist() == [
-        "7",
-        "10% (0% to 50%)",
-        "30% (0% to 50%)",
-        "4%",
-    ]
+    assert trust_report.readable_kinds(table).loc["new vessel"].to_dict() == {
+        "images": "7",
+        "over cells": "10% (0% to 50%)",
+        "over cells: random backbone": "20%",
+        "traced": "30% (0% to 50%)",
+        "traced: random backbone": "20%",
+        "chance": "4%",
+    }
 
 
 def test_prototypes_on_lesions_in_words():
-    table = {"pointing": [1, 0, np.nan], "chance": [0.1, 0.3, np.nan], "mass_ratio": [2, 1, np.nan]}
-    sources = pd.DataFrame(table | {"lesions in its box": [0.5, 0.1, 0], "lesions in the disc": [0.2, 0.2, 0]})
-    text = trust_report.describe_sources(sources)
-    assert text.startswith("1 of 2 prototypes from images with lesions have one under their centre (chance 20.0%). ")
-    assert "Lesions cover 30.0% of their boxes and 20.0% of the discs; the mass ratio of their maps is 1.50." in text
+    table = {"pointing": [1, 0, np.nan], "chance": [0.1, 0.3, np.nan], "mass": [0.5, 0.1, np.nan]}
+    sources = pd.DataFrame(table | {"box": [0.5, 0.1, 0], "area": [0.2, 0.2, 0]})
+    assert trust_report.describe_sources(sources) == (
+        "1 of 2 prototypes from images with lesions have one under their centre (chance 20.0%). Lesions cover 30.0% of "
+        "their boxes and 20.0% of the discs; the mass ratio of their maps is 1.50."
+    )
     assert trust_report.describe_sources(sources[2:]) == "No prototype comes from an image with a lesion."
 
 

@@ -70,11 +70,11 @@ def test_every_image_is_of_one_part_of_the_split(explored, smoke_settings):
 def test_traces_are_those_of_the_matches_and_a_source_is_traced_once(explored, monkeypatch):
     p, store = explored.loaded.prototypes.iloc[4], explored.loaded.store
     image = store.image(store.row(p["image_id"]))
-    expect = tracing.patch(explored.loaded, image, p["row"], p["col"])
+    expect = tracing.match(explored.loaded.network, image, 4)
     got = explored.traces(image, [3, 5])
-    assert np.array_equal(got[1], tracing.match(explored.loaded, image, 5))
+    assert np.array_equal(got[1], tracing.match(explored.loaded.network, image, 5))
     assert np.array_equal(explored.source_trace(4), expect)
-    monkeypatch.setattr(tracing, "patch", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(tracing, "match", lambda *_: pytest.fail("computed again"))
     assert np.array_equal(explored.source_trace(4), expect)
 
 

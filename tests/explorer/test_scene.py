@@ -96,11 +96,13 @@ def test_only_the_layers_that_are_switched_on_are_computed(explored, selection, 
     assert all(pane["outlines"] == [] and pane["reasons"][0]["layers"] == {} for pane in panes)
 
 
-def test_traces_are_those_of_the_matches_and_of_the_patches(explored, selection):
+def test_traces_are_those_of_the_matches_in_both_images(explored, selection):
     store = explored.loaded.store
     found = (explored.explanation(n) for n in range(len(explored.predictions)))  # a cell may be dead at this size
     x = next(
-        x for x in found if tracing.matches(explored.loaded, x.image, [js[0] for js in x.reasons(3)]).any((1, 2)).all()
+        x
+        for x in found
+        if tracing.matches(explored.loaded.network, x.image, [js[0] for js in x.reasons(3)]).any((1, 2)).all()
     )
     made = scene_of(explored, selection, x, layers=("trace",))
     for n, js in enumerate(x.reasons(3)):
@@ -108,8 +110,8 @@ def test_traces_are_those_of_the_matches_and_of_the_patches(explored, selection)
         p = x.prototype_sources.iloc[js[0]]
         source = store.image(store.row(p["image_id"]))
         expect = {
-            here["reasons"][0]["layers"]["trace"]: tracing.match(explored.loaded, x.image, js[0]),
-            there["reasons"][0]["layers"]["trace"]: tracing.patch(explored.loaded, source, p["row"], p["col"]),
+            here["reasons"][0]["layers"]["trace"]: tracing.match(explored.loaded.network, x.image, js[0]),
+            there["reasons"][0]["layers"]["trace"]: tracing.match(explored.loaded.network, source, js[0]),
         }
         for key, values in expect.items():
             opacity = shown.decoded(made.images[key])[..., 3] / 255
