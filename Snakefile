@@ -75,7 +75,8 @@ RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
 DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -r name {shlex.quote(NAME)}" if NAME else "")
 FROM = f" -p data_folder {shlex.quote(str(FOLDER))}" if FOLDER else ""
-MEASURED = "".join(f" -r {key} {shlex.quote(str(config[key]))}" for key in ("masks", "images") if config.get(key))
+MASKS = f" -r masks {shlex.quote(str(config['masks']))}" if config.get("masks") else ""
+MEASURED = f" -p images {int(config.get('images', 120))}{MASKS}"
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
 SIDE_BY_SIDE = torch.cuda.device_count() or 2

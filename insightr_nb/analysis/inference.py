@@ -13,6 +13,7 @@ from scipy import stats
 
 HOLDS, NOT, UNKNOWN = "holds", "does not hold", "these data cannot tell"
 ALPHA = 0.05  # of a family of claims, and 1 - level of the intervals
+FEWEST = 10  # patients for a p value: a bootstrap of fewer understates the spread
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def over_patients(
         seed: Seed of the bootstrap.
 
     Returns:
-        The estimate; interval and p are NaN for fewer than two patients.
+        The estimate; the interval is NaN for fewer than two patients, and p for fewer than ten.
 
     Example:
         >>> over_patients([1.0, 1.0, 3.0], ["a", "a", "b"]).mean
@@ -70,7 +71,7 @@ def ratio_over_patients(
         seed: Seed of the bootstrap.
 
     Returns:
-        The estimate; interval and p are NaN for fewer than two patients.
+        The estimate; the interval is NaN for fewer than two patients, and p for fewer than ten.
 
     Example:
         >>> ratio_over_patients([1.0, 2.0], [1.0, 5.0], ["a", "b"]).mean
@@ -98,7 +99,7 @@ def ratio_over_patients(
     )
     drawn = found.bootstrap_distribution
     beyond = min((drawn <= null).sum(), (drawn >= null).sum())
-    p = min(1.0, 2 * (1 + beyond) / (1 + samples))
+    p = min(1.0, 2 * (1 + beyond) / (1 + samples)) if len(by_patient) >= FEWEST else float("nan")
     return Estimate(mean, float(found.confidence_interval.low), float(found.confidence_interval.high), p, null)
 
 

@@ -49,6 +49,9 @@ def test_missing_values_and_single_patients():
     alone = over_patients([1.0, 3.0], ["a", "a"])
     assert alone.mean == 2
     assert np.isnan([alone.low, alone.high, alone.p]).all()
+    few, enough = (over_patients(np.arange(1.0, n), np.arange(1, n)) for n in (10, 11))
+    assert (np.isnan(few.p), few.low > 0) == (True, True)
+    assert enough.p < 0.001
 
 
 def test_a_ratio_of_sums_is_not_the_mean_of_ratios():
