@@ -18,7 +18,8 @@ from PIL import Image
 
 from insightr_nb import files
 from insightr_nb.analysis import findings as findings_of_runs
-from insightr_nb.analysis import seeds, tables
+from insightr_nb.analysis import lesion_tables, seeds, tables, trust_report
+from insightr_nb.analysis import verdicts as trust_verdicts
 from insightr_nb.analysis.results import METRICS, Results
 from insightr_nb.analysis.statistics import describe_sparsity
 from insightr_nb.analysis.tables import NAMES
@@ -142,6 +143,7 @@ def locality() -> str:
     record = read("locality")
     columns = _CURVES | {
         "pointing_traced": ("peak on a lesion, traced ↑", 2),
+        "pointing_traced_random": ("random backbone", 2),
         "pointing_cells": ("over cells ↑", 2),
         "pointing_chance": ("chance", 2),
     }
@@ -150,39 +152,66 @@ def locality() -> str:
     return f"{markdown(table)}\n\n{provenance(record)}"
 
 
-def trust() -> str:
+def _trust(name: str, index: list[str] | None = None) -> pd.DataFrame:
+    """A summary table of the record of notebook 08, with missing numbers as NaN."""
+    frame = pd.DataFrame(read("trust")[name])
+    frame = frame.set_index(index) if index else frame
+    return frame.apply(lambda column: column if column.notna().all() else column.astype(float))
+
+
+def _interval(frame: pd.DataFrame, name: str, form: str = ".2f") -> list[str]:
+    """Format a column with its interval."""
+    columns = (frame[f"{name}{end}"] for end in ("", " low", " high"))
+    return ["" if v != v else f"{v:{form}} ({a:{form}} to {b:{form}})" for v, a, b in zip(*columns, strict=True)]
+
+
+def verdicts() -> str:
     record = read("trust")
-    rows = []
-    for row in record["lesions"]:
-        if row["group"] == "all":
-            mild = next(r for r in record["lesions"] if r["group"] != "all" and r["method"] == row["method"])
-            rows.append(
-                {"": row["method"]}
-                | {
-                    heading: _with_interval(r, measure)
-                    for heading, r, measure in (
-                        ("peak on a lesion ↑", row, "pointing"),
-                        ("mild", mild, "pointing"),
-                        ("activation on lesions / their share of area ↑", row, "mass_ratio"),
-                    )
-                }
-            )
-    figures = record["figures"]
-    return (
-        f"{markdown(pd.DataFrame(rows))}\n\n"
-        f"Removing the patches with the largest contributions changes the prediction more than removing random ones: "
-        f"{figures['deletion area']:.3f} a step ({figures['deletion area low']:.3f} to "
-        f"{figures['deletion area high']:.3f}, {figures['deletion images']} images; above 0 is faithful). "
-        f"Prototypes that lie mostly on the background: {figures['prototypes on the ground']}. "
-        f"Uncertainty and error: Spearman's correlation {figures['correlation']:.2f}. "
-        f"{provenance(record)}"
+    table = pd.DataFrame(record["verdicts"])
+    text = trust_verdicts.readable(table.drop(columns="this fold"))
+    return f"{text}\n\n{trust_verdicts.describe(table)} {provenance(record)}"
+
+
+def places() -> str:
+    table = lesion_tables.readable(_trust("lesions", ["group", "method"])).loc["all"]
+    return markdown(table.rename_axis("").reset_index())
+
+
+def deletion() -> str:
+    frame = _trust("deletion")
+    return markdown(
+        frame[["fill", "order"]].assign(
+            **{
+                "change of the prediction": _interval(frame, "change"),
+                "by contribution - by this order ↑": _interval(frame, "gap", "+.3f"),
+            }
+        )
     )
 
 
-def _with_interval(row: dict, measure: str) -> str:
-    value, low, high = (row[f"{measure}{end}"] for end in ("", " low", " high"))
-    text = f"{value:.3g}"
-    return text if low is None or low == high else f"{text} ({low:.3g} to {high:.3g})"
+def stability() -> str:
+    frame = _trust("stability")
+    return markdown(
+        frame[["change"]].assign(
+            **{
+                "the top five that stay ↑": _interval(frame, "overlap"),
+                "move of their labels ↓": _interval(frame, "moved_labels"),
+                "move of the prediction ↓": _interval(frame, "moved"),
+                "of the baseline's": _interval(frame, "baseline_moved"),
+                "ratio": frame["ratio"].map("{:.1f}".format),
+            }
+        )
+    )
+
+
+def certainty() -> str:
+    return markdown(trust_report.readable_certainty(_trust("certainty", ["score"])).rename_axis("").reset_index())
+
+
+def coverage() -> str:
+    table = trust_report.readable_coverage(_trust("coverage", ["group", "method"]))
+    table.columns = [": ".join(filter(None, column)) for column in table.columns]
+    return markdown(table.rename_axis("").reset_index())
 
 
 def _trials(name: str) -> str:
@@ -217,7 +246,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sweeps": sweeps,
     "seeds": seed_spread,
     "locality": locality,
-    "trust": trust,
+    "verdicts": verdicts,
+    "trust": places,
+    "deletion": deletion,
+    "stability": stability,
+    "certainty": certainty,
+    "coverage": coverage,
     "attribution_choice": attribution_choice,
     "demo_choice": lambda: _trials("demo_choice"),
     "photo": lambda: _trials("photo"),

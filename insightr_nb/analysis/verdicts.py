@@ -104,7 +104,8 @@ def save(run: Run, rows: Mapping[str, pd.DataFrame]) -> None:
     for path in (run / "trust").glob("rows_*.csv"):
         path.unlink()
     for name, table in rows.items():
-        files.write_csv(run / "trust" / f"rows_{name}.csv", table.to_dict("records"))
+        known = table.astype(object).where(table.notna(), None)  # an empty cell, not "nan", which may be an image_id
+        files.write_csv(run / "trust" / f"rows_{name}.csv", known.to_dict("records"))
 
 
 def pool(run: Run, rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

@@ -16,11 +16,11 @@ from insightr_nb.runs import Run
 def rows(shift: float, images: int = 40) -> dict[str, pd.DataFrame]:
     """A measure with two effects per image: `a` is `shift` above 0 and `b` as far below."""
     noise = np.linspace(-0.1, 0.1, images)
-    ids = [f"0{i}" for i in range(images)]  # read back as text
+    ids = ["nan", *(f"0{i}" for i in range(1, images))]  # read back as text
     return {
         "hand": pd.DataFrame(
             {"image_id": ids, "patient_id": ids, "a": shift + noise, "b": -shift - noise, "c": 10 * noise}
-        )
+        ).assign(d=[np.nan, *noise[1:]])
     }
 
 
@@ -57,7 +57,9 @@ def test_folds_measured_on_the_same_images_are_pooled():
         verdicts.save(run, rows(shift))
     pooled = verdicts.pool(runs[0], rows(1))
     assert pooled["hand"].groupby("fold")["a"].mean().tolist() == pytest.approx([1, 1.1, 1.2])
-    assert pooled["hand"]["patient_id"].str.startswith("0").all()
+    assert set(pooled["hand"]["patient_id"]) == set(rows(1)["hand"]["patient_id"])
+    assert pooled["hand"]["d"].isna().sum() == 3
+    assert pooled["hand"]["d"].dtype == float
     table = verdicts.verdicts(rows(1), pooled, 0.4)
     assert table.columns.tolist() == ["claim", "this fold", "3 folds", "p", "figures"]
     assert table["3 folds"].tolist() == [HOLDS, UNKNOWN, NOT]
