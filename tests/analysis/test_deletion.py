@@ -114,7 +114,7 @@ def test_curves_are_averaged_over_the_steps_of_an_image():
 
 
 def rows(contribution: float, random: float, contrast: float, fill: str = "grey", noise: float = 0.0) -> pd.DataFrame:
-    """Eight images of four patients, in whose second halves contributions change the prediction by `noise` more."""
+    """24 images of twelve patients, in whose second halves contributions change the prediction by `noise` more."""
     changes = {"contribution": contribution, "random": random, "contrast": contrast}
     return pd.DataFrame(
         [
@@ -123,10 +123,10 @@ def rows(contribution: float, random: float, contrast: float, fill: str = "grey"
                 "patient_id": f"{n // 2}",
                 "fill": fill,
                 "order": order,
-                "change": change + noise * (order == "contribution") * (1 if n >= 4 else -1),
+                "change": change + noise * (order == "contribution") * (1 if n >= 12 else -1),
                 "removable": 0.9,
             }
-            for n in range(8)
+            for n in range(24)
             for order, change in changes.items()
         ]
     )
@@ -169,7 +169,7 @@ def test_the_summary_has_the_gap_to_each_control():
     assert table["change"].tolist() == pytest.approx([0.5, 0.1, 0.2, 0.3, 0.1, 0.4])
     assert table["gap"].tolist() == pytest.approx([np.nan, 0.4, 0.3, np.nan, 0.2, -0.1], nan_ok=True)
     assert table["gap low"].tolist() == pytest.approx(table["gap"].tolist(), nan_ok=True)
-    assert table["images"].tolist() == [8] * 6
+    assert table["images"].tolist() == [24] * 6
     folds = pd.concat([rows(0.5, 0.1, 0.2).assign(fold=0), rows(0.9, 0.1, 0.2).assign(fold=1)])
     assert deletion.summary(folds)["gap"].tolist() == pytest.approx([np.nan, 0.6, 0.5], nan_ok=True)
 

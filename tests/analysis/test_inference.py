@@ -58,7 +58,8 @@ def test_a_ratio_of_sums_is_not_the_mean_of_ratios():
     found = ratio_over_patients([1.0, 6.0, np.nan], [1.0, 2.0, 9.0], ["a", "b", "c"], null=1)
     assert found.mean == pytest.approx(7 / 3)  # the ratios are 1 and 3; the incomplete pair is left out
     assert (found.low, found.high) == (1, 3)  # all of a, all of b
-    assert ratio_over_patients([3.0, 5.0], [1.0, 1.0], ["a", "b"]) == over_patients([3.0, 5.0], ["a", "b"])
+    values, names = np.arange(12.0), [f"patient {n}" for n in range(12)]
+    assert ratio_over_patients(values, np.ones(12), names) == over_patients(values, names)
 
 
 def test_the_corrected_t_is_that_of_nadeau_and_bengio():
@@ -110,9 +111,10 @@ def test_a_claim_with_an_unknown_source_is_unknown():
 
 
 def test_an_effect_is_estimated_over_patients_and_folds():
-    rows = pd.DataFrame({"patient_id": ["a", "b", "a", "b"], "fold": [0, 0, 1, 1]})
-    values = [1.0, 2.0, 3.0, 6.0]
+    names = [f"patient {n}" for n in range(10)]
+    rows = pd.DataFrame({"patient_id": names * 2, "fold": np.repeat([0, 1], 10)})
+    values = np.arange(20.0)
     patients, folds = effect(values, rows, null=2, test_per_training=0.25)
-    assert patients == over_patients(values, ["a", "b", "a", "b"], null=2)
-    assert folds == over_folds([1.5, 4.5], 0.25, null=2)
-    assert len(effect(values[:2], rows[:2])) == 1
+    assert patients == over_patients(values, names * 2, null=2)
+    assert folds == over_folds([4.5, 14.5], 0.25, null=2)
+    assert len(effect(values[:10], rows[:10])) == 1

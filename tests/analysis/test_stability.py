@@ -91,13 +91,13 @@ def test_rotations_are_seen_if_the_range_of_training_reaches_them():
 
 
 def rows(moved: float, baseline: float = np.nan, overlap: float = 0.8) -> pd.DataFrame:
-    """Six images of three patients under three changes; the rotation moves the prediction by 9."""
+    """24 images of twelve patients under three changes; the rotation moves the prediction by 9."""
     columns = {"overlap": overlap, "moved_labels": 0.25, "moved": moved, "baseline_moved": baseline}
     changes = [("JPEG quality 50", False), ("mirror image", False), ("rotation by 5°", True)]
     table = pd.DataFrame(
         [
             {"change": change, "seen": seen, "image_id": f"{n}", "patient_id": f"{n // 2}"} | columns
-            for n in range(6)
+            for n in range(24)
             for change, seen in changes
         ]
     )
@@ -133,7 +133,7 @@ def test_the_summary_has_a_row_per_change():
     assert table["ratio"].tolist() == pytest.approx([1.5, 1.5, 45])
     assert table[["images", "overlap", "overlap low", "overlap high", "moved_labels"]].iloc[
         0
-    ].tolist() == pytest.approx([6, 0.8, 0.8, 0.8, 0.25])
+    ].tolist() == pytest.approx([24, 0.8, 0.8, 0.8, 0.25])
     assert stability.summary(rows(0.3))["ratio"].isna().tolist() == [True, True, True]
 
 
