@@ -221,20 +221,27 @@ def _trials(name: str) -> str:
 
 def attribution_choice() -> str:
     record = read("attribution_choice")
+    first, chosen = record["rows"][0], record["chosen"]
     rows = [
         {
             "what is traced": row["attributed"],
-            "attribution": row["attribution"],
-            "images": row["images"],
+            "by": row["attribution"],
             "peak on a lesion ↑": f"{row['trained']:.2f}",
             "random backbone": f"{row['random']:.2f}",
             "difference ↑": f"{row['gain']:+.2f} ({row['gain low']:+.2f} to {row['gain high']:+.2f})",
-            "mass ratio, random": f"{row['mass ratio, trained']:.1f}, {row['mass ratio, random']:.1f}",
+            "mass ratio ↑": f"{row['mass ratio, trained']:.1f}",
+            "random": f"{row['mass ratio, random']:.1f}",
             "ms": f"{row['milliseconds']:.0f}",
         }
         for row in record["rows"]
+        if row["attributed"] == first["attributed"] or row["attribution"] in (first["attribution"], chosen)
     ]
-    return f"{markdown(pd.DataFrame(rows))}\n\n{provenance(record)}"
+    occluded = min(row["images"] for row in record["rows"])
+    return (
+        f"Attributions to pixels, compared on {first['images']} validation images with lesions ({occluded} for "
+        f"occlusion); chosen for its difference: *{chosen}*. *Per contrast*: divided by how much each pixel differs "
+        f"from the background.\n\n{markdown(pd.DataFrame(rows))}\n\n{provenance(record)}"
+    )
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
