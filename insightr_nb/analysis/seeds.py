@@ -79,7 +79,7 @@ def spread(frame: pd.DataFrame, metric: str = "mae") -> pd.DataFrame:
     for variant, part in frame.groupby("variant", sort=False):
         grid = part.pivot(index="fold", columns="seed", values=metric).dropna()  # (folds, seeds)
         rows[variant] = {
-            "mean": grid.to_numpy().mean(),
+            "mean": grid.stack().mean(),
             "sd over seeds": grid.var(axis=1, ddof=1).mean() ** 0.5,
             "sd over folds": grid.var(axis=0, ddof=1).mean() ** 0.5,
             "seeds": grid.shape[1],

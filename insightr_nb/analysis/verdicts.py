@@ -78,11 +78,8 @@ def readable(table: pd.DataFrame) -> str:
 def describe(table: pd.DataFrame) -> str:
     """Count the verdicts of a result of `verdicts`, those over the folds if there are several."""
     column = table.columns[-3]
-    holds, unknown, fails = ((table[column] == verdict).sum() for verdict in (HOLDS, UNKNOWN, NOT))
-    return (
-        f"Of {len(table)} claims ({column}), {holds} hold and {fails} do not; for {unknown}, these data cannot tell. "
-        "Rely on the first only."
-    )
+    counts = "; ".join(f"{verdict}: {(table[column] == verdict).sum()}" for verdict in (HOLDS, NOT, UNKNOWN))
+    return f"Verdicts on {len(table)} claims ({column}): {counts}. Rely only on what holds."
 
 
 def number_of_folds(pooled: Mapping[str, pd.DataFrame]) -> int:

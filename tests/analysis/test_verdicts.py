@@ -42,7 +42,8 @@ def test_verdicts_of_one_fold_are_sorted():
     assert table["claim"].tolist() == ["a", "c", "b"]
     assert table["this fold"].tolist() == [HOLDS, UNKNOWN, NOT]
     assert verdicts.describe(table) == (
-        "Of 3 claims (this fold), 1 hold and 1 do not; for 1, these data cannot tell. Rely on the first only."
+        "Verdicts on 3 claims (this fold): holds: 1; does not hold: 1; these data cannot tell: 1. Rely only on what "
+        "holds."
     )
     text = verdicts.readable(table)
     assert "| a       | holds" in text
