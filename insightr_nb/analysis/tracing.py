@@ -4,10 +4,11 @@ A map over cells shows the cell at which the network *encodes* its evidence. Tra
 receptive field: a lesion at its rim serves equally well, so a map can lie beside the evidence (notebook 08).
 
 The attribution is integrated gradients (Sundararajan et al., "Axiomatic attribution for deep networks", 2017) from the
-grey background to the image, by the midpoint rule with a single step, per unit of contrast. At the image itself the
-gradient says little: near its prototype, a match no longer depends on what made it one. And multiplied by the contrast,
-as integrated gradients are, even a network with a random backbone points at lesions, because those stand out. The
-alternatives, more steps and occlusion among them, are compared in `docs/results/attribution_choice.json`.
+grey background to the image, by the midpoint rule with a single step, per unit of contrast. The gradient at the image
+itself points at lesions less often, perhaps because a match close to its prototype hardly depends on what made it one.
+Multiplied by the contrast, as integrated gradients are, even a network with a random backbone points at lesions,
+because those stand out. Chosen on validation images, with more steps and occlusion among the alternatives:
+`docs/results/attribution_choice.json`.
 """
 
 from collections.abc import Callable, Sequence

@@ -20,8 +20,12 @@ def swept(smoke_run):
     return settings
 
 
-def test_locality_has_the_measures_of_each_run(swept, smoke_run):
-    frame = locality.locality(swept)
+@pytest.fixture(scope="module")
+def frame(swept):
+    return locality.locality(swept)
+
+
+def test_locality_has_the_measures_of_each_run(swept, frame, smoke_run):
     assert frame["backbone_until"].tolist()[0] == "layer2"
     assert frame["receptive_field"].tolist() == [
         load_run(run).grid.receptive_field
@@ -41,8 +45,8 @@ def test_locality_has_the_measures_of_each_run(swept, smoke_run):
     assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
 
 
-def test_figure_has_the_receptive_field_on_its_x_axis(swept):
-    figure = locality.figure(locality.locality(swept))
+def test_figure_has_the_receptive_field_on_its_x_axis(frame):
+    figure = locality.figure(frame)
     assert [axes.get_title() for axes in figure.axes] == [
         "Accuracy",
         "Coherence",
@@ -59,8 +63,7 @@ def test_locality_is_empty_without_finished_runs(monkeypatch, tmp_path):
     assert locality.locality(TableSettings()).empty
 
 
-def test_small_and_large_receptive_fields_in_words(swept):
-    frame = locality.locality(swept)
+def test_small_and_large_receptive_fields_in_words(frame):
     small, large = frame["mae"]
     fields = frame["receptive_field"].tolist()
     text = locality.describe(frame)
