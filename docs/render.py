@@ -73,7 +73,8 @@ def _table1(labels: str, paper: bool) -> str:
 def short_table1() -> str:
     """Render the most important metrics and variants of Table 1, one row per metric."""
     numbers = tables.summary(_results(read("table1")), ("baseline", "insightr", "log_similarity"))
-    names = ("mae", "mae_clamped", "mae_source_labels", "accuracy", "kappa", "sparsity", "diversity", "top_label_gap")
+    names = ("mae", "mae_clamped", "mae_source_labels", "accuracy", "kappa")
+    names += ("sparsity", "sparsity_paper", "diversity", "top_label_gap")
     rows = [
         {"": " ".join(METRICS[name])} | {NAMES[v]: tables.formatted(numbers, v, name) for v in numbers.index}
         for name in names
@@ -168,7 +169,8 @@ def _interval(frame: pd.DataFrame, name: str, form: str = ".2f") -> list[str]:
 def verdicts() -> str:
     record = read("trust")
     table = pd.DataFrame(record["verdicts"])
-    text = trust_verdicts.readable(table.drop(columns="this fold"))
+    several = any(name.endswith(" folds") for name in table)
+    text = trust_verdicts.readable(table.drop(columns="this fold") if several else table)
     return f"{text}\n\n{trust_verdicts.describe(table)} {provenance(record)}"
 
 

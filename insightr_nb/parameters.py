@@ -171,7 +171,7 @@ class Trust(_Result):
 
     masks: str | None = None
     image: str | None = None
-    images: int = 60  # number of test images for deletion and stability
+    images: int = 60  # number of test images to run the model on, and of those with lesions
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -253,18 +253,18 @@ def certainty_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("score")
 
 
-def certainty_claims(rows: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
+def certainty_claims(rows: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     """Claims about the spreads: more than the prediction says, and a better referral than by trivial scores.
 
     Args:
         rows: Result of `certainty`, of one fold or of several with a column fold.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
     """
     values = pseudo_values(rows)
     known = values.columns[values.notna().all()]
 
     def effects(score: str, *chosen: str) -> tuple:
-        return tuple(effect(values[score, m], rows, 0.0, test_per_training) for m in chosen if (score, m) in known)
+        return tuple(effect(values[score, m], rows, 0.0, held_out_ratio) for m in chosen if (score, m) in known)
 
     claims = []
     for score in (SPREAD, FOLDS):

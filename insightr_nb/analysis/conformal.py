@@ -198,14 +198,14 @@ def coverage_table(rows: pd.DataFrame) -> pd.DataFrame:
     return frame.rename_axis(["group", "method"])
 
 
-def coverage_claims(rows: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
+def coverage_claims(rows: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     """Claims that the interval of `SAME` width covers enough: of all images, of every grade, and of changed images.
 
     "Enough" is above `TOLERATED`.
 
     Args:
         rows: Result of `coverage`, of one fold or of several with a column fold.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
     """
     parts = groups(rows[rows["method"] == SAME])
     plain = parts.pop("all")
@@ -219,7 +219,7 @@ def coverage_claims(rows: pd.DataFrame, test_per_training: float = 0.0) -> list[
         ("the test images after every small change", changes),
     ):
         if chosen:
-            effects = tuple(effect(p["covered"], p, TOLERATED, test_per_training) for p in chosen.values())
+            effects = tuple(effect(p["covered"], p, TOLERATED, held_out_ratio) for p in chosen.values())
             shares = (
                 f"{name}: {sources[0].mean:.1%} ({sources[0].low:.1%} to {sources[0].high:.1%})"
                 for name, sources in zip(chosen, effects, strict=True)

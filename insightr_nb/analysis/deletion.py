@@ -178,19 +178,19 @@ def _differences(rows: pd.DataFrame, fill: str, control: str) -> tuple[pd.Series
     return wide["contribution"] - wide[control], wide
 
 
-def gap(rows: pd.DataFrame, fill: str, control: str, test_per_training: float = 0.0) -> tuple[Estimate, ...]:
+def gap(rows: pd.DataFrame, fill: str, control: str, held_out_ratio: float = 0.0) -> tuple[Estimate, ...]:
     """Difference of the mean change between the order by contribution and a control; above 0 is faithful.
 
     Args:
         rows: Result of `per_image`, or those of several folds with a column fold.
         fill: One of `FILLS`.
         control: One of `CONTROLS`.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
 
     Returns:
         The estimates of `inference.effect`.
     """
-    return effect(*_differences(rows, fill, control), test_per_training=test_per_training)
+    return effect(*_differences(rows, fill, control), held_out_ratio=held_out_ratio)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -213,14 +213,14 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def claims(rows: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
+def claims(rows: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     """One claim per fill: removal by contribution changes the prediction more than both controls.
 
-    rows: Result of `per_image`, also of several folds with a column fold. test_per_training: n_test / n_training.
+    rows: Result of `per_image`, also of several folds with a column fold. held_out_ratio: as in `inference.effect`.
     """
     found = []
     for fill in FILLS:
-        gaps = [gap(rows, fill, control, test_per_training) for control in CONTROLS]
+        gaps = [gap(rows, fill, control, held_out_ratio) for control in CONTROLS]
         text = (
             "Removing the patches with the largest contributions changes the prediction more than removing random ones "
             f"or those of the highest contrast ({fill} fill)"

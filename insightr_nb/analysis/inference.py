@@ -103,29 +103,31 @@ def ratio_over_patients(
     return Estimate(mean, float(found.confidence_interval.low), float(found.confidence_interval.high), p, null)
 
 
-def over_folds(values: Sequence[float], test_per_training: float, null: float = 0.0) -> Estimate:
+def over_folds(values: Sequence[float], held_out_ratio: float, null: float = 0.0) -> Estimate:
     """Mean with the corrected t interval for folds whose training sets overlap.
 
     Nadeau and Bengio, "Inference for the generalization error", 2003: the variance of the mean is
-    (1 / J + n_test / n_training) times the variance over the J folds.
+    (1 / J + n_2 / n_1) times the variance over the J folds, where n_2 images are held out of those that are resampled,
+    and n_1 are trained on. Here n_2 are the validation images: the test images are the same in every fold, and
+    `over_patients` covers their choice.
 
     Args:
         values: (J,), one per fold.
-        test_per_training: n_test / n_training.
+        held_out_ratio: n_validation / n_training.
         null: Value that p refers to.
 
     Returns:
         The estimate; interval and p are NaN for fewer than two folds.
 
     Example:
-        >>> print(over_folds([0.1, 0.2, 0.3], test_per_training=0.25))
+        >>> print(over_folds([0.1, 0.2, 0.3], held_out_ratio=0.25))
         +0.200 (+0.010 to +0.390)
     """
     values = np.asarray(values, float)
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return Estimate(mean, float("nan"), float("nan"), float("nan"), null)
-    error = float(values.std(ddof=1)) * (1 / count + test_per_training) ** 0.5
+    error = float(values.std(ddof=1)) * (1 / count + held_out_ratio) ** 0.5
     if error == 0:
         return Estimate(mean, mean, mean, float(mean == null), null)
     half = error * float(stats.t.ppf(1 - ALPHA / 2, count - 1))
@@ -133,7 +135,7 @@ def over_folds(values: Sequence[float], test_per_training: float, null: float = 
 
 
 def effect(
-    values: Sequence[float], rows: pd.DataFrame, null: float = 0.0, test_per_training: float = 0.0
+    values: Sequence[float], rows: pd.DataFrame, null: float = 0.0, held_out_ratio: float = 0.0
 ) -> tuple[Estimate, ...]:
     """Estimate the mean of one measure, per image, by each source of variation.
 
@@ -141,15 +143,15 @@ def effect(
         values: (N,), one per row of `rows`; NaN is left out.
         rows: Has a column patient_id, and fold if the rows are of several folds.
         null: Value that p refers to.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
 
     Returns:
         The estimate over patients, and with several folds also that over folds, of the means of each.
     """
     sources = [over_patients(values, rows["patient_id"], null)]
     if "fold" in rows and rows["fold"].nunique() > 1:
-        by_fold = pd.Series(np.asarray(values, float)).groupby(rows["fold"].to_numpy()).mean()
-        sources.append(over_folds(by_fold, test_per_training, null))
+        by_fold = pd.Series(np.asarray(values, float)).groupby(rows["fold"].to_numpy()).mean().dropna()
+        sources.append(over_folds(by_fold, held_out_ratio, null))
     return tuple(sources)
 
 
@@ -180,7 +182,7 @@ class Claim:
         otherwise the smallest of those that are not, times the number of effects (Bonferroni). NaN if one is NaN.
         """
         largest = [np.max([source.p for source in sources]) for sources in self.effects]
-        if self.above:
+        if self.above or np.isnan(largest).any():
             return float(np.max(largest))
         wrong = [p for p, s in zip(largest, self.effects, strict=True) if s[0].mean <= s[0].null]
         return float(np.minimum(1.0, len(largest) * np.min(wrong)))

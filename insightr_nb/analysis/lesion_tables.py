@@ -98,13 +98,13 @@ def by_kind(report: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["lesion", "method"])
 
 
-def claims(report: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
+def claims(report: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     """Claims on the pointing game, each beyond what a control or a random backbone does.
 
     Args:
         report: Result of `lesion_report`; of several folds with a column fold. Without a baseline, its claim is left
             out.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
     """
     images = paired(report)
     images["gain"] = images["pointing"] - images["random_pointing"]
@@ -113,7 +113,7 @@ def claims(report: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
     rows, means = wide.index.to_frame(index=False), wide.mean()
 
     def claim(text: str, values: pd.Series, figures: str) -> Claim:
-        found = effect(values.to_numpy(float), rows, test_per_training=test_per_training)
+        found = effect(values.to_numpy(float), rows, held_out_ratio=held_out_ratio)
         return Claim(text, (found,), f"{figures}: {found[0]}")
 
     def trained_and_random(method: str) -> str:
@@ -163,6 +163,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "chance": f"{row['chance']:.0%}",
             "ceiling": f"{row['ceiling']:.0%}",
             "pooled": text(row, "pooled", ".0%"),
+            "pooled chance": f"{row['pooled_chance']:.0%}",
             "pooled, minus random": text(row, "pooled gain", "+.0%"),
             "mass ratio": text(row, "mass_ratio", ".1f"),
             "mass ratio, minus random": text(row, "mass_ratio gain", "+.1f"),

@@ -83,11 +83,11 @@ class Results:
         return ids.map(self.store.table.set_index("image_id")["patient_id"]).fillna(ids).to_numpy(str)
 
     @cached_property
-    def test_per_training(self) -> float:
-        """Number of test images per training image, each counted once; mean over the folds of the finished runs."""
+    def held_out_ratio(self) -> float:
+        """Validation images per training image, each counted once; mean over the folds of the finished runs."""
         settings = {key[2]: settings_of(run.manifest["settings"]).data for key, run in self.runs.items()}
         splits = [fold_split(self.store, data, fold) for fold, data in settings.items()]
-        return float(np.mean([len(split.test) / len(np.unique(split.training)) for split in splits]))
+        return float(np.mean([len(np.unique(split.validation)) / len(np.unique(split.training)) for split in splits]))
 
     def run(self, variant: str, fold: int, labels: str = "categorical") -> Run | None:
         """The untagged run of a variant and fold; None if it is not finished.

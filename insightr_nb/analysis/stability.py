@@ -149,26 +149,26 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def claims(rows: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
+def claims(rows: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     """Claims about the prediction, averaged over the changes that training did not make, and about the contributions.
 
     The first needs a baseline and is left out without one.
 
     Args:
         rows: Result of `measure`, or those of several folds with a column fold.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
     """
     found = []
     unseen = rows[~rows["seen"].astype(bool)].dropna(subset="baseline_moved")
     if len(unseen):
         keys = [key for key in ("fold", "image_id", "patient_id") if key in rows]
         means = unseen.groupby(keys, sort=False, as_index=False)[["moved", "baseline_moved"]].mean()
-        less = effect(means["baseline_moved"] - means["moved"], means, test_per_training=test_per_training)
+        less = effect(means["baseline_moved"] - means["moved"], means, held_out_ratio=held_out_ratio)
         moved, others = means[["moved", "baseline_moved"]].mean()
         text = "Small changes of the image, unseen in training, change the prediction less than the baseline's"
         found.append(Claim(text, (less,), f"by {moved:.3f}, the baseline's by {others:.3f}: {less[0]} less"))
     coded = rows[rows["change"] == JPEG]
-    stay = effect(coded["overlap"], coded, null=0.5, test_per_training=test_per_training)
+    stay = effect(coded["overlap"], coded, null=0.5, held_out_ratio=held_out_ratio)
     text = f"At least half of the five largest contributions stay under {JPEG}"
     found.append(Claim(text, (stay,), f"{stay[0].mean:.0%} ({stay[0].low:.0%} to {stay[0].high:.0%}) stay"))
     return found

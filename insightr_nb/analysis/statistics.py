@@ -69,13 +69,13 @@ class Difference:
         first: (folds, N_test), or (folds,) for a measure per run.
         second: The same of the other variant.
         patients: (N_test,) patient of each test image.
-        test_per_training: Number of test images per training image of a fold.
+        held_out_ratio: Number of test images per training image of a fold.
     """
 
     first: np.ndarray
     second: np.ndarray
     patients: np.ndarray
-    test_per_training: float
+    held_out_ratio: float
 
     def estimates(self, null: float = 0.0, turned: bool = False) -> dict[str, Estimate]:
         """Estimate the mean of first - second by each source of variation.
@@ -90,7 +90,7 @@ class Difference:
         """
         values = (self.second - self.first if turned else self.first - self.second).astype(float)
         by_fold = values.reshape(len(values), -1).mean(1)
-        found = {"folds": over_folds(by_fold, self.test_per_training, null)}
+        found = {"folds": over_folds(by_fold, self.held_out_ratio, null)}
         if values.ndim == 2:
             found["patients"] = over_patients(values.mean(0), self.patients, null)
         return found
@@ -113,7 +113,7 @@ def compare(results: Results, first: str, second: str, measure: str, labels: str
         values = [np.array([PER_RUN[measure](run) for run in folds], float) for folds in pair]
     else:
         values = [np.stack([PER_IMAGE[measure](run, results.scale) for run in folds]) for folds in pair]
-    return Difference(*values, results.patients, results.test_per_training)
+    return Difference(*values, results.patients, results.held_out_ratio)
 
 
 def against_baseline(results: Results, variants: Iterable[str], labels: str = "categorical") -> pd.DataFrame:

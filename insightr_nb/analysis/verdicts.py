@@ -28,30 +28,33 @@ _MEASURES = {
 }
 
 
+_UNITS = ("image_id", "method", "network", "lesion", "fill", "order", "change")  # columns that identify a row
+
+
 def summaries(rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Summary table of each measure. rows: rows per image by measure, of one fold or of several as `pool` returns."""
     return {name: summary(rows[name]) for name, (summary, _) in _MEASURES.items() if name in rows}
 
 
-def claims(rows: Mapping[str, pd.DataFrame], test_per_training: float = 0.0) -> list[Claim]:
+def claims(rows: Mapping[str, pd.DataFrame], held_out_ratio: float = 0.0) -> list[Claim]:
     """Claims about the measures that exist.
 
     Args:
         rows: Rows per image by measure, of one fold, or of several with a column fold.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
     """
-    return [c for name, (_, make) in _MEASURES.items() if name in rows for c in make(rows[name], test_per_training)]
+    return [c for name, (_, make) in _MEASURES.items() if name in rows for c in make(rows[name], held_out_ratio)]
 
 
 def verdicts(
-    rows: Mapping[str, pd.DataFrame], pooled: Mapping[str, pd.DataFrame], test_per_training: float
+    rows: Mapping[str, pd.DataFrame], pooled: Mapping[str, pd.DataFrame], held_out_ratio: float
 ) -> pd.DataFrame:
     """Judge all claims, corrected for their number, for one run and over its folds.
 
     Args:
         rows: Rows per image of one run, by measure.
         pooled: Rows of all measured folds, as `pool` returns them.
-        test_per_training: n_test / n_training of the folds.
+        held_out_ratio: n_validation / n_training of the folds.
 
     Returns:
         Columns claim, "this fold", with several folds "<n> folds", p (adjusted) and figures; the last two are those of
@@ -62,7 +65,7 @@ def verdicts(
     folds = number_of_folds(pooled)
     deciding = one
     if folds > 1:
-        deciding = judged(claims(pooled, test_per_training)).set_index("claim").reindex(one["claim"]).reset_index()
+        deciding = judged(claims(pooled, held_out_ratio)).set_index("claim").reindex(one["claim"]).reset_index()
         table[f"{folds} folds"] = deciding["verdict"]
     table = table.assign(p=deciding["p"], figures=deciding["figures"])
     order = deciding["verdict"].map({HOLDS: 0, UNKNOWN: 1, NOT: 2})
@@ -77,20 +80,20 @@ def readable(table: pd.DataFrame) -> str:
 
 def describe(table: pd.DataFrame) -> str:
     """Count the verdicts of a result of `verdicts`, those over the folds if there are several."""
-    column = table.columns[-3]
+    column = next((name for name in table if name.endswith(" folds")), "this fold")
     counts = "; ".join(f"{verdict}: {(table[column] == verdict).sum()}" for verdict in (HOLDS, NOT, UNKNOWN))
     return f"Verdicts on {len(table)} claims ({column}): {counts}. Rely only on what holds."
 
 
 def number_of_folds(pooled: Mapping[str, pd.DataFrame]) -> int:
-    """Number of folds in the rows of `pool`."""
-    return max((rows["fold"].nunique() for rows in pooled.values()), default=0)
+    """Number of folds in the rows of `pool`, which is the same in each measure."""
+    return next((rows["fold"].nunique() for rows in pooled.values()), 0)
 
 
-def test_per_training(run: LoadedRun) -> float:
-    """Number of test images per training image of the run's fold, each counted once."""
+def held_out_ratio(run: LoadedRun) -> float:
+    """Number of validation images per training image of the run's fold, each counted once."""
     split = fold_split(run.store, run.settings.data, run.settings.fold)
-    return len(split.test) / len(np.unique(split.training))
+    return len(np.unique(split.validation)) / len(np.unique(split.training))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -106,25 +109,32 @@ def save(run: Run, rows: Mapping[str, pd.DataFrame]) -> None:
 
 
 def pool(run: Run, rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Rows of this run and of every other fold that was measured on the same images, with a column fold.
+    """Rows of this run and of every other fold with the same measures on the same images, with a column fold.
 
     Args:
         run: The run.
         rows: Its rows per image, by measure.
 
     Returns:
-        Rows by measure. A measure that a fold lacks, or that it made on other images, is left out of that fold.
+        Rows by measure, all of the same folds.
     """
-    parts = {name: [table.assign(fold=run.path.name)] for name, table in rows.items()}
+    parts = {run.path.name: rows}
     for other in run.folds():
-        if other.path == run.path:
+        measured = {path.stem.removeprefix("rows_") for path in (other / "trust").glob("rows_*.csv")}
+        if other.path == run.path or measured != set(rows):
             continue
-        for name, table in rows.items():
-            if (other / "trust" / f"rows_{name}.csv").exists():
-                found = read(other, name)
-                if set(found["image_id"]) == set(table["image_id"]) and set(found) == set(table):
-                    parts[name].append(found.assign(fold=other.path.name))
-    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+        others = {name: read(other, name) for name in rows}
+        if all(_units(others[name]) == _units(rows[name]) for name in rows):
+            parts[other.path.name] = others
+    return {
+        name: pd.concat([tables[name].assign(fold=fold) for fold, tables in parts.items()], ignore_index=True)
+        for name in rows
+    }
+
+
+def _units(rows: pd.DataFrame) -> tuple[set[str], set[tuple]]:
+    """Columns, and the images with what was done to them: the same for the same measure on the same images."""
+    return set(rows), set(rows[[name for name in _UNITS if name in rows]].itertuples(index=False, name=None))
 
 
 def read(run: Run, name: str) -> pd.DataFrame:

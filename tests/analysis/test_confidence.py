@@ -180,7 +180,7 @@ def test_claims_of_several_folds_have_both_sources():
     folds = pd.concat(
         [rows(20, "hidden", seed).assign(fold=seed, **{FOLDS: np.arange(40.0)}) for seed in range(3)], ignore_index=True
     )
-    spread, over_folds, referral = confidence.certainty_claims(folds, test_per_training=0.4)
+    spread, over_folds, referral = confidence.certainty_claims(folds, held_out_ratio=0.4)
     assert "spread over the folds" in over_folds.text
     assert {len(sources) for claim in (spread, over_folds, referral) for sources in claim.effects} == {2}
     expected = [confidence.measures(part)[SPREAD, "partial"] for _, part in folds.groupby("fold")]

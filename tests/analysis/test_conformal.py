@@ -90,7 +90,7 @@ def test_claims_are_about_the_same_width_and_hold_where_enough_is_covered():
     assert changes.p < 0.01
     assert "JPEG: 50.0%" in changes.figures
     several = pd.concat([rows(unchanged=good).assign(fold=k) for k in range(3)], ignore_index=True)
-    (first, *_) = conformal.coverage_claims(several, test_per_training=0.4)
+    (first, *_) = conformal.coverage_claims(several, held_out_ratio=0.4)
     assert [estimate.mean for estimate in first.effects[0]] == pytest.approx([0.95, 0.95])
 
 

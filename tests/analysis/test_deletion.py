@@ -154,7 +154,7 @@ def test_a_claim_over_folds_must_hold_over_patients_and_over_folds():
     """The gap to random orders is 0.4, -0.1 and 0.9: over folds 0.4 +- 1.24, over the patients 0.4 +- 0."""
     folds = [rows(change, 0.1, 0.0).assign(fold=fold) for fold, change in enumerate((0.5, 0.0, 1.0))]
     both = pd.concat([*folds, *(each.assign(fill="blurred") for each in folds)])
-    first = deletion.claims(both, test_per_training=0.25)[0]
+    first = deletion.claims(both, held_out_ratio=0.25)[0]
     patients, over_folds = first.effects[0]
     assert (patients.mean, over_folds.mean) == (pytest.approx(0.4), pytest.approx(0.4))
     assert over_folds.high - over_folds.mean == pytest.approx(4.302653 * 0.5 * (1 / 3 + 0.25) ** 0.5, rel=1e-4)

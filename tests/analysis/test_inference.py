@@ -63,7 +63,7 @@ def test_a_ratio_of_sums_is_not_the_mean_of_ratios():
 
 
 def test_the_corrected_t_is_that_of_nadeau_and_bengio():
-    found = over_folds([1.0, 2.0, 3.0, 4.0, 5.0], test_per_training=0.25)
+    found = over_folds([1.0, 2.0, 3.0, 4.0, 5.0], held_out_ratio=0.25)
     half = 2.776445 * np.sqrt(2.5 * (1 / 5 + 0.25))  # t(4) at 0.975, variance 2.5
     assert (found.low, found.high) == (pytest.approx(3 - half, 1e-5), pytest.approx(3 + half, 1e-5))
     assert over_folds([1.0, 2.0, 3.0, 4.0, 5.0], 0.25, null=found.low).p == pytest.approx(0.05)
@@ -114,7 +114,7 @@ def test_an_effect_is_estimated_over_patients_and_folds():
     names = [f"patient {n}" for n in range(10)]
     rows = pd.DataFrame({"patient_id": names * 2, "fold": np.repeat([0, 1], 10)})
     values = np.arange(20.0)
-    patients, folds = effect(values, rows, null=2, test_per_training=0.25)
+    patients, folds = effect(values, rows, null=2, held_out_ratio=0.25)
     assert patients == over_patients(values, names * 2, null=2)
     assert folds == over_folds([4.5, 14.5], 0.25, null=2)
     assert len(effect(values[:10], rows[:10])) == 1

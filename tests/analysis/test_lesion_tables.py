@@ -98,7 +98,7 @@ def test_claims_are_about_what_exceeds_a_control():
 
 def test_claims_over_folds_have_both_sources_of_variation():
     both = pd.concat([rows(5).assign(fold=fold) for fold in (0, 1)], ignore_index=True)
-    claims = lesion_tables.claims(both, test_per_training=0.25)
+    claims = lesion_tables.claims(both, held_out_ratio=0.25)
     assert [len(claim.effects[0]) for claim in claims] == [2, 2, 2, 2]
     without = both[~both["method"].isin([BASELINE])]
     assert len(lesion_tables.claims(without)) == 3

@@ -120,7 +120,7 @@ def test_claims_compare_with_the_baseline_and_with_one_half(moved, overlap, verd
 def test_claims_without_a_baseline_and_over_folds():
     assert [claim.text[:8] for claim in stability.claims(rows(0.1))] == ["At least"]
     folds = pd.concat([rows(0.1, 0.2, overlap).assign(fold=fold) for fold, overlap in enumerate((0.4, 0.6, 0.8))])
-    less, stay = stability.claims(folds, test_per_training=0.25)
+    less, stay = stability.claims(folds, held_out_ratio=0.25)
     assert len(less.effects[0]) == len(stay.effects[0]) == 2
     assert stay.effects[0][1].mean == pytest.approx(0.6)
     assert stay.effects[0][1].low == pytest.approx(0.6 - 4.302653 * 0.2 * (1 / 3 + 0.25) ** 0.5, rel=1e-4)

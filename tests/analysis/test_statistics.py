@@ -63,8 +63,8 @@ def test_a_difference_is_estimated_over_folds_and_over_patients():
 
 def test_a_fold_trains_on_80_images_and_tests_40():
     results = all_runs()
-    assert results.test_per_training == 0.5
-    assert statistics.compare(results, "insightr", "baseline", "mae").test_per_training == 0.5
+    assert results.held_out_ratio == 0.5
+    assert statistics.compare(results, "insightr", "baseline", "mae").held_out_ratio == 0.5
     assert results.patients.tolist() == [f"p{n // 2}" for n in range(40)]
 
 

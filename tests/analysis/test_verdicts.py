@@ -24,9 +24,13 @@ def rows(shift: float, images: int = 40) -> dict[str, pd.DataFrame]:
     }
 
 
-def claims(table: pd.DataFrame, test_per_training: float = 0.0) -> list[Claim]:
+def claims(table: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     return [
-        Claim(name, (effect(table[name], table, test_per_training=test_per_training),), f"{name}: {len(table)}")
+        Claim(
+            name,
+            (effect(table[name], table, held_out_ratio=held_out_ratio),),
+            f"{name}: {len(table)}",
+        )
         for name in ("c", "b", "a")
     ]
 
@@ -70,6 +74,11 @@ def test_folds_measured_on_the_same_images_are_pooled():
 
     verdicts.save(runs[2], rows(1.2, images=30))  # measured on other images
     assert verdicts.number_of_folds(verdicts.pool(runs[0], rows(1))) == 2
+    changed = rows(1)["hand"].assign(change=["shift"] * 39 + ["mirror"])
+    verdicts.save(runs[2], {"hand": changed.assign(change="shift")})  # other changes of the same images
+    assert verdicts.number_of_folds(verdicts.pool(runs[0], {"hand": changed})) == 1
+    verdicts.save(runs[2], {**rows(1.2), "other": rows(1)["hand"]})  # one more measure
+    assert verdicts.number_of_folds(verdicts.pool(runs[0], rows(1))) == 2
     verdicts.save(runs[1], {})  # measured again, without the measure
     assert not list((runs[1] / "trust").glob("rows_*.csv"))
     assert verdicts.number_of_folds(verdicts.pool(runs[0], rows(1))) == 1
@@ -91,6 +100,6 @@ def test_the_files_of_the_notebook(smoke_run):
     assert Run(smoke_run.path).damage() == []
 
 
-def test_test_images_per_training_image(smoke_run):
-    """40 test images; of 120 in three folds, 80 train."""
-    assert verdicts.test_per_training(load_run(smoke_run)) == pytest.approx(0.5)
+def test_validation_images_per_training_image(smoke_run):
+    """Of 120 images in three folds, 80 train and 40 validate."""
+    assert verdicts.held_out_ratio(load_run(smoke_run)) == pytest.approx(0.5)
