@@ -160,8 +160,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         rows[key] = {
             "peak on a lesion": text(row, "pointing", ".0%"),
             "minus random backbone": text(row, "pointing gain", "+.0%"),
-            "chance": f"{row['chance']:.0%}",
-            "ceiling": f"{row['ceiling']:.0%}",
+            "chance, ceiling": f"{row['chance']:.0%}, {row['ceiling']:.0%}",
             "pooled": text(row, "pooled", ".0%"),
             "pooled chance": f"{row['pooled_chance']:.0%}",
             "pooled, minus random": text(row, "pooled gain", "+.0%"),

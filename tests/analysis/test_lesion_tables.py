@@ -110,5 +110,5 @@ def test_a_readable_table_fits_a_page():
     one = table.loc[("all", WHOLE)]
     assert one["peak on a lesion"] == "100% (100% to 100%)"
     assert one["minus random backbone"] == "+100% (+100% to +100%)"
-    assert (one["chance"], one["ceiling"]) == ("5%", "75%")
+    assert one["chance, ceiling"] == "5%, 75%"
     assert table.loc[("all", CONTRAST), "minus random backbone"] == "-"

@@ -91,11 +91,11 @@ def test_04_shows_the_finished_run(fresh):
 def test_08_puts_the_run_to_the_test(fresh):
     folder, _ = fresh
     text = succeed("08_trust", folder, preset="smoke", fold=2, images=6)
-    assert "no Grad-CAM: there is no finished baseline" in text
+    assert "No finished baseline to compare with. Create it with: papermill" in text
     assert "their largest difference is" in text
     succeed("03_train", folder, preset="smoke", fold=2, variant="baseline")
     text = succeed("08_trust", folder, preset="smoke", fold=2, images=6, image="p00000_left")
-    assert "no Grad-CAM" not in text
+    assert "No finished baseline" not in text
     written = folder / "runs/synthetic/smoke/categorical/insightr/fold2/trust"
     assert "Grad-CAM of the baseline" in (written / "lesions.csv").read_text()
     assert json.loads((written / "explanation_p00000_left.json").read_text())["prototypes"][0]["share"] > 0
@@ -103,6 +103,10 @@ def test_08_puts_the_run_to_the_test(fresh):
     assert {"pointing", "mass_ratio", "deletion", "stability", "audit", "referral", "prototype_drift"} <= pictures
     assert "traced" in pictures
     assert "INSightR-Net, top 1, traced" in (written / "lesions.csv").read_text()
+    verdicts = (written / "verdicts.csv").read_text()
+    assert (
+        "peaks on a lesion more often than with a random backbone,these data cannot tell" in verdicts
+    )  # of six images
     assert Run(written.parent).damage() == []
 
 
