@@ -28,7 +28,8 @@ _MEASURES = {
 }
 
 
-_UNITS = ("image_id", "method", "network", "lesion", "fill", "order", "change")  # columns that identify a row
+# Columns of text that identify a row; of deletion, "change" is the measured change of the prediction.
+_UNITS = ("image_id", "method", "network", "lesion", "fill", "order", "change")
 
 
 def summaries(rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -134,7 +135,8 @@ def pool(run: Run, rows: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 def _units(rows: pd.DataFrame) -> tuple[set[str], set[tuple]]:
     """Columns, and the images with what was done to them: the same for the same measure on the same images."""
-    return set(rows), set(rows[[name for name in _UNITS if name in rows]].itertuples(index=False, name=None))
+    units = [name for name in _UNITS if name in rows and not pd.api.types.is_numeric_dtype(rows[name])]
+    return set(rows), set(rows[units].itertuples(index=False, name=None))
 
 
 def read(run: Run, name: str) -> pd.DataFrame:

@@ -77,6 +77,9 @@ def test_folds_measured_on_the_same_images_are_pooled():
     changed = rows(1)["hand"].assign(change=["shift"] * 39 + ["mirror"])
     verdicts.save(runs[2], {"hand": changed.assign(change="shift")})  # other changes of the same images
     assert verdicts.number_of_folds(verdicts.pool(runs[0], {"hand": changed})) == 1
+    moved = {"hand": rows(1)["hand"].assign(change=0.1)}
+    verdicts.save(runs[2], {"hand": moved["hand"].assign(change=0.2)})  # a measured change may differ
+    assert verdicts.number_of_folds(verdicts.pool(runs[0], moved)) == 2
     verdicts.save(runs[2], {**rows(1.2), "other": rows(1)["hand"]})  # one more measure
     assert verdicts.number_of_folds(verdicts.pool(runs[0], rows(1))) == 2
     verdicts.save(runs[1], {})  # measured again, without the measure
