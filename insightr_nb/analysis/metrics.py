@@ -4,7 +4,6 @@ Predictions and targets are in the user's units. Sparsity and diversity are defi
 """
 
 import numpy as np
-from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from insightr_nb.settings import LabelScale
@@ -217,18 +216,3 @@ def summary(
         "ground_share": None if on_ground is None else ground_share(weights, on_ground),
         "n_test": len(predictions),
     }
-
-
-def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean with its 95 % bootstrap interval over images (percentiles of 2000 resamples), ignoring NaN.
-
-    Returns (mean, low, high); the interval of fewer than two values is NaN.
-    """
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan")
-    if np.ptp(values) == 0:
-        return (float(values.mean()),) * 3
-    found = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=seed).confidence_interval
-    return float(values.mean()), float(found.low), float(found.high)

@@ -86,12 +86,3 @@ def test_undefined_metrics_are_none():
         "diversity": 5,
         "n_test": 1,
     }
-
-
-def test_interval_by_hand():
-    mean, low, high = metrics.interval(np.array([0, 1, 1, 1, np.nan]))
-    assert mean == 0.75
-    assert 0 <= low < 0.75 < high <= 1
-    assert metrics.interval(np.ones(5)) == (1, 1, 1)
-    assert np.isnan(metrics.interval(np.array([]))).all()
-    assert np.isnan(metrics.interval(np.array([1.0]))[1:]).all()
