@@ -61,9 +61,7 @@ class LoadedRun:
     @cached_property
     def patients(self) -> np.ndarray:
         """Patient of each test image: (N,) strings. An image that the store lacks counts as a patient of its own."""
-        ids = self.predictions["image_id"]
-        known = self.store.table.set_index("image_id")["patient_id"]
-        return ids.map(known).fillna(ids).to_numpy(str)
+        return self.store.patients(self.predictions["image_id"])
 
     @cached_property
     def prototypes(self) -> pd.DataFrame:

@@ -75,19 +75,14 @@ class Results:
 
     @cached_property
     def patients(self) -> np.ndarray:
-        """Patient of each test image, in the order of predictions.csv: (N_test,) strings.
-
-        An image that the store lacks counts as a patient of its own.
-        """
-        ids = next(iter(self.runs.values())).table("predictions.csv")["image_id"]
-        return ids.map(self.store.table.set_index("image_id")["patient_id"]).fillna(ids).to_numpy(str)
+        """Patient of each test image, in the order of predictions.csv: (N_test,) strings, as of `Store.patients`."""
+        return self.store.patients(next(iter(self.runs.values())).table("predictions.csv")["image_id"])
 
     @cached_property
     def held_out_ratio(self) -> float:
-        """Validation images per training image, each counted once; mean over the folds of the finished runs."""
+        """`Split.held_out_ratio`, mean over the folds of the finished runs."""
         settings = {key[2]: settings_of(run.manifest["settings"]).data for key, run in self.runs.items()}
-        splits = [fold_split(self.store, data, fold) for fold, data in settings.items()]
-        return float(np.mean([len(np.unique(split.validation)) / len(np.unique(split.training)) for split in splits]))
+        return float(np.mean([fold_split(self.store, data, fold).held_out_ratio for fold, data in settings.items()]))
 
     def run(self, variant: str, fold: int, labels: str = "categorical") -> Run | None:
         """The untagged run of a variant and fold; None if it is not finished.

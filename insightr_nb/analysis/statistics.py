@@ -69,7 +69,7 @@ class Difference:
         first: (folds, N_test), or (folds,) for a measure per run.
         second: The same of the other variant.
         patients: (N_test,) patient of each test image.
-        held_out_ratio: Number of test images per training image of a fold.
+        held_out_ratio: n_validation / n_training of the folds.
     """
 
     first: np.ndarray

@@ -1,4 +1,4 @@
-"""Sentences of notebook 08 about its results, and the files it writes."""
+"""Sentences and readable tables of notebook 08 about the results of its measures."""
 
 from collections.abc import Iterable
 

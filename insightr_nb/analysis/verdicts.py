@@ -15,7 +15,6 @@ from insightr_nb import files
 from insightr_nb.analysis import confidence, conformal, deletion, lesion_tables, records, stability
 from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, judged
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.data.folds import fold_split
 from insightr_nb.runs import Run
 
 # Measure -> its summary table and its claims, both of rows per image
@@ -26,7 +25,6 @@ _MEASURES = {
     "certainty": (confidence.certainty_table, confidence.certainty_claims),
     "coverage": (conformal.coverage_table, conformal.coverage_claims),
 }
-
 
 # Columns of text that identify a row; of deletion, "change" is the measured change of the prediction.
 _UNITS = ("image_id", "method", "network", "lesion", "fill", "order", "change")
@@ -89,12 +87,6 @@ def describe(table: pd.DataFrame) -> str:
 def number_of_folds(pooled: Mapping[str, pd.DataFrame]) -> int:
     """Number of folds in the rows of `pool`, which is the same in each measure."""
     return next((rows["fold"].nunique() for rows in pooled.values()), 0)
-
-
-def held_out_ratio(run: LoadedRun) -> float:
-    """Number of validation images per training image of the run's fold, each counted once."""
-    split = fold_split(run.store, run.settings.data, run.settings.fold)
-    return len(np.unique(split.validation)) / len(np.unique(split.training))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

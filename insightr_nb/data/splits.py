@@ -28,6 +28,11 @@ class Split:
     continuous: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
+    def held_out_ratio(self) -> float:
+        """Number of validation images per training image, each counted once."""
+        return len(np.unique(self.validation)) / len(np.unique(self.training))
+
+    @property
     def fingerprint(self) -> str:
         labels = [part.astype("<f8").tobytes() for part in self.continuous or ()]
         parts = (self.training, self.validation, self.test)

@@ -68,6 +68,11 @@ class Store:
         """Whether the store holds only some of its images because it was exported with a run (`archive.load`)."""
         return self.meta.get("partial", False)
 
+    def patients(self, image_ids: pd.Series) -> np.ndarray:
+        """Patient of each image: (N,) strings. An image that the store lacks counts as a patient of its own."""
+        known = self.table.set_index("image_id")["patient_id"]
+        return image_ids.map(known).fillna(image_ids).to_numpy(str)
+
     def image(self, row: int) -> np.ndarray:
         """Return one image, (size, size, 3) uint8. Raises DataError if its digest does not match the table."""
         pixels = np.array(self.images[row])

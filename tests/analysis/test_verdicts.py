@@ -101,8 +101,3 @@ def test_the_files_of_the_notebook(smoke_run):
     assert content["hand"][0] == {"0": pytest.approx(1)}
     assert (content["folds"], content["figures"], content["runs"]) == ([smoke_run.path.name], {"completeness": 0.0}, 1)
     assert Run(smoke_run.path).damage() == []
-
-
-def test_validation_images_per_training_image(smoke_run):
-    """Of 120 images in three folds, 80 train and 40 validate."""
-    assert verdicts.held_out_ratio(load_run(smoke_run)) == pytest.approx(0.5)

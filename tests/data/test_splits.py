@@ -90,6 +90,11 @@ def test_folds_depend_on_the_seed_of_the_data_only(eyes):
     assert len(fingerprints) == 10
 
 
+def test_the_held_out_ratio_counts_every_image_once():
+    split = splits.Split(np.array([0, 1, 1, 2, 3, 3]), np.array([4, 4]), np.array([5, 6]))
+    assert split.held_out_ratio == 0.25
+
+
 def test_the_fingerprint_tells_the_parts_apart():
     a, b, c = np.array([0, 1]), np.array([2]), np.array([3])
     assert splits.Split(a, b, c).fingerprint == splits.Split(a.astype(np.int32), b, c).fingerprint

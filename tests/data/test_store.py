@@ -139,3 +139,10 @@ def test_tables_of_a_store_have_their_columns_and_keep_ids_as_text(copy):
     assert made.duplicates[["image_id", "patient_id"]].values.tolist() == [["007", "NA"]]
     (copy / "rejected.csv").write_text("image_id,reason,source\n1e5,too small,a.png\n")
     assert made.rejected.values.tolist() == [["1e5", "too small", "a.png"]]
+
+
+def test_patients_of_images(store):
+    """An image that the store lacks, as in an exported run, is a patient of its own."""
+    first = store.table.iloc[0]
+    found = store.patients(pd.Series([first["image_id"], "elsewhere"]))
+    assert found.tolist() == [first["patient_id"], "elsewhere"]
