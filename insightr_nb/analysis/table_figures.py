@@ -184,7 +184,11 @@ def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
         sns.lineplot(data=part, x="value", y=metric, errorbar="sd", err_style="bars", marker="o", ax=axes)
         axes.set(xlabel=parameter, ylabel=title)
         if len(positive) and positive[-1] > 20 * positive[0]:
-            axes.set_xscale("symlog", linthresh=positive[0]) if 0 in values else axes.set_xscale("log")
+            if 0 in values:
+                axes.set_xscale("symlog", linthresh=positive[0])
+                axes.set_xlim(-positive[0] / 2, 1.4 * positive[-1])  # symlog would show as much below 0 as above
+            else:
+                axes.set_xscale("log")
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.minorticks_off()
     figure.suptitle(f"Sweep over {parameter}: mean and standard deviation over {part['fold'].nunique()} folds")
