@@ -1,4 +1,7 @@
-"""Sentences and readable tables of notebook 08 about the results of its measures."""
+"""Sentences and readable tables of notebook 08 about the results of its measures.
+
+They state numbers. What holds is judged in `verdicts` only, with the correction for all claims.
+"""
 
 from collections.abc import Iterable
 
@@ -30,10 +33,9 @@ def describe_lesions(table: pd.DataFrame) -> str:
     def compared(method: str) -> str:
         row = part.loc[method]
         gain, low, high = (row[f"pointing gain{end}"] for end in ("", " low", " high"))
-        verdict = "more often than" if low > 0 else "less often than" if high < 0 else "not distinguishable from"
         return (
-            f"{row['pointing']:.0%}, {verdict} a random backbone ({row['pointing random']:.0%}; "
-            f"difference {gain:+.2f}, {low:+.2f} to {high:+.2f})"
+            f"{row['pointing']:.0%} (random backbone: {row['pointing random']:.0%}; difference {gain:+.2f}, "
+            f"{low:+.2f} to {high:+.2f})"
         )
 
     text = (
@@ -103,25 +105,18 @@ def describe_completeness(difference: float) -> str:
 
 
 def describe_deletion(table: pd.DataFrame) -> str:
-    """State the verdict of deletion for each fill, and what cannot be removed. table: result of `deletion.summary`."""
+    """State the effect of each fill beside its controls, and what cannot be removed. table: of `deletion.summary`."""
     text = []
     for fill, part in table.groupby("fill", sort=False):
         part = part.set_index("order")
-        controls = part.loc[list(deletion.CONTROLS)]
-        if (controls["gap low"] > 0).all():
-            verdict = "faithful"
-        elif (controls["gap high"] < 0).any():
-            stronger = ", ".join(controls.index[controls["gap high"] < 0])
-            verdict = f"not faithful, since a control changes it more ({stronger})"
-        else:
-            verdict = "not distinguishable from a control"
         gaps = " and ".join(
             f"{row['gap']:+.3f} ({row['gap low']:+.3f} to {row['gap high']:+.3f}) against {order}"
-            for order, row in controls.iterrows()
+            for order, row in part.loc[list(deletion.CONTROLS)].iterrows()
         )
         text.append(
             f"Fill {fill}: removing the largest contributions changes the prediction by "
-            f"{part.loc['contribution', 'change']:.3f}, averaged over the steps; {gaps}: {verdict}."
+            f"{part.loc['contribution', 'change']:.3f}, averaged over the steps; {gaps}. A faithful order "
+            "is above 0 against both."
         )
     text.append(
         f"{counted(int(table['images'].max()), 'image')}; 95 % intervals over patients. The patches that can be "
@@ -189,18 +184,17 @@ def readable_certainty(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_certainty(table: pd.DataFrame) -> str:
-    """State what the spread of the labels says beyond the prediction, and by which score the MAE of the rest is lowest.
+    """State how the spread of the labels follows the error, and by which score the MAE of the rest is lowest.
 
     table: Result of `certainty_table`.
     """
     own = table.loc[confidence.SPREAD]
     low, high = own["partial low"], own["partial high"]
-    verdict = "more than the prediction says" if low > 0 else "no more than the prediction says, as far as is shown"
     rests = table["rest"].drop([confidence.CHANCE, confidence.BEST])
     first = rests.idxmin()
     return (
         f"The {confidence.SPREAD} and the error have a rank correlation of {own['correlation']:.2f}; given the "
-        f"prediction, {own['partial']:.2f} ({low:.2f} to {high:.2f}): {verdict}.\n"
+        f"prediction, {own['partial']:.2f} ({low:.2f} to {high:.2f}).\n"
         f"Referring the least certain {confidence.REFERRED:.0%} by it changes the MAE of the rest from "
         f"{table.loc[confidence.CHANCE, 'rest']:.3f} to {own['rest']:.3f}. The lowest, {rests[first]:.3f}, is that of "
         f"'{first}'" + (", a function of the prediction." if first in confidence.TRIVIAL else ".")
