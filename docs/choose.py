@@ -4,28 +4,17 @@
     python docs/choose.py photo --data_folder path/to/idrid   about 35 minutes
 
 Finished trials are reused. The selection uses validation metrics only. For the photographs, of which there are few,
-the record also holds the test metrics of every trial, to show how far the two differ. For the synthetic data, whose
-lesions are known, it also holds how often the peak of the largest match lies on a lesion, by the centre of its cell
-and traced to pixels.
+the record also holds the test metrics of every trial, to show how far the two differ.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from insightr_nb.analysis import records, tracing
+from insightr_nb.analysis import records
 from insightr_nb.analysis.evaluation import evaluate, validation_metrics
-from insightr_nb.analysis.geometry import grid
-from insightr_nb.analysis.metrics import top_prototypes
-from insightr_nb.analysis.places import at_centres
-from insightr_nb.data.folds import fold_data
-from insightr_nb.data.masks import lesion_masks
 from insightr_nb.manifests import flat
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
-from insightr_nb.training.checkpoint import load_model
 from insightr_nb.training.trainer import train
 
 LAYER3 = {"model.backbone_until": "layer3", "model.block_stride": 1}
@@ -90,25 +79,6 @@ def row(settings: RunSettings, metrics: dict, part: str) -> dict:
     return shown | {name: metrics[key] for key, name in METRICS.items()}
 
 
-def pointing(run: Run, settings: RunSettings) -> dict[str, float]:
-    """Share of the validation images with lesions whose largest match has its peak on one."""
-    network, data = load_model(run / "model.safetensors"), fold_data(settings)
-    cells = grid(network, data.store.images.shape[1])
-    traced, centred = [], []
-    for image in data.validation.rows:
-        lesion = np.any(list(lesion_masks(data.store, data.store.table["image_id"][image]).values()), axis=0)
-        if not lesion.any():
-            continue
-        pixels = data.store.image(image)
-        output = network(network.inputs(torch.from_numpy(pixels)[None]))
-        j = top_prototypes(output.weights.detach().numpy(), 1)[0, 0]
-        heat = tracing.match(network, pixels, j)
-        traced.append(lesion.flat[heat.argmax()])
-        hits = at_centres(cells.centre(np.arange(cells.cells)), lesion)
-        centred.append(hits.flat[output.distances[0, j].argmin()])
-    return {"peak on a lesion, traced ↑": float(np.mean(traced)), "over cells ↑": float(np.mean(centred))}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", choices=TRIALS)
@@ -120,8 +90,6 @@ def main() -> None:
     rows = []
     for run, settings in trials:
         rows.append(row(settings, validation_metrics(run, settings), "validation"))
-        if not photographs and settings.variant != "baseline":
-            rows[-1] |= pointing(run, settings)
     rows += [row(s, evaluate(run, s), "test") for run, s in trials if photographs]
     name = "photo" if photographs else "demo_choice"
     validation_mae = list(trials[-1][0].table("history.csv")["validation_mae"])  # of the baseline, epoch by epoch

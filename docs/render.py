@@ -1,4 +1,4 @@
-"""Tables of README.md, docs/results.md and docs/trust.md, made from the records in docs/results/.
+"""Tables of README.md and docs/, made from the records in docs/results/.
 
     python docs/render.py              write the tables into the texts
     python docs/render.py --collect    first copy the records written by `make tables`, `make sweeps` and notebook 08
@@ -22,11 +22,13 @@ from insightr_nb.analysis import lesion_tables, seeds, tables, trust_report
 from insightr_nb.analysis import verdicts as trust_verdicts
 from insightr_nb.analysis.results import METRICS, Results
 from insightr_nb.analysis.statistics import describe_sparsity
+from insightr_nb.analysis.sweeps import TITLES
 from insightr_nb.analysis.tables import NAMES
+from insightr_nb.analysis.wording import with_interval
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
-TEXTS = (DOCS.parent / "README.md", DOCS / "results.md", DOCS / "trust.md")
+TEXTS = (DOCS.parent / "README.md", DOCS / "results.md", DOCS / "trust.md", DOCS / "differences.md")
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -66,8 +68,12 @@ def _table1(labels: str, paper: bool) -> str:
     finished = set(results.frame.loc[results.frame["labels"] == labels, "variant"])
     rows = [variant for variant in NAMES if variant in finished]
     folds = results.frame["fold"].nunique()
-    table = tables.markdown(tables.parts(tables.table1(results, rows, labels, paper)))
-    return f"{table}\n\nMean ± standard deviation over {folds} folds. {provenance(record)}"
+    table, note = tables.table1(results, rows, labels, paper), ""
+    if not results.frame["ground_share"].any():
+        table = table.drop(columns=" ".join(METRICS["ground_share"]))
+        note = " No prototype lies on the background."
+    text = tables.markdown(tables.parts(table))
+    return f"{text}\n\nMean ± standard deviation over {folds} folds.{note} {provenance(record)}"
 
 
 def short_table1() -> str:
@@ -120,7 +126,8 @@ _CURVES = {
 def sweeps() -> str:
     record = read("sweeps")
     frame = pd.DataFrame(record["rows"])
-    frame = frame[frame["parameter"] != "locality"].assign(value=lambda rows: rows["value"].map("{:g}".format))
+    frame = frame[frame["parameter"] != "locality"]
+    frame = frame.assign(value=frame["value"].map("{:g}".format), parameter=frame["parameter"].replace(TITLES))
     table = _over_folds(frame, ["parameter", "value"], _CURVES)
     return f"{markdown(table)}\n\n{provenance(record)} With the sweep over locality."
 
@@ -141,15 +148,17 @@ def seed_spread() -> str:
 
 def locality() -> str:
     record = read("locality")
-    columns = _CURVES | {
+    place = {
         "pointing_traced": ("peak on a lesion, traced ↑", 2),
         "pointing_traced_random": ("random backbone", 2),
         "pointing_cells": ("over cells ↑", 2),
+        "pointing_cells_random": ("over cells, random backbone", 2),
         "pointing_chance": ("chance", 2),
     }
-    table = _over_folds(pd.DataFrame(record["rows"]), ["backbone_until", "receptive_field"], columns)
-    table = table.rename(columns={"backbone_until": "backbone ends at", "receptive_field": "a cell sees (px)"})
-    return f"{markdown(table)}\n\n{provenance(record)}"
+    names = {"backbone_until": "backbone ends at", "receptive_field": "a cell sees (px)"}
+    parts = [_over_folds(pd.DataFrame(record["rows"]), list(names), columns) for columns in (_CURVES, place)]
+    text = "\n\n".join(markdown(part.rename(columns=names)) for part in parts)
+    return f"{text}\n\n{provenance(record)}"
 
 
 def _trust(name: str, index: list[str] | None = None) -> pd.DataFrame:
@@ -162,7 +171,7 @@ def _trust(name: str, index: list[str] | None = None) -> pd.DataFrame:
 def _interval(frame: pd.DataFrame, name: str, form: str = ".2f") -> list[str]:
     """Format a column with its interval."""
     columns = (frame[f"{name}{end}"] for end in ("", " low", " high"))
-    return ["" if v != v else f"{v:{form}} ({a:{form}} to {b:{form}})" for v, a, b in zip(*columns, strict=True)]
+    return [with_interval(*values, form) for values in zip(*columns, strict=True)]
 
 
 def verdicts() -> str:
@@ -174,8 +183,14 @@ def verdicts() -> str:
 
 
 def places() -> str:
-    table = lesion_tables.readable(_trust("lesions", ["group", "method"])).loc["all"]
-    return markdown(table.rename_axis("").reset_index())
+    shown = lesion_tables.readable(_trust("lesions", ["group", "method"]))
+    return "\n\n".join(markdown(table.loc["all"].rename_axis("").reset_index()) for table in shown.values())
+
+
+def sources() -> str:
+    table = _trust("sources", ["measure"])
+    shown = markdown(lesion_tables.readable_sources(table).reset_index())
+    return f"{shown}\n\n{trust_report.describe_sources(table)}"
 
 
 def deletion() -> str:
@@ -206,18 +221,32 @@ def stability() -> str:
 
 
 def certainty() -> str:
-    return markdown(trust_report.readable_certainty(_trust("certainty", ["score"])).rename_axis("").reset_index())
+    shown = trust_report.readable_certainty(_trust("certainty", ["score"]))
+    return "\n\n".join(markdown(table.rename_axis("").reset_index()) for table in shown.values())
 
 
 def coverage() -> str:
-    table = trust_report.readable_coverage(_trust("coverage", ["group", "method"]))
-    table.columns = [": ".join(filter(None, column)) for column in table.columns]
-    return markdown(table.rename_axis("").reset_index())
+    return markdown(trust_report.readable_coverage(_trust("coverage", ["group", "method"])).reset_index())
 
 
 def _trials(name: str) -> str:
+    """Trials of a choice, one table for each variant and part of the data, without columns that say nothing."""
     record = read(name)
-    return f"{markdown(pd.DataFrame(record['rows']))}\n\n{provenance(record)}"
+    frame = pd.DataFrame(record["rows"]).replace("-", None)
+    texts = []
+    for key, part in frame.groupby([c for c in ("variant", "images") if c in frame], sort=False):
+        shown = part.drop(columns=["variant", "images"], errors="ignore").dropna(axis="columns", how="all")
+        texts.append(f"**{', '.join(key)}**\n\n{markdown(shown)}")
+    return "\n\n".join([*texts, provenance(record)])
+
+
+def figure_3() -> str:
+    cells = pd.DataFrame(read("figure_3")["rows"])
+    ends = {name: f"{cells[name].min():.1f} to {cells[name].max():.1f}" for name in ("distinct", "shared")}
+    return (
+        f"In the {len(cells)} folds of `demo`, the published code's 5 patches of an image are {ends['distinct']} "
+        f"distinct ones on average, and {ends['shared']} of the 5 are among ours."
+    )
 
 
 def attribution_choice() -> str:
@@ -229,7 +258,7 @@ def attribution_choice() -> str:
             "by": row["attribution"],
             "peak on a lesion ↑": f"{row['trained']:.2f}",
             "random backbone": f"{row['random']:.2f}",
-            "difference ↑": f"{row['gain']:+.2f} ({row['gain low']:+.2f} to {row['gain high']:+.2f})",
+            "difference ↑": with_interval(row["gain"], row["gain low"], row["gain high"], "+.2f"),
             "mass ratio ↑": f"{row['mass ratio, trained']:.1f}",
             "random": f"{row['mass ratio, random']:.1f}",
             "ms": f"{row['milliseconds']:.0f}",
@@ -261,6 +290,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "certainty": certainty,
     "coverage": coverage,
     "attribution_choice": attribution_choice,
+    "sources": sources,
+    "figure_3": figure_3,
     "demo_choice": lambda: _trials("demo_choice"),
     "photo": lambda: _trials("photo"),
 }

@@ -28,7 +28,7 @@ def test_records_are_of_the_current_presets(path):
     assert records.stale(json.loads(path.read_text())) == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/trust.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "docs/trust.md", "docs/differences.md"])
 def test_texts_agree_with_the_records(render, name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<!-- results: " in text

@@ -11,10 +11,7 @@ import math
 
 import numpy as np
 import pandas as pd
-import torch
-from tqdm.auto import tqdm
 
-from insightr_nb.analysis import stability
 from insightr_nb.analysis.evaluation import nearest_distances
 from insightr_nb.analysis.inference import Claim, effect, over_patients
 from insightr_nb.analysis.loaded_run import LoadedRun
@@ -101,47 +98,51 @@ def half_widths(
         images with the same rounded prediction (Mondrian), infinite with fewer than nine of them.
     """
     residuals = np.abs(known["prediction"] - known["target"]).to_numpy()
-    scaled = residuals / np.maximum(known["spread"].to_numpy(), 1e-6)
-    found = {SAME: np.full(len(predictions), quantile(residuals)), SCALED: spreads * quantile(scaled)}
+    of_known, of_these = (np.maximum(values, 1e-6) for values in (known["spread"].to_numpy(), spreads))
+    found = {
+        SAME: np.full(len(predictions), quantile(residuals)),
+        SCALED: of_these * quantile(residuals / of_known),
+    }
     if run.store.grades:
-        own, of_known = (rounded_grades(p, run.store.scale) for p in (predictions, known["prediction"]))
-        by_grade = {grade: quantile(residuals[of_known == grade]) for grade in np.unique(own)}
-        found[BY_GRADE] = np.array([by_grade[grade] for grade in own])
+        grades, grades_of_known = (rounded_grades(p, run.store.scale) for p in (predictions, known["prediction"]))
+        by_grade = {grade: quantile(residuals[grades_of_known == grade]) for grade in np.unique(grades)}
+        found[BY_GRADE] = np.array([by_grade[grade] for grade in grades])
     return found
 
 
 # -- coverage ---------------------------------------------------------------------------------------------------------
 
 
-def coverage(run: LoadedRun, some: np.ndarray) -> pd.DataFrame:
+def coverage(run: LoadedRun, changed: pd.DataFrame) -> pd.DataFrame:
     """Intervals of all test images, and of some under small changes of the image.
 
     Args:
         run: The run.
-        some: Rows of predictions.csv of the images that are changed, as in `stability.measure`.
+        changed: Result of `stability.measure`, for the predictions of changed images.
 
     Returns:
         One row per image, change (`UNCHANGED` or a change of `stability`) and method: image_id, patient_id,
         change, method, target, grade (NaN if labels are not grades), prediction, low and high (both clipped to the
-        label range), covered (0 or 1), width, and also_changed (whether the image is one of `some`). An image whose
-        photograph can no longer be read has no change of brightness.
+        label range), covered (0 or 1), width, and also_changed (whether the image is among the changed ones).
 
     Raises:
         RunError: As for `calibration`.
     """
     known, scale = calibration(run), run.store.scale
-    nearest = {UNCHANGED: (np.arange(len(run.predictions)), np.min(run.distances, axis=(2, 3)))}
-    nearest |= _of_changed(run, some)
+    tested = run.predictions.assign(patient_id=run.patients)
+    plain = _predicted(run, np.min(run.distances, axis=(2, 3)))
+    by_change = {UNCHANGED: pd.DataFrame(dict(zip(("prediction", "spread"), plain, strict=True)), tested["image_id"])}
+    by_change |= {change: part.set_index("image_id") for change, part in changed.groupby("change", sort=False)}
     parts = []
-    for change, (rows, distances) in nearest.items():
-        table = run.predictions.iloc[rows]
-        predictions, spreads = _predicted(run, distances)
+    for change, predicted in by_change.items():
+        table = tested.set_index("image_id").loc[predicted.index]
+        predictions, spreads = predicted["prediction"].to_numpy(float), predicted["spread"].to_numpy(float)
         for method, half in half_widths(known, predictions, spreads, run).items():
             low, high = (np.clip(predictions + side * half, scale.minimum, scale.maximum) for side in (-1, 1))
             target = table["target"].to_numpy(float)
             columns = {
-                "image_id": table["image_id"].to_numpy(),
-                "patient_id": run.patients[rows],
+                "image_id": table.index.to_numpy(),
+                "patient_id": table["patient_id"].to_numpy(),
                 "change": change,
                 "method": method,
                 "target": target,
@@ -151,22 +152,10 @@ def coverage(run: LoadedRun, some: np.ndarray) -> pd.DataFrame:
                 "high": high,
                 "covered": ((low <= target) & (target <= high)).astype(float),
                 "width": high - low,
-                "also_changed": np.isin(rows, some),
+                "also_changed": table.index.isin(changed["image_id"]),
             }
             parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
-
-
-@torch.no_grad()
-def _of_changed(run: LoadedRun, some: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each change, the rows of predictions.csv and the squared distances of their nearest patches (n, m)."""
-    found: dict[str, list[tuple[int, np.ndarray]]] = {}
-    for n in tqdm(some, desc="changing images", unit="image", leave=False, mininterval=1):
-        changed = stability.changed_images(run.store, run.store.row(run.predictions["image_id"][n]))
-        output = run.network(run.network.inputs(torch.from_numpy(np.stack(list(changed.values())))))
-        for name, distances in zip(changed, output.min_distances.cpu().numpy(), strict=True):
-            found.setdefault(name, []).append((n, distances))
-    return {name: tuple(map(np.array, zip(*pairs, strict=True))) for name, pairs in found.items()}
 
 
 def groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -220,10 +209,7 @@ def coverage_claims(rows: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Cla
     ):
         if chosen:
             effects = tuple(effect(p["covered"], p, TOLERATED, held_out_ratio) for p in chosen.values())
-            shares = (
-                f"{name}: {sources[0].mean:.1%} ({sources[0].low:.1%} to {sources[0].high:.1%})"
-                for name, sources in zip(chosen, effects, strict=True)
-            )
+            shares = (f"{name}: {e[0].text('.1%')}" for name, e in zip(chosen, effects, strict=True))
             text = f"The conformal {LEVEL:.0%} interval covers more than {TOLERATED:.0%} of {what}"
             claims.append(Claim(text, effects, "; ".join(shares)))
     return claims

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from insightr_nb import files, runs
-from insightr_nb.analysis import records
+from insightr_nb.analysis import latent, records
 from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, judged
 from insightr_nb.analysis.results import METRICS, Results, collect
 from insightr_nb.analysis.seeds import finished_seeds
@@ -187,6 +187,18 @@ def statistics(wilcoxon: pd.DataFrame | None, differences: pd.DataFrame) -> dict
     return {"sparsity_wilcoxon": plain(wilcoxon), "mae_minus_baseline": plain(differences)}
 
 
+def cells_of_figure_3(results: Results, variant: str = "insightr") -> pd.DataFrame:
+    """Compare the cells of Fig. 3 with those of the published code (`latent.published_cells`), one row per fold.
+
+    Columns: fold, shared and distinct, both in cells of five per image. Empty if a fold is missing.
+    """
+    rows = []
+    for fold, run in enumerate(results.finished(variant) or ()):
+        shared, distinct = latent.published_cells(run.array("distances.npy"))
+        rows.append({"fold": fold, "shared": 5 * shared, "distinct": distinct})
+    return pd.DataFrame(rows)
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +253,7 @@ def write_ablations(
         Paths of the files.
     """
     frames = {"findings": found, "sweeps": swept, "locality": local, "seeds": seeded}
+    frames["figure_3"] = cells_of_figure_3(results)
     frames = {name: frame for name, frame in frames.items() if len(frame)}
     written = [settings.folder / f"{name}.csv" for name in frames]
     for path, frame in zip(written, frames.values(), strict=True):
@@ -254,10 +267,12 @@ def write_ablations(
         "sweeps": [run for _, run in sweep_runs],
         "locality": [run for parameter, run in sweep_runs if parameter == "locality"],
         "seeds": [Run(runs.run_directory(run)) for run in finished_seeds(settings)],
+        "figure_3": results.finished("insightr"),
     }
     for name, frame in frames.items():
         if name == "findings" and len(results.missing):
             continue
-        content = records.record(name, settings.run("insightr", 0), made_from[name], rows=frame)
+        more = {"margin": MARGIN} if name == "findings" else {}
+        content = records.record(name, settings.run("insightr", 0), made_from[name], rows=frame, **more)
         written.append(records.write(settings.folder / "results" / f"{name}.json", content))
     return written

@@ -5,11 +5,13 @@ trained on (`over_folds`). A claim holds only if it does for both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from insightr_nb.analysis.wording import with_interval
 
 HOLDS, NOT, UNKNOWN = "holds", "does not hold", "these data cannot tell"
 ALPHA = 0.05  # of a family of claims, and 1 - level of the intervals
@@ -27,7 +29,11 @@ class Estimate:
     null: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return self.text("+.3f")
+
+    def text(self, form: str) -> str:
+        """Format the mean with its interval, such as "50% (25% to 75%)" for the form ".0%"."""
+        return with_interval(self.mean, self.low, self.high, form)
 
 
 def over_patients(
@@ -43,7 +49,8 @@ def over_patients(
         seed: Seed of the bootstrap.
 
     Returns:
-        The estimate; the interval is NaN for fewer than two patients, and p for fewer than ten.
+        The estimate. The interval is NaN for fewer than two patients, and where all are alike: one without width would
+        promise that any other patient is too. p is NaN for fewer than ten patients.
 
     Example:
         >>> over_patients([1.0, 1.0, 3.0], ["a", "a", "b"]).mean
@@ -71,7 +78,7 @@ def ratio_over_patients(
         seed: Seed of the bootstrap.
 
     Returns:
-        The estimate; the interval is NaN for fewer than two patients, and p for fewer than ten.
+        The estimate, as of `over_patients`.
 
     Example:
         >>> ratio_over_patients([1.0, 2.0], [1.0, 5.0], ["a", "b"]).mean
@@ -85,8 +92,9 @@ def ratio_over_patients(
         return above.sum(axis) / below.sum(axis)
 
     mean = float(frame["above"].sum() / frame["below"].sum()) if len(frame) else float("nan")
+    unknown = Estimate(mean, float("nan"), float("nan"), float("nan"), null)
     if len(by_patient) < 2:
-        return Estimate(mean, float("nan"), float("nan"), float("nan"), null)
+        return unknown
     found = stats.bootstrap(
         tuple(by_patient.T),
         ratio,
@@ -100,7 +108,9 @@ def ratio_over_patients(
     drawn = found.bootstrap_distribution
     beyond = min((drawn <= null).sum(), (drawn >= null).sum())
     p = min(1.0, 2 * (1 + beyond) / (1 + samples)) if len(by_patient) >= FEWEST else float("nan")
-    return Estimate(mean, float(found.confidence_interval.low), float(found.confidence_interval.high), p, null)
+    if np.allclose(drawn, mean, rtol=1e-9, atol=0):
+        return replace(unknown, p=p)
+    return Estimate(mean, *map(float, found.confidence_interval), p, null)
 
 
 def over_folds(values: Sequence[float], held_out_ratio: float, null: float = 0.0) -> Estimate:
@@ -117,7 +127,8 @@ def over_folds(values: Sequence[float], held_out_ratio: float, null: float = 0.0
         null: Value that p refers to.
 
     Returns:
-        The estimate; interval and p are NaN for fewer than two folds.
+        The estimate; interval and p are NaN for fewer than two folds, and for folds with the same value, which says
+        nothing about the variance: as small whole numbers, few folds are easily alike.
 
     Example:
         >>> print(over_folds([0.1, 0.2, 0.3], held_out_ratio=0.25))
@@ -125,11 +136,9 @@ def over_folds(values: Sequence[float], held_out_ratio: float, null: float = 0.0
     """
     values = np.asarray(values, float)
     mean, count = float(values.mean()), len(values)
-    if count < 2:
+    if count < 2 or np.allclose(values, values[0], rtol=1e-9, atol=0):
         return Estimate(mean, float("nan"), float("nan"), float("nan"), null)
     error = float(values.std(ddof=1)) * (1 / count + held_out_ratio) ** 0.5
-    if error == 0:
-        return Estimate(mean, mean, mean, float(mean == null), null)
     half = error * float(stats.t.ppf(1 - ALPHA / 2, count - 1))
     return Estimate(mean, mean - half, mean + half, 2 * float(stats.t.sf(abs(mean - null) / error, count - 1)), null)
 

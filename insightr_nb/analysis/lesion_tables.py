@@ -1,10 +1,10 @@
 """Summaries of `lesions.lesion_report`: tables with intervals over patients, and claims. Also of several folds."""
 
-import numpy as np
 import pandas as pd
 
 from insightr_nb.analysis.inference import Claim, Estimate, effect, over_patients, ratio_over_patients
 from insightr_nb.analysis.lesions import BASELINE, CELLS, CONTRAST, TRACED, WHOLE
+from insightr_nb.analysis.wording import with_interval
 
 MILD = 2.0  # largest label of a mild image; chance is low there
 
@@ -69,8 +69,8 @@ def _estimates(own: pd.DataFrame, measure: str) -> tuple[Estimate, Estimate, flo
     return estimate(trained), estimate(trained - random), estimate(random).mean
 
 
-def _columns(name: str, found: Estimate) -> dict[str, float]:
-    return {name: found.mean, f"{name} low": found.low, f"{name} high": found.high}
+def _columns(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.mean, f"{name} low": estimate.low, f"{name} high": estimate.high}
 
 
 def by_kind(report: pd.DataFrame) -> pd.DataFrame:
@@ -96,6 +96,34 @@ def by_kind(report: pd.DataFrame) -> pd.DataFrame:
                 "pointing random": random,
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["lesion", "method"])
+
+
+def source_table(report: pd.DataFrame) -> pd.DataFrame:
+    """Summarise a `lesions.source_report`: prototypes on lesions of their source images, beside a random backbone.
+
+    Intervals are 95 %, over the patients of the source images.
+
+    Args:
+        report: Result of `source_report`; of several folds with a column fold.
+
+    Returns:
+        Index measure ("pointing", "box" and "mass"); columns prototypes (of each fold, added up), value, "value low",
+        "value high", random, gain (value - random), "gain low", "gain high", and chance: of a random cell for pointing,
+        and for box and mass the share of the discs that lesions cover.
+    """
+    keys = [name for name in ("fold", "prototype") if name in report]
+    trained, random = (report[report["network"] == kind].set_index(keys) for kind in ("trained", "random"))
+    rows = {}
+    for measure, chance in (("pointing", "chance"), ("box", "area"), ("mass", "area")):
+        differences = trained[measure] - random[measure]
+        rows[measure] = {
+            "prototypes": len(trained),
+            **_columns("value", over_patients(trained[measure], trained["patient_id"])),
+            "random": random[measure].mean(),
+            **_columns("gain", over_patients(differences, trained["patient_id"])),
+            "chance": trained[chance].mean(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
 
 
 def claims(report: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
@@ -148,23 +176,51 @@ def claims(report: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     return made
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Format a `lesion_table` for a page: values with intervals, gains over the random backbone, chance and ceiling."""
+def readable(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Format a `lesion_table` as two tables that fit a page.
 
-    def text(row: pd.Series, name: str, form: str) -> str:
-        value, low, high = (f"{row[name + end]:{form}}" for end in ("", " low", " high"))
-        return "-" if np.isnan(row[name]) else f"{value} ({low} to {high})"
-
-    rows = {}
+    Returns:
+        "own grid": the pointing game on the grid of each method. "one grid": the same over pooled boxes, and the mass
+        ratio. Values and gains over the random backbone have their intervals.
+    """
+    own, one = {}, {}
     for key, row in table.iterrows():
-        rows[key] = {
-            "peak on a lesion": text(row, "pointing", ".0%"),
-            "minus random backbone": text(row, "pointing gain", "+.0%"),
-            "chance, ceiling": f"{row['chance']:.0%}, {row['ceiling']:.0%}",
-            "pooled": text(row, "pooled", ".0%"),
-            "pooled chance": f"{row['pooled_chance']:.0%}",
-            "pooled, minus random": text(row, "pooled gain", "+.0%"),
-            "mass ratio": text(row, "mass_ratio", ".1f"),
-            "mass ratio, minus random": text(row, "mass_ratio gain", "+.1f"),
+        own[key] = {
+            "peak on a lesion": _interval(row, "pointing", ".0%"),
+            "minus random backbone": _interval(row, "pointing gain", "+.0%"),
+            "chance": f"{row['chance']:.0%}",
+            "ceiling": f"{row['ceiling']:.0%}",
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(table.index.names)
+        one[key] = {
+            "pooled": _interval(row, "pooled", ".0%"),
+            "minus random backbone": _interval(row, "pooled gain", "+.0%"),
+            "chance": f"{row['pooled_chance']:.0%}",
+            "mass ratio": _interval(row, "mass_ratio", ".1f"),
+            "mass ratio, minus random": _interval(row, "mass_ratio gain", "+.1f"),
+        }
+    both = {"own grid": own, "one grid": one}
+    names = table.index.names
+    return {title: pd.DataFrame.from_dict(rows, orient="index").rename_axis(names) for title, rows in both.items()}
+
+
+def readable_sources(table: pd.DataFrame) -> pd.DataFrame:
+    """Format a `source_table` for a page."""
+    titles = {
+        "pointing": "centre of the cell on a lesion",
+        "box": "share of the box that lesions cover",
+        "mass": "share of the map on lesions",
+    }
+    rows = {
+        titles[measure]: {
+            "trained": _interval(row, "value", ".1%"),
+            "random backbone": f"{row['random']:.1%}",
+            "difference": _interval(row, "gain", "+.1%"),
+            "chance": f"{row['chance']:.1%}",
+        }
+        for measure, row in table.iterrows()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prototypes on their own photographs")
+
+
+def _interval(row: pd.Series, name: str, form: str) -> str:
+    return with_interval(row[name], row[f"{name} low"], row[f"{name} high"], form)

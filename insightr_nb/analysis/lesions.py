@@ -166,28 +166,61 @@ def disc_of(image: np.ndarray) -> np.ndarray:
 
 
 def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
-    """Agreement of prototypes with lesions on those of their source images that have masks.
+    """Agreement of each prototype with the lesions of its source image, where that has masks and a lesion.
 
-    Columns: prototype, label, pointing (whether the centre of its cell is on a lesion), chance, mass and area as in
-    `lesion_report`, and box, the share of its box that lesions cover. pointing, chance and mass are NaN if the source
-    image has no lesion.
+    Also that of the same prototypes in networks with a random backbone (`sanity`), whose values are averaged: their
+    nearest patch of the source image is then another one.
+
+    Args:
+        run: A run with prototypes.
+        folder: Folder of masks.
+
+    Returns:
+        One row per prototype and network ("trained" or "random"). Columns prototype, network, label, patient_id (of the
+        source image); pointing (whether the centre of the nearest cell is on a lesion), chance, mass and area as in
+        `lesion_report`; and box, the share of the box of the nearest cell that lesions cover.
     """
-    rows, maps = [], run.similarity(run.prototype_maps)  # (m, H, W)
-    table = run.prototypes
-    centres = run.grid.centre(np.arange(run.grid.cells))
+    table, grid = run.prototypes.assign(patient_id=run.store.patients(run.prototypes["image_id"])), run.grid
+    centres = grid.centre(np.arange(grid.cells))
+    networks = {"trained": [run.network], "random": sanity.random_backbones(run.network, sanity.training_images(run))}
+    rows = []
     for p in table[table["image_id"].isin(masked(run.store, table["image_id"], folder))].itertuples():
         lesion = np.any(list(lesion_masks(run.store, p.image_id, folder).values()), axis=0)
-        disc, some = disc_of(run.store.image(run.store.row(p.image_id))), bool(lesion.any())
-        hits, heat = places.at_centres(centres, lesion), run.grid.upsample(maps[p.prototype])
-        rows.append(
-            {
-                "prototype": p.prototype,
-                "label": p.label,
-                "pointing": float(hits[p.row, p.col]) if some else np.nan,
-                "chance": places.chance(centres, lesion, disc) if some else np.nan,
-                "mass": places.mass_share(heat, lesion & disc) if some else np.nan,
-                "area": lesion[disc].mean(),
-                "box": lesion[p.y0 : p.y1, p.x0 : p.x1].mean(),
-            }
-        )
-    return pd.DataFrame(rows)
+        if not lesion.any():
+            continue
+        image = run.store.image(run.store.row(p.image_id))
+        disc = disc_of(image)
+        for network, several in networks.items():
+            maps = [similarity_maps(each, image)[p.prototype] for each in several]
+            rows.append(
+                {
+                    "prototype": p.prototype,
+                    "network": network,
+                    "label": p.label,
+                    "patient_id": p.patient_id,
+                    "pointing": np.mean([places.pointing(values, centres, lesion) for values in maps]),
+                    "chance": places.chance(centres, lesion, disc),
+                    "mass": np.mean([places.mass_share(grid.upsample(values), lesion & disc) for values in maps]),
+                    "area": lesion[disc].mean(),
+                    "box": np.mean([share_of_box(values, lesion, grid) for values in maps]),
+                }
+            )
+    columns = ["prototype", "network", "label", "patient_id", "pointing", "chance", "mass", "area", "box"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def share_of_box(values: np.ndarray, lesion: np.ndarray, grid: Grid) -> float:
+    """Share of the box of the cell with the largest value that lesions cover.
+
+    values: (H, W) map over the cells of `grid`. lesion: (size, size) bool.
+    """
+    row, col = np.unravel_index(values.argmax(), values.shape)
+    x0, y0, x1, y1 = grid.box(row, col)
+    return float(lesion[y0:y1, x0:x1].mean())
+
+
+@torch.no_grad()
+def similarity_maps(network: INSightRNet, image: np.ndarray) -> np.ndarray:
+    """Similarities of the patches of one image (size, size, 3) uint8 to each prototype: (m, H, W)."""
+    output = network(network.inputs(torch.tensor(image[None])))
+    return network.prototype_layer.similarity(output.distances[0]).cpu().numpy()

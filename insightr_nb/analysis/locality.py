@@ -17,7 +17,8 @@ from insightr_nb.data.masks import has_masks
 from insightr_nb.parameters import TableSettings
 from insightr_nb.runs import Run
 
-CELLS, TRACED, RANDOM, CHANCE = "pointing_cells", "pointing_traced", "pointing_traced_random", "pointing_chance"
+CELLS, TRACED, CHANCE = "pointing_cells", "pointing_traced", "pointing_chance"
+CELLS_RANDOM, TRACED_RANDOM = "pointing_cells_random", "pointing_traced_random"
 IMAGES = 60  # test images of each run for the measures of place
 
 
@@ -25,9 +26,9 @@ def locality(settings: TableSettings) -> pd.DataFrame:
     """Results of the finished runs of the sweep `locality`, including the preset's own; one row per run.
 
     Columns: backbone_until, fold, receptive_field (px), share_of_side (its share of the image's side) and the metrics.
-    If lesion masks are available, also the share of `IMAGES` test images whose largest match peaks on a lesion: over
-    cells, traced to pixels, and traced with a random backbone; the hit rate of a random cell; and the mass ratio over
-    cells. Empty without such runs.
+    If lesion masks are available, also the share of `IMAGES` test images whose largest match peaks on a lesion, over
+    cells and traced to pixels, each also with a random backbone, and the hit rate of a random cell. Empty without such
+    runs.
     """
     rows = []
     for parameter, wanted in finished_sweeps(settings):
@@ -43,8 +44,8 @@ def locality(settings: TableSettings) -> pd.DataFrame:
         if has_masks(run.store, None):
             table = lesion_table(lesions.lesion_report(run, limit=IMAGES, whole=False)).loc["all"]
             cells, traced = table.loc[lesions.CELLS], table.loc[lesions.TRACED]
-            row |= {CELLS: cells["pointing"], TRACED: traced["pointing"], RANDOM: traced["pointing random"]}
-            row |= {CHANCE: cells["chance"], "mass_ratio_cells": cells["mass_ratio"]}
+            row |= {TRACED: traced["pointing"], TRACED_RANDOM: traced["pointing random"]}
+            row |= {CELLS: cells["pointing"], CELLS_RANDOM: cells["pointing random"], CHANCE: cells["chance"]}
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.sort_values(["receptive_field", "fold"], ignore_index=True) if rows else frame
@@ -70,7 +71,13 @@ def figure(frame: pd.DataFrame) -> Figure:
             (
                 "Peak on a lesion",
                 "share of the images with lesions",
-                {TRACED: "traced to pixels", RANDOM: "random backbone", CELLS: "over cells", CHANCE: "chance"},
+                {
+                    TRACED: "traced to pixels",
+                    TRACED_RANDOM: "traced, random backbone",
+                    CELLS: "over cells",
+                    CELLS_RANDOM: "over cells, random backbone",
+                    CHANCE: "chance",
+                },
             )
         )
     drawn, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 3.6), layout="constrained")
@@ -85,7 +92,7 @@ def figure(frame: pd.DataFrame) -> Figure:
                 marker="o",
                 ax=place,
                 label=name,
-                linestyle=":" if column in (CHANCE, RANDOM) else "-",
+                linestyle=":" if column in (CHANCE, CELLS_RANDOM, TRACED_RANDOM) else "-",
             )
         place.set(title=title, xlabel="a cell sees (px)", ylabel=unit, ylim=(0, None))
         places = frame.drop_duplicates("receptive_field")
@@ -108,7 +115,7 @@ def describe(frame: pd.DataFrame) -> str:
     if TRACED in frame:
         text += (
             f", the share of images with the peak over cells on a lesion from {small[CELLS]:.0%} to {large[CELLS]:.0%}"
-            f" (chance: {means[CHANCE].mean():.0%})"
+            f" (random backbone: {small[CELLS_RANDOM]:.0%} and {large[CELLS_RANDOM]:.0%})"
         )
     return text + "."
 
@@ -128,11 +135,11 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         "diversity": "Diversity",
         "top_label_gap": "Top-prototype label gap",
         "label_spread": "Spread of the labels",
-        CELLS: "Peak on a lesion, over cells",
-        TRACED: "traced",
-        RANDOM: "traced, random backbone",
+        TRACED: "Peak on a lesion, traced",
+        TRACED_RANDOM: "traced, random backbone",
+        CELLS: "over cells",
+        CELLS_RANDOM: "over cells, random backbone",
         CHANCE: "chance",
-        "mass_ratio_cells": "Mass ratio over cells",
     }
     table = means[[name for name in shown if name in means]].rename(columns=shown).round(3)
     names = ["backbone ends at", "receptive field (px)", "share of the image's side"]

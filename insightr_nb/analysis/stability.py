@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from insightr_nb.analysis.deletion import predict
 from insightr_nb.analysis.inference import Claim, effect, over_patients
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.analysis.metrics import top_prototypes
+from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data.graham import GROUND
 from insightr_nb.data.loading import augment
 from insightr_nb.data.photograph import photograph, prepared
@@ -99,7 +99,8 @@ def measure(run: LoadedRun, rows: Sequence[int], baseline: ResNetRegressor | Non
         One row per image and change, with columns change, seen (in training), image_id, patient_id, overlap (share of
         the five largest contributions that stay, by prototype), moved_labels (1-Wasserstein distance of the labels of
         these five before and after), moved and baseline_moved (|change of the prediction| of the run and of the
-        baseline, NaN without one). Labels and predictions are in the user's units.
+        baseline, NaN without one), and of the changed image prediction and spread (of the labels under the
+        contributions). Labels and predictions are in the user's units.
     """
     table, patients, scale = run.predictions, run.patients, run.store.scale
     made_in_training = seen(run.settings.training)
@@ -111,7 +112,8 @@ def measure(run: LoadedRun, rows: Sequence[int], baseline: ResNetRegressor | Non
         output = run.network(run.network.inputs(torch.from_numpy(batch)))
         predictions = scale.to_user(output.prediction.cpu().double()).numpy()
         others = np.full(len(batch), np.nan) if baseline is None else predict(baseline, batch, scale)
-        top = top_prototypes(output.weights.cpu().numpy())
+        weights = output.weights.cpu().numpy()
+        top, spreads = top_prototypes(weights), uncertainty(weights, run.labels)
         labels = np.sort(run.labels[top], axis=1)  # between as many labels, sorted pairs give the Wasserstein distance
         for i, name in enumerate(changed, start=1):
             found.append(
@@ -124,6 +126,8 @@ def measure(run: LoadedRun, rows: Sequence[int], baseline: ResNetRegressor | Non
                     "moved_labels": np.abs(labels[i] - labels[0]).mean(),
                     "moved": abs(predictions[i] - predictions[0]),
                     "baseline_moved": abs(others[i] - others[0]),
+                    "prediction": predictions[i],
+                    "spread": spreads[i],
                 }
             )
     return pd.DataFrame(found)
@@ -170,5 +174,5 @@ def claims(rows: pd.DataFrame, held_out_ratio: float = 0.0) -> list[Claim]:
     coded = rows[rows["change"] == JPEG]
     stay = effect(coded["overlap"], coded, null=0.5, held_out_ratio=held_out_ratio)
     text = f"At least half of the five largest contributions stay under {JPEG}"
-    found.append(Claim(text, (stay,), f"{stay[0].mean:.0%} ({stay[0].low:.0%} to {stay[0].high:.0%}) stay"))
+    found.append(Claim(text, (stay,), f"{stay[0].text('.0%')} stay"))
     return found

@@ -205,7 +205,7 @@ def _p_less(own: np.ndarray, other: np.ndarray) -> float:
 
 def describe_sparsity(tests: pd.DataFrame, level: float = 0.001) -> str:
     """State by how much INSightR-Net is sparser, and in how many folds p < `level`. tests: of `sparsity_tests`."""
-    known = tests.dropna()
+    known = tests.dropna(subset="p")
     if known.empty:
         return "No fold has finished runs of both INSightR-Net and the logarithm."
     parts = [

@@ -21,6 +21,13 @@ SWEEPS = {
     "depth": ("model.latent_channels",),
     "locality": ("model.backbone_until", "model.block_kernel", "model.block_stride", "model.block_padding"),
 }
+TITLES = {  # of the values of a sweep, where its name does not say it all
+    "cluster": "weight of the cluster loss",
+    "psd": "weight of the PSD loss",
+    "delta": "range of labels of the cluster loss",
+    "k": "k of the cluster loss",
+    "depth": "latent channels",
+}
 _STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # of the output of each ResNet layer
 
 

@@ -14,6 +14,7 @@ from insightr_nb.analysis.latent import LatentMap, published_cells
 from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.analysis.metrics import rounded_grades, top_prototypes
 from insightr_nb.analysis.statistics import hardly_used
+from insightr_nb.analysis.sweeps import TITLES
 from insightr_nb.runs import Run
 from insightr_nb.settings import LabelScale
 
@@ -178,11 +179,11 @@ def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
     part: one row per run, with columns value, fold and the metrics.
     """
     figure, panels = plt.subplots(1, len(_AXES), figsize=(4 * len(_AXES), 3.4), layout="constrained")
-    values = np.unique(part["value"])
+    values, name = np.unique(part["value"]), TITLES.get(parameter, parameter)
     positive = values[values > 0]
     for axes, (metric, title) in zip(panels, _AXES.items(), strict=True):
         sns.lineplot(data=part, x="value", y=metric, errorbar="sd", err_style="bars", marker="o", ax=axes)
-        axes.set(xlabel=parameter, ylabel=title)
+        axes.set(xlabel=name, ylabel=title)
         if len(positive) and positive[-1] > 20 * positive[0]:
             if 0 in values:
                 axes.set_xscale("symlog", linthresh=positive[0])
@@ -191,7 +192,7 @@ def sweep_curves(part: pd.DataFrame, parameter: str) -> Figure:
                 axes.set_xscale("log")
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.minorticks_off()
-    figure.suptitle(f"Sweep over {parameter}: mean and standard deviation over {part['fold'].nunique()} folds")
+    figure.suptitle(f"Sweep over {name}: mean and standard deviation over {part['fold'].nunique()} folds")
     return figure
 
 
@@ -201,10 +202,12 @@ def describe_sweep(part: pd.DataFrame, parameter: str) -> str:
     part: one row per run, with columns value, mae, sparsity and top_label_gap.
     """
     means = part.groupby("value")[["mae", "sparsity", "top_label_gap"]].mean()
-    first, last = means.iloc[0], means.iloc[-1]
+    lowest = means["mae"].idxmin()
+    ends = {name: (means[name].iloc[0], means[name].iloc[-1]) for name in means}
     return (
-        f"From {means.index[0]:g} to {means.index[-1]:g} {parameter}, the MAE goes from {first['mae']:.3f} to "
-        f"{last['mae']:.3f}, the sparsity from {first['sparsity']:.1f} to {last['sparsity']:.1f} and the "
-        f"top-prototype label gap from {first['top_label_gap']:.2f} to {last['top_label_gap']:.2f}; the lowest MAE is "
-        f"at {means['mae'].idxmin():g} ({means['mae'].min():.3f})."
+        f"With {TITLES.get(parameter, parameter)} from {means.index[0]:g} to {means.index[-1]:g}, the MAE goes from "
+        "{:.3f} to {:.3f}, ".format(*ends["mae"])
+        + "the sparsity from {:.1f} to {:.1f} ".format(*ends["sparsity"])
+        + "and the top-prototype label gap from {:.2f} to {:.2f}; ".format(*ends["top_label_gap"])
+        + f"the lowest MAE is at {lowest:g} ({means.loc[lowest, 'mae']:.3f})."
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from insightr_nb import files
 from insightr_nb.analysis.results import METRICS, Results
+from insightr_nb.analysis.statistics import CLAMPED
 from insightr_nb.analysis.wording import counted
 from insightr_nb.parameters import TableSettings
 
@@ -73,27 +74,30 @@ def readable(tests: pd.DataFrame) -> pd.DataFrame:
 
     Rows of missing runs are left out.
     """
-    known = tests.dropna()
+    known = tests.dropna(subset="p")
     texts = known.astype(object)
     for name in tests.columns[1:]:
-        texts[name] = [format(value, _FORMATS.get(name, "+.1f")) for value in known[name]]
+        form = _FORMATS.get(name, "+.1f")
+        texts[name] = ["-" if np.isnan(value) else format(value, form) for value in known[name]]
     return texts.set_index("fold").rename(columns=HEADINGS)
 
 
 def readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
-    """Format a table of `statistics.against_baseline` as text: one row per variant, clamped predictions first.
+    """Format a table of `statistics.against_baseline` as text: one row per variant and kind of predictions.
 
-    Rows of missing runs are left out. An interval over the folds needs two of them.
+    Clamped predictions come first. Rows of missing runs are left out. An interval over the folds needs two of them.
     """
-    rows: dict[str, dict[str, str]] = {}
-    for row in differences.dropna(subset="difference").to_dict("records"):
-        texts = {f"MAE - baseline's, {row['predictions']}": f"{row['difference']:+.3f}"}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    known = differences.dropna(subset="difference").sort_values(
+        "predictions", key=lambda p: p != CLAMPED, kind="stable"
+    )
+    for row in known.to_dict("records"):
+        texts = {"MAE - baseline's": f"{row['difference']:+.3f}"}
         for source in ("folds", "patients"):
             low, high = row[f"low_{source}"], row[f"high_{source}"]
-            interval = "-" if low is None or np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
-            texts[f"95 % over {source}, {row['predictions']}"] = interval
-        rows.setdefault(NAMES[row["variant"]], {}).update(texts)
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("")
+            texts[f"95 % over {source}"] = "-" if low is None or np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+        rows[row["predictions"], NAMES[row["variant"]]] = texts
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["predictions", ""])
 
 
 def of_run(metrics: Mapping[str, Any], name: str) -> pd.DataFrame:

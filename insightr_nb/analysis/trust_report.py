@@ -11,7 +11,7 @@ from insightr_nb.analysis import confidence, conformal, deletion, lesions, stabi
 from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.analysis.wording import counted
+from insightr_nb.analysis.wording import counted, with_interval
 from insightr_nb.data import splits
 
 
@@ -57,22 +57,20 @@ def readable_kinds(kinds: pd.DataFrame) -> pd.DataFrame:
         part = part.droplevel("lesion")
         row = rows[lesion.replace("_", " ")] = {"images": f"{part['images'].iloc[0]:.0f}"}
         for method, title in ((lesions.CELLS, "over cells"), (lesions.TRACED, "traced")):
-            value, low, high, random = (part.loc[method, f"pointing{end}"] for end in ("", " low", " high", " random"))
-            row |= {title: f"{value:.0%} ({low:.0%} to {high:.0%})", f"{title}: random backbone": f"{random:.0%}"}
+            *value, random = (part.loc[method, f"pointing{end}"] for end in ("", " low", " high", " random"))
+            row |= {title: with_interval(*value, ".0%"), f"{title}: random backbone": f"{random:.0%}"}
         row["chance"] = f"{part['chance'].iloc[0]:.0%}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("lesion")
 
 
-def describe_sources(sources: pd.DataFrame) -> str:
-    """State how often prototypes lie on lesions of their source images. sources: result of `source_report`."""
-    known = sources.dropna(subset="pointing")
-    if known.empty:
-        return "No prototype comes from an image with a lesion."
-    means = known.drop(columns="pointing").mean(numeric_only=True)
+def describe_sources(table: pd.DataFrame) -> str:
+    """State how often prototypes lie on lesions of their source images. table: result of `source_table`."""
+    centre, box = table.loc["pointing"], table.loc["box"]
     return (
-        f"{int(known['pointing'].sum())} of {len(known)} prototypes from images with lesions have one under their "
-        f"centre (chance {means['chance']:.1%}). Lesions cover {means['box']:.1%} of their boxes and "
-        f"{means['area']:.1%} of the discs; the mass ratio of their maps is {means['mass'] / means['area']:.2f}."
+        f"Of {table['prototypes'].iloc[0]:.0f} prototypes from images with lesions, {centre['value']:.0%} have one "
+        f"under the centre of their cell (random backbone: {centre['random']:.0%}, chance: {centre['chance']:.0%}). "
+        f"Lesions cover {box['value']:.1%} of their boxes (random backbone: {box['random']:.1%}) and "
+        f"{box['chance']:.1%} of the discs."
     )
 
 
@@ -110,7 +108,7 @@ def describe_deletion(table: pd.DataFrame) -> str:
     for fill, part in table.groupby("fill", sort=False):
         part = part.set_index("order")
         gaps = " and ".join(
-            f"{row['gap']:+.3f} ({row['gap low']:+.3f} to {row['gap high']:+.3f}) against {order}"
+            f"{with_interval(row['gap'], row['gap low'], row['gap high'], '+.3f')} against {order}"
             for order, row in part.loc[list(deletion.CONTROLS)].iterrows()
         )
         text.append(
@@ -163,24 +161,38 @@ def describe_audit(audit: pd.DataFrame, unit: float = 1.0) -> str:
     return "\n".join(f"Warning: {text}" for text in found) or f"None of the {len(audit)} prototypes is in doubt."
 
 
-def readable_certainty(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores of uncertainty with one column per measure and its interval. table: result of `certainty_table`."""
+def readable_certainty(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Format a `certainty_table` as two tables that fit a page: one row per score, values with their intervals.
+
+    Returns:
+        "error": how a score follows the error; "referral": what the referral of the least certain images gains, which
+        `confidence.CHANCE` and `confidence.BEST` frame.
+    """
     titles = {
-        "correlation": ("correlation with the error", 2),
-        "partial": ("given the prediction", 2),
-        "wrong": ("wrong grades (AUC)", 2),
-        "gain": ("gain (0 chance, 1 best)", 2),
-        "rest": (f"MAE without the least certain {confidence.REFERRED:.0%}", 3),
-        "below middle": ("lower than by the middle", 3),
-        "below grade": ("lower than by the grade", 3),
+        "error": {
+            "correlation": ("correlation with the error", ".2f"),
+            "partial": ("given the prediction", ".2f"),
+            "wrong": ("wrong grades (AUC)", ".2f"),
+        },
+        "referral": {
+            "gain": ("gain (0 chance, 1 best)", ".2f"),
+            "rest": (f"MAE without the least certain {confidence.REFERRED:.0%}", ".3f"),
+            "below middle": ("below that of 'nearness to the middle'", "+.3f"),
+            "below grade": ("below that of 'nearest grade'", "+.3f"),
+        },
     }
+    scores = {"error": table.drop([confidence.CHANCE, confidence.BEST], errors="ignore"), "referral": table}
 
-    def cell(row: pd.Series, measure: str, digits: int) -> str:
-        value, low, high = (f"{row[f'{measure}{end}']:.{digits}f}" for end in ("", " low", " high"))
-        return "" if value == "nan" else value if low == high else f"{value} ({low} to {high})"
+    def column(rows: pd.DataFrame, measure: str, form: str) -> list[str]:
+        values = zip(*(rows[f"{measure}{end}"] for end in ("", " low", " high")), strict=True)
+        return [with_interval(*value, form) for value in values]
 
-    columns = {title: [cell(row, m, digits) for _, row in table.iterrows()] for m, (title, digits) in titles.items()}
-    return pd.DataFrame(columns, table.index)
+    return {
+        part: pd.DataFrame(
+            {title: column(scores[part], m, form) for m, (title, form) in of.items()}, scores[part].index
+        )
+        for part, of in titles.items()
+    }
 
 
 def describe_certainty(table: pd.DataFrame) -> str:
@@ -205,11 +217,10 @@ def readable_coverage(table: pd.DataFrame) -> pd.DataFrame:
     """Coverage and width of each method, one row per group of images. table: result of `coverage_table`."""
     rows = {}
     for (group, method), row in table.iterrows():
-        text = f"{row['coverage']:.0%} ({row['coverage low']:.0%} to {row['coverage high']:.0%})"
-        rows.setdefault(group, {("", "images"): f"{row['images']:.0f}"}).update(
-            {(method, "covered"): text, (method, "width"): f"{row['width']:.2f}"}
-        )
-    return pd.DataFrame.from_dict(rows, orient="index")
+        share = with_interval(row["coverage"], row["coverage low"], row["coverage high"], ".0%")
+        cells = rows.setdefault(group, {"images": f"{row['images']:.0f}"})
+        cells[method] = f"{share}; {row['width']:.2f}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("covered; mean width")
 
 
 def describe_coverage(table: pd.DataFrame) -> str:

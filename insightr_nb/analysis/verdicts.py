@@ -1,7 +1,7 @@
 """What can and cannot be trusted: the claims of notebook 08, judged for one run and pooled over its folds.
 
-Each measure of trust is a table with one row per image. The tables of a run are kept in its folder, so that the folds
-can be pooled once each of them has been measured.
+Each measure of trust is a table of rows, one per image, or per prototype. The tables of a run are kept in its folder,
+so that the folds can be pooled once each of them has been measured.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, judged
 from insightr_nb.analysis.loaded_run import LoadedRun
 from insightr_nb.runs import Run
 
-# Measure -> its summary table and its claims, both of rows per image
+# Measure -> its summary table and its claims (or None), both of rows per image, or per prototype for "sources"
 _MEASURES = {
     "lesions": (lesion_tables.lesion_table, lesion_tables.claims),
+    "sources": (lesion_tables.source_table, None),
     "deletion": (deletion.summary, deletion.claims),
     "stability": (stability.summary, stability.claims),
     "certainty": (confidence.certainty_table, confidence.certainty_claims),
@@ -42,7 +43,8 @@ def claims(rows: Mapping[str, pd.DataFrame], held_out_ratio: float = 0.0) -> lis
         rows: Rows per image by measure, of one fold, or of several with a column fold.
         held_out_ratio: n_validation / n_training of the folds.
     """
-    return [c for name, (_, make) in _MEASURES.items() if name in rows for c in make(rows[name], held_out_ratio)]
+    known = [(name, make) for name, (_, make) in _MEASURES.items() if name in rows and make is not None]
+    return [claim for name, make in known for claim in make(rows[name], held_out_ratio)]
 
 
 def verdicts(

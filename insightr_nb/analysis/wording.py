@@ -8,6 +8,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
+    """Format a value with its interval; without one if that is unknown (NaN), and a dash if the value is.
+
+    Example:
+        >>> with_interval(0.5, 0.25, 0.75, ".0%")
+        '50% (25% to 75%)'
+    """
+    if value != value:
+        return "-"
+    return f"{value:{form}}" + ("" if low != low else f" ({low:{form}} to {high:{form}})")
+
+
 def say(*sentences: str) -> None:
     """Print sentences, with lines of at most 100 characters that break between words."""
     for line in "\n".join(sentences).splitlines():

@@ -39,10 +39,12 @@ def test_half_widths_by_hand():
     run = SimpleNamespace(store=SimpleNamespace(grades=True, scale=LabelScale(0, 4)))
     found = conformal.half_widths(known, np.array([1.2, 2.9, 0]), np.array([0.2, 1, 0]), run)
     assert found[SAME].tolist() == pytest.approx([0.9] * 3)  # the 18th
-    assert found[SCALED].tolist() == pytest.approx([0.36, 1.8, 0])  # the 18th ratio is 0.9 / 0.5
+    assert found[SCALED].tolist() == pytest.approx([0.36, 1.8, 0], abs=1e-5)  # the 18th ratio is 0.9 / 0.5
     assert found[BY_GRADE].tolist() == pytest.approx([0.1, 1, np.inf])  # no validation image of grade 0
     run.store.grades = False
     assert set(conformal.half_widths(known, np.zeros(1), np.ones(1), run)) == {SAME, SCALED}
+    few = conformal.half_widths(known[:8], np.zeros(1), np.zeros(1), run)  # also for an image without spread
+    assert few[SAME] == few[SCALED] == np.inf
 
 
 def rows(**covered: list[float]) -> pd.DataFrame:
@@ -126,7 +128,7 @@ def test_calibration_needs_images_or_distances(loaded):
 
 
 def test_intervals_of_a_run(loaded):
-    found = conformal.coverage(loaded, np.array([0, 5]))
+    found = conformal.coverage(loaded, stability.measure(loaded, [0, 5]))
     plain = found[(found["change"] == UNCHANGED) & (found["method"] == SAME)]
     assert plain["image_id"].tolist() == loaded.predictions["image_id"].tolist()
     np.testing.assert_allclose(plain["prediction"], loaded.predictions["prediction"], atol=1e-4)
@@ -153,4 +155,5 @@ def test_a_photograph_that_is_gone_is_not_made_brighter(loaded, monkeypatch):
         raise DataError(f"{source}: cannot be read")
 
     monkeypatch.setattr(stability, "photograph", gone)
-    assert set(conformal.coverage(loaded, np.array([0]))["change"]) == {UNCHANGED, *stability.CHANGES}
+    changed = stability.measure(loaded, [0])
+    assert set(conformal.coverage(loaded, changed)["change"]) == {UNCHANGED, *stability.CHANGES}

@@ -287,12 +287,13 @@ def test_an_edited_run_is_explained_and_measured_like_any_other(opened, edit):
     some = np.arange(2)
     assert deletion.completeness(run) < 1e-4
     assert trust_report.describe_deletion(deletion.summary(deletion.per_image(deletion.measure(run, some))))
-    assert trust_report.describe_stability(stability.summary(stability.measure(run, some)))
+    moved = stability.measure(run, some)
+    assert trust_report.describe_stability(stability.summary(moved))
     audit = trust.audit(run)
     assert audit.set_index("prototype").loc[[2, 7], "used"].tolist() == [0, 0]
     trust_figures.audit_gallery(run, audit)
     assert trust_report.describe_certainty(confidence.certainty_table(confidence.certainty(run)))
-    assert trust_report.describe_coverage(conformal.coverage_table(conformal.coverage(run, some)))
+    assert trust_report.describe_coverage(conformal.coverage_table(conformal.coverage(run, moved)))
     assert trust_report.describe_familiarity(run, some)
     assert len(lesions.lesion_report(run, limit=2)) > 0
     plt.close("all")

@@ -52,6 +52,10 @@ def test_missing_values_and_single_patients():
     few, enough = (over_patients(np.arange(1.0, n), np.arange(1, n)) for n in (10, 11))
     assert (np.isnan(few.p), few.low > 0) == (True, True)
     assert enough.p < 0.001
+    alike = over_patients(np.full(12, 0.1), np.arange(12))  # no interval without width
+    assert np.isnan([alike.low, alike.high]).all()
+    assert (alike.mean, alike.p) == (pytest.approx(0.1), pytest.approx(2 / 5001))
+    assert str(alike) == "+0.100"
 
 
 def test_a_ratio_of_sums_is_not_the_mean_of_ratios():
@@ -67,8 +71,8 @@ def test_the_corrected_t_is_that_of_nadeau_and_bengio():
     half = 2.776445 * np.sqrt(2.5 * (1 / 5 + 0.25))  # t(4) at 0.975, variance 2.5
     assert (found.low, found.high) == (pytest.approx(3 - half, 1e-5), pytest.approx(3 + half, 1e-5))
     assert over_folds([1.0, 2.0, 3.0, 4.0, 5.0], 0.25, null=found.low).p == pytest.approx(0.05)
-    assert over_folds([2.0, 2.0], 0.25).p == 0
-    assert over_folds([2.0, 2.0], 0.25, null=2).p == 1
+    equal = over_folds([2.0, 2.0], 0.25)  # equal folds do not say how far others would lie
+    assert np.isnan([equal.low, equal.high, equal.p]).all()
     assert np.isnan(over_folds([2.0], 0.25).p)
 
 

@@ -81,7 +81,7 @@ def test_kinds_of_lesions():
     assert table.index.tolist() == [("exudate", CELLS), ("exudate", TRACED)]
     one = table.loc[("exudate", TRACED)]
     assert (one["images"], one["pointing"], one["pointing random"]) == (3, 1, pytest.approx(1 / 9))
-    assert one["pointing low"] == one["pointing high"] == 1
+    assert np.isnan([one["pointing low"], one["pointing high"]]).all()  # no interval without width
 
 
 def test_claims_are_about_what_exceeds_a_control():
@@ -105,10 +105,29 @@ def test_claims_over_folds_have_both_sources_of_variation():
 
 
 def test_a_readable_table_fits_a_page():
-    table = lesion_tables.readable(lesion_tables.lesion_table(rows(10)))
-    assert len(table.columns) == 8
-    one = table.loc[("all", WHOLE)]
-    assert one["peak on a lesion"] == "100% (100% to 100%)"
-    assert one["minus random backbone"] == "+100% (+100% to +100%)"
-    assert one["chance, ceiling"] == "5%, 75%"
-    assert table.loc[("all", CONTRAST), "minus random backbone"] == "-"
+    own, one = lesion_tables.readable(lesion_tables.lesion_table(rows(10))).values()
+    assert len(own.columns) == 4
+    assert len(one.columns) == 5
+    assert own.loc[("all", WHOLE)].tolist() == ["100%", "+100%", "5%", "75%"]
+    assert own.loc[("all", TRACED), "peak on a lesion"].startswith("75% (")
+    assert own.loc[("all", CONTRAST), "minus random backbone"] == "-"
+    assert one.loc[("all", WHOLE), ["pooled", "chance"]].tolist() == ["50%", "40%"]
+
+
+def test_prototypes_on_lesions_of_their_sources_beside_a_random_backbone():
+    """Four prototypes from photographs of two patients."""
+    about = {"prototype": range(4), "patient_id": list("aabb"), "chance": 0.05, "area": [0.1, 0.1, 0.2, 0.2]}
+    trained = pd.DataFrame(about | {"network": "trained", "pointing": [1, 1, 0, 0], "box": 0.3, "mass": 0.4})
+    random = pd.DataFrame(about | {"network": "random", "pointing": [0, 1, 0, 0], "box": 0.1, "mass": 0.4})
+    table = lesion_tables.source_table(pd.concat([trained, random]))
+    assert table.index.tolist() == ["pointing", "box", "mass"]
+    assert table["prototypes"].tolist() == [4, 4, 4]
+    assert table["value"].tolist() == pytest.approx([0.5, 0.3, 0.4])
+    assert table["random"].tolist() == pytest.approx([0.25, 0.1, 0.4])
+    assert table["gain"].tolist() == pytest.approx([0.25, 0.2, 0])
+    assert table["chance"].tolist() == pytest.approx([0.05, 0.15, 0.15])
+    assert table.loc["pointing", ["value low", "value high", "gain low", "gain high"]].tolist() == [0, 1, 0, 0.5]
+    shown = lesion_tables.readable_sources(table)
+    assert shown.iloc[0].tolist() == ["50.0% (0.0% to 100.0%)", "25.0%", "+25.0% (+0.0% to +50.0%)", "5.0%"]
+    folds = pd.concat([trained.assign(fold=0), random.assign(fold=0), trained.assign(fold=1), random.assign(fold=1)])
+    assert lesion_tables.source_table(folds)["prototypes"].tolist() == [8, 8, 8]

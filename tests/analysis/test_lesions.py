@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from insightr_nb.analysis import lesions, sanity, tracing
+from insightr_nb.analysis import lesions, places, sanity, tracing
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data.masks import lesion_masks
@@ -67,7 +67,7 @@ def test_hits_are_those_of_the_explanation_and_its_trace(loaded, report):
         row, col = np.clip(np.rint(loaded.grid.centre(e.cells[e.top(1)[0]])).astype(int), 0, 63)
         assert part.loc[(image_id, lesions.CELLS), "pointing"] == lesion[row, col]
         traced = tracing.match(loaded.network, e.image, int(e.top(1)[0]))
-        share = traced[lesion & lesions.disc_of(e.image)].sum() / traced.sum()
+        share = places.mass_share(traced, lesion & lesions.disc_of(e.image))  # NaN for a trace of zeros
         assert part.loc[(image_id, lesions.TRACED), "mass"] == pytest.approx(share, nan_ok=True)
         assert part.loc[(image_id, lesions.TRACED), "target"] == e.target
 
@@ -97,11 +97,24 @@ def test_grad_cam_is_on_the_grid_of_the_feature_map(loaded):
 
 def test_prototypes_on_lesions_of_their_sources(loaded):
     sources = lesions.source_report(loaded)
-    assert len(sources) == 10
-    p = loaded.prototypes.iloc[sources["pointing"].first_valid_index()]
-    mask = np.any(list(lesion_masks(loaded.store, p["image_id"]).values()), axis=0)
-    row, col = np.clip(np.rint(loaded.grid.centre(np.array([p["row"], p["col"]]))).astype(int), 0, 63)
-    one = sources.iloc[p["prototype"]]
-    assert one["pointing"] == mask[row, col]
-    assert one["box"] == mask[p["y0"] : p["y1"], p["x0"] : p["x1"]].mean()
-    assert 0 < one["mass"] < 1
+    trained = sources[sources["network"] == "trained"]
+    masks = {i: np.any(list(lesion_masks(loaded.store, i).values()), axis=0) for i in loaded.prototypes["image_id"]}
+    with_lesions = loaded.prototypes[[bool(masks[i].any()) for i in loaded.prototypes["image_id"]]]
+    assert trained["prototype"].tolist() == with_lesions["prototype"].tolist()
+    for one, p in zip(trained.itertuples(), with_lesions.itertuples(), strict=True):  # the nearest cell is its own
+        row, col = np.clip(np.rint(loaded.grid.centre(np.array([p.row, p.col]))).astype(int), 0, 63)
+        assert one.pointing == masks[p.image_id][row, col]
+        assert one.box == masks[p.image_id][p.y0 : p.y1, p.x0 : p.x1].mean()
+        assert 0 < one.mass < 1
+        assert one.patient_id == loaded.store.table.set_index("image_id")["patient_id"][p.image_id]
+    random = sources[sources["network"] == "random"]
+    assert random["prototype"].tolist() == trained["prototype"].tolist()
+    assert random["chance"].tolist() == trained["chance"].tolist()
+    p = with_lesions.iloc[0]
+    image = loaded.store.image(loaded.store.row(p["image_id"]))
+    maps = [
+        lesions.similarity_maps(network, image)[p["prototype"]]
+        for network in sanity.random_backbones(loaded.network, sanity.training_images(loaded))
+    ]
+    expect = [lesions.share_of_box(values, masks[p["image_id"]], loaded.grid) for values in maps]
+    assert random["box"].iloc[0] == pytest.approx(np.mean(expect))

@@ -110,11 +110,11 @@ def test_claims_compare_with_the_baseline_and_with_one_half(moved, overlap, verd
     found = judged(stability.claims(rows(moved, 0.2, overlap)))
     assert found["verdict"].tolist() == verdicts
     assert found["figures"][0] == (
-        "by 0.100, the baseline's by 0.200: +0.100 (+0.100 to +0.100) less"
+        "by 0.100, the baseline's by 0.200: +0.100 less"
         if moved == 0.1
-        else "by 0.300, the baseline's by 0.200: -0.100 (-0.100 to -0.100) less"
+        else "by 0.300, the baseline's by 0.200: -0.100 less"
     )
-    assert found["figures"][1].startswith(f"{overlap:.0%} (")
+    assert found["figures"][1] == f"{overlap:.0%} stay"
 
 
 def test_claims_without_a_baseline_and_over_folds():
@@ -131,9 +131,8 @@ def test_the_summary_has_a_row_per_change():
     assert table["change"].tolist() == ["JPEG quality 50", "mirror image", "rotation by 5°"]
     assert table["seen"].tolist() == [False, False, True]
     assert table["ratio"].tolist() == pytest.approx([1.5, 1.5, 45])
-    assert table[["images", "overlap", "overlap low", "overlap high", "moved_labels"]].iloc[
-        0
-    ].tolist() == pytest.approx([24, 0.8, 0.8, 0.8, 0.25])
+    means = table[["images", "overlap", "overlap low", "overlap high", "moved_labels"]].iloc[0].tolist()
+    assert means == pytest.approx([24, 0.8, np.nan, np.nan, 0.25], nan_ok=True)  # all patients are alike
     assert stability.summary(rows(0.3))["ratio"].isna().tolist() == [True, True, True]
 
 

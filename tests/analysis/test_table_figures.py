@@ -137,6 +137,6 @@ def test_how_the_cells_of_figure_3_differ_from_the_published_ones_in_words(tmp_p
 def test_a_sweep_in_words():
     part = pd.DataFrame({"value": [10, 10, 50], "mae": [0.2, 0.4, 0.25], "sparsity": [3, 5, 15], "fold": [0, 1, 0]})
     assert table_figures.describe_sweep(part.assign(top_label_gap=[0.5, 0.7, 0.9]), "prototypes") == (
-        "From 10 to 50 prototypes, the MAE goes from 0.300 to 0.250, the sparsity from 4.0 to 15.0 and the "
+        "With prototypes from 10 to 50, the MAE goes from 0.300 to 0.250, the sparsity from 4.0 to 15.0 and the "
         "top-prototype label gap from 0.60 to 0.90; the lowest MAE is at 50 (0.250)."
     )

@@ -70,13 +70,11 @@ def test_kinds_of_lesions_as_a_table():
 
 
 def test_prototypes_on_lesions_in_words():
-    table = {"pointing": [1, 0, np.nan], "chance": [0.1, 0.3, np.nan], "mass": [0.5, 0.1, np.nan]}
-    sources = pd.DataFrame(table | {"box": [0.5, 0.1, 0], "area": [0.2, 0.2, 0]})
-    assert trust_report.describe_sources(sources) == (
-        "1 of 2 prototypes from images with lesions have one under their centre (chance 20.0%). Lesions cover 30.0% of "
-        "their boxes and 20.0% of the discs; the mass ratio of their maps is 1.50."
+    columns = {"prototypes": 8, "value": [0.5, 0.3], "random": [0.25, 0.1], "chance": [0.05, 0.15]}
+    assert trust_report.describe_sources(pd.DataFrame(columns, ["pointing", "box"])) == (
+        "Of 8 prototypes from images with lesions, 50% have one under the centre of their cell (random backbone: 25%, "
+        "chance: 5%). Lesions cover 30.0% of their boxes (random backbone: 10.0%) and 15.0% of the discs."
     )
-    assert trust_report.describe_sources(sources[2:]) == "No prototype comes from an image with a lesion."
 
 
 def test_the_identity_of_contributions_and_predictions_in_words():
@@ -135,24 +133,27 @@ def scores() -> pd.DataFrame:
     }.items():
         table[measure] = values
     for measure in table.columns.tolist():
-        width = 0 if measure == "gain" else 0.1
+        width = np.nan if measure == "gain" else 0.1
         table[f"{measure} low"], table[f"{measure} high"] = table[measure] - width, table[measure] + width
     return table
 
 
 def test_certainty_as_a_table():
-    shown = trust_report.readable_certainty(scores())
-    assert shown.shape == (4, 7)
-    assert shown.loc["spread of the labels"].tolist() == [
+    error, referral = trust_report.readable_certainty(scores()).values()
+    assert error.shape == (2, 3)
+    assert error.loc["spread of the labels"].tolist() == [
         "0.50 (0.40 to 0.60)",
         "0.20 (0.10 to 0.30)",
         "0.70 (0.60 to 0.80)",
+    ]
+    assert referral.shape == (4, 4)
+    assert referral.loc["spread of the labels"].tolist() == [
         "0.60",
         "0.200 (0.100 to 0.300)",
-        "0.010 (-0.090 to 0.110)",
-        "-0.050 (-0.150 to 0.050)",
+        "+0.010 (-0.090 to +0.110)",
+        "-0.050 (-0.150 to +0.050)",
     ]
-    assert shown.loc["chance"].tolist() == ["", "", "", "0.00", "0.300 (0.200 to 0.400)", "", ""]
+    assert referral.loc["chance"].tolist() == ["0.00", "0.300 (0.200 to 0.400)", "-", "-"]
 
 
 def test_certainty_in_words():
@@ -180,7 +181,7 @@ def coverages() -> pd.DataFrame:
 
 def test_coverage_as_a_table_and_in_words():
     shown = trust_report.readable_coverage(coverages())
-    assert shown.loc["JPEG"].tolist() == ["20", "70% (50% to 100%)", "1.25", "70% (50% to 100%)", "1.50"]
+    assert shown.loc["JPEG"].tolist() == ["20", "70% (50% to 100%); 1.25", "70% (50% to 100%); 1.50"]
     assert trust_report.describe_coverage(coverages()) == (
         "The 90% interval covers 90.0% with a mean width of 1.25 (the same width), 90.0% with a mean width of 1.50 (by "
         "predicted grade). With the same width, it covers least: 60.0% of 'grade 1' and 70.0% under 'JPEG'."
