@@ -39,9 +39,15 @@ def settings(**given):
     return RunSettings.from_parameters(dataset=DATASET, name=NAME, preset=PRESET, **given)
 
 
+def words(key, default, between=","):
+    """Parts of a value of --config; no parts for "none" and for an empty value."""
+    value = config.get(key, default)
+    return [part for part in ("" if value is None else str(value)).split(between) if part not in ("", "none")]
+
+
 def listed(key, default):
-    """Names with commas between; "none" for none. Each must be a variant."""
-    names = [v for v in str(config.get(key) or "none" if key in config else default).split(",") if v not in ("", "none")]
+    """Names of variants, with commas between."""
+    names = words(key, default)
     for name in names:
         settings(variant=name)
     return names
@@ -61,12 +67,11 @@ SWEEP_FOLDS = folds("sweep_folds", min(3, settings().data.folds))
 SWEEP, SWEPT_PRESET = [], TableSettings(dataset=DATASET, name=NAME, preset=PRESET)
 LAYERS = ",".join(sweeps.localities(SWEPT_PRESET))
 USUAL = "prototypes:10,25,50,100 cluster:0,0.03,0.1,0.3,1" + f" locality:{LAYERS}" * bool(LAYERS)
-for each in str(config.get("sweep", USUAL)).replace("none", "").split():
+for each in words("sweep", USUAL, between=None):
     parameter, _, values = each.partition(":")
     SWEEP += sweeps.sweep(SWEPT_PRESET, parameter, values.split(","), SWEEP_FOLDS)
 # Other seeds of the usual sweeps; with a sweep of one's own only where they are asked for.
-SEEDS = [int(seed) for seed in str(config.get("seeds", "none" if "sweep" in config else "0,1,2")).split(",")
-         if seed != "none"]
+SEEDS = [int(seed) for seed in words("seeds", "none" if "sweep" in config else "0,1,2")]
 SWEEP += seeds.seed_runs(SWEPT_PRESET, SEEDS, folds("seed_folds", min(2, settings().data.folds)))
 
 ROOT = str(files.outputs_root())

@@ -1,7 +1,7 @@
 """Selection of a preset: trials compared on the validation set of one fold, written to a record in docs/results/.
 
     python docs/choose.py demo                                about 30 minutes on two cores
-    python docs/choose.py photo --data_folder path/to/idrid   about 35 minutes
+    python docs/choose.py photo --data_folder path/to/idrid   about 45 minutes
 
 Finished trials are reused. The selection uses validation metrics only. For the photographs, of which there are few,
 the record also holds the test metrics of every trial, to show how far the two differ.
@@ -33,6 +33,8 @@ TRIALS = {
         ("insightr", {}),
         ("insightr", {"losses.cluster": 0.3}),
         ("insightr", {"losses.cluster": 0.3, "losses.delta": 0.25}),
+        ("baseline", {"training.baseline_lr": 1e-4}),
+        ("baseline", {"training.baseline_lr": 5e-4}),
         ("baseline", {}),
     ],
 }

@@ -233,6 +233,7 @@ def _trials(name: str) -> str:
     """Trials of a choice, one table for each variant and part of the data, without columns that say nothing."""
     record = read(name)
     frame = pd.DataFrame(record["rows"]).replace("-", None)
+    frame = frame[[c for c in frame if frame[c].nunique() > 1]]
     texts = []
     for key, part in frame.groupby([c for c in ("variant", "images") if c in frame], sort=False):
         shown = part.drop(columns=["variant", "images"], errors="ignore").dropna(axis="columns", how="all")

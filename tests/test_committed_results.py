@@ -35,6 +35,14 @@ def test_texts_agree_with_the_records(render, name):
     assert render.rendered(text) == text, "give: python docs/render.py"
 
 
+def test_tables_fit_a_page(render):
+    """GitHub's page shows about 135 characters of a table; headings and the claims of the verdicts wrap."""
+    for name, render_block in render.BLOCKS.items():
+        rows = [line for line in render_block().splitlines() if line.startswith("| ")]
+        widths = [sum(len(cell.strip()) + 1 for cell in row.split("|")[1:-1]) for row in rows]
+        assert name == "verdicts" or max(widths, default=0) <= 135, name
+
+
 def test_every_record_is_used_in_a_text(render):
     texts = "".join(path.read_text(encoding="utf-8") for path in render.TEXTS)
     told = {name for name in render.BLOCKS if f"<!-- results: {name} -->" in texts}
