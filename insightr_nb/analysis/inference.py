@@ -187,14 +187,15 @@ class Claim:
     def p(self) -> float:
         """P value for the side on which the effects lie.
 
-        For an effect, the largest over the sources. For the claim, the largest over the effects if all are above, and
-        otherwise the smallest of those that are not, times the number of effects (Bonferroni). NaN if one is NaN.
+        For an effect, the largest over the sources; NaN if one is. For the claim, if all effects are above, the largest,
+        or NaN if one is. Otherwise the smallest of those that are not above, times the number of effects (Bonferroni):
+        the claim fails by one of them, whatever the others are. NaN if none of these is known.
         """
         largest = [np.max([source.p for source in sources]) for sources in self.effects]
-        if self.above or np.isnan(largest).any():
+        if self.above:
             return float(np.max(largest))
         wrong = [p for p, s in zip(largest, self.effects, strict=True) if s[0].mean <= s[0].null]
-        return float(np.minimum(1.0, len(largest) * np.min(wrong)))
+        return float(np.minimum(1.0, len(largest) * np.fmin.reduce(wrong)))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

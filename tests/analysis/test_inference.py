@@ -114,6 +114,15 @@ def test_a_claim_with_an_unknown_source_is_unknown():
         assert judged([Claim("", (sources,))])["verdict"].tolist() == [UNKNOWN]
 
 
+def test_a_claim_fails_by_one_effect_whatever_the_unknown_others_are():
+    """An unknown effect cannot make a claim hold, and cannot save it."""
+    unknown, below = estimate(1, float("nan")), estimate(-1, 0.001)
+    assert np.isnan(Claim("", (unknown, estimate(1, 0.001))).p)
+    assert Claim("", (unknown, below)).p == pytest.approx(0.002)
+    assert judged([Claim("", (unknown, below))])["verdict"].tolist() == [NOT]
+    assert np.isnan(Claim("", (estimate(1, 0.001), estimate(-1, float("nan")))).p)
+
+
 def test_an_effect_is_estimated_over_patients_and_folds():
     names = [f"patient {n}" for n in range(10)]
     rows = pd.DataFrame({"patient_id": names * 2, "fold": np.repeat([0, 1], 10)})
