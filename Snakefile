@@ -13,15 +13,13 @@
 import json
 import shlex
 
-import torch
-
 from insightr_nb import files, runs
 from insightr_nb.analysis import seeds, sweeps
 from insightr_nb.checked import suggest
 from insightr_nb.errors import SettingsError
 from insightr_nb.parameters import TableSettings
 from insightr_nb.settings import RunSettings
-from insightr_nb.training import hardware
+from insightr_nb.training import gpu, hardware
 
 KNOWN = ("dataset", "name", "data_folder", "preset", "folds", "variants", "continuous", "sweep", "sweep_folds",
          "seeds", "seed_folds", "images", "masks", "threads")
@@ -83,8 +81,9 @@ FROM = f" -p data_folder {shlex.quote(str(FOLDER))}" if FOLDER else ""
 MASKS = f" -r masks {shlex.quote(str(config['masks']))}" if config.get("masks") else ""
 MEASURED = f" -p images {int(config.get('images', 120))}{MASKS}"
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
-# Trainings side by side: as many as cards; without cards two, of half the cores each, which do more than one of all.
-SIDE_BY_SIDE = torch.cuda.device_count() or 2
+# Trainings side by side: as many as cards, times INSIGHTR_JOBS_PER_CARD; without cards two, of half the cores each,
+# which do more than one of all.
+SIDE_BY_SIDE = gpu.capacity() or 2
 THREADS = int(config.get("threads") or hardware.threads_of_each(SIDE_BY_SIDE, workflow.resource_settings.cores or 1))
 
 TRAINED = [f"{RUN}/{labels}/{variant}/fold{fold}/metrics.json" for fold in FOLDS
@@ -221,4 +220,4 @@ rule measure_trust:
     log: f"{ROOT}/notebooks/{PRESET}" + "/08_trust_fold{fold}.ipynb"
     threads: THREADS
     retries: 1
-    shell: "papermill notebooks/08_trust.ipynb {log:q} --no-progress-bar {DATA} -p fold {wildcards.fold}{MEASURED}"
+    shell: "{GPU} papermill notebooks/08_trust.ipynb {log:q} --no-progress-bar {DATA} -p fold {wildcards.fold}{MEASURED}"
