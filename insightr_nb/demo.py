@@ -17,11 +17,10 @@ def announce(preset: str) -> None:
     runs_of_demo = [RunSettings.from_parameters(preset=preset, variant=v) for v in VARIANTS]
     steps = [runs_of_demo[0].backbone_run(), *runs_of_demo]
     threads = hardware.use_idle_cores()
-    machine = hardware.describe(hardware.choose_device())
+    device = hardware.choose_device()
     data = fold_data(steps[0])
     minutes = estimate.expected_minutes(steps, data, estimate.measure(steps[0], data))
-    precision = "bfloat16" if machine["bfloat16"] else "float32 (no bfloat16 units)"
-    print(f"{machine['processor']}, {threads}, device {machine['device']}, training in {precision}")
+    print(f"{hardware.summary(device, steps[0].training.precision)}, {threads}")
     print(f"expected time: about {minutes:.0f} minutes of training, plus 1 for the rest")
 
 

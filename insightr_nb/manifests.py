@@ -46,6 +46,24 @@ def git_state() -> dict[str, Any]:
         return {"commit": None, "changed": None}
 
 
+def sessions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the sessions of a training, oldest first, each with "started" and "hardware"; empty without a manifest.
+
+    Older versions recorded the hardware of the last session only, which counts as the only session here.
+    """
+    only = {"started": manifest.get("started"), "hardware": manifest.get("hardware") or {}}
+    return manifest.get("sessions") or ([only] if manifest else [])
+
+
+def hardware_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """List the differences of two descriptions of hardware that change the rounding of a training.
+
+    Compares device, processor and bfloat16, where both descriptions have them. Returns one message per difference.
+    """
+    names = [name for name in ("device", "processor", "bfloat16") if name in before and name in now]
+    return [f"{name} was {before[name]!r}, is now {now[name]!r}" for name in names if before[name] != now[name]]
+
+
 def differences(manifest: dict[str, Any], settings: dict[str, Any], data: dict[str, str]) -> list[str]:
     """List the settings and fingerprints in which a manifest differs from the requested ones.
 

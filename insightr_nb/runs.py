@@ -6,6 +6,7 @@ This module handles paths and files only, not models or data sets.
 import contextlib
 import platform
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -202,13 +203,24 @@ class Run:
     def start(self, settings: RunSettings, data: dict[str, str], hardware: dict[str, Any], resumed: bool) -> None:
         """Write the manifest with state 'running'.
 
+        Warns if the epochs to resume from were trained on other hardware.
+
         Args:
             settings: Settings of the run, recorded in full and as overrides of the preset.
             data: Fingerprints of the prepared store and the split.
-            hardware: Description of the machine.
-            resumed: Keep the start time and the elapsed seconds of the existing manifest.
+            hardware: Description of the machine, recorded for this session.
+            resumed: Keep the start time, the elapsed seconds and the sessions of the existing manifest.
         """
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         previous = self.manifest if resumed and (self / "manifest.json").exists() else {}
+        sessions = manifests.sessions(previous)
+        last = sessions[-1]["hardware"] if sessions and (self / "last.ckpt").exists() else {}
+        if changes := manifests.hardware_changes(last, hardware):
+            warnings.warn(
+                f"{display_path(self.path)} resumes on other hardware: {'; '.join(changes)}. Its results will differ "
+                "in rounding from those of an uninterrupted run",
+                stacklevel=2,
+            )
         write_json(
             self / "manifest.json",
             {
@@ -219,8 +231,9 @@ class Run:
                 "versions": {name: version(name) for name in ("insightr_nb", "torch", "torchvision", "numpy")}
                 | {"python": platform.python_version()},
                 "hardware": hardware,
+                "sessions": [*sessions, {"started": now, "hardware": hardware}],
                 "git": manifests.git_state(),
-                "started": previous.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+                "started": previous.get("started") or now,
                 "seconds": previous.get("seconds", 0.0),
                 "error": None,
             }

@@ -33,6 +33,33 @@ def test_differences_ignore_settings_that_do_not_affect_the_variant(tmp_path, va
     assert [text.split(" was ")[0] for text in different] == ([name] if decides else [])
 
 
+def test_the_sessions_of_a_manifest():
+    """Older manifests have the hardware of the last session only, the oldest and those of tests none."""
+    sessions = [{"started": "a", "hardware": {"device": "cpu"}}, {"started": "b", "hardware": {"device": "H100"}}]
+    assert manifests.sessions({"hardware": {"device": "H100"}, "started": "a", "sessions": sessions}) == sessions
+    old = {"hardware": {"device": "cpu", "threads": 2}, "started": "a"}
+    assert manifests.sessions(old) == [{"started": "a", "hardware": {"device": "cpu", "threads": 2}}]
+    assert manifests.sessions({"state": "running"}) == [{"started": None, "hardware": {}}]
+    assert manifests.sessions({}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expect"),
+    [
+        ("device", "NVIDIA H100", ["device was 'cpu', is now 'NVIDIA H100'"]),
+        ("processor", "EPYC", ["processor was 'Xeon', is now 'EPYC'"]),
+        ("bfloat16", True, ["bfloat16 was False, is now True"]),
+        ("threads", 8, []),  # a resumed run keeps them where it can
+        ("driver", "580.65.06", []),  # which older manifests do not have
+    ],
+)
+def test_hardware_changes(name, value, expect):
+    before = {"device": "cpu", "processor": "Xeon", "cores": 2, "threads": 2, "bfloat16": False}
+    assert manifests.hardware_changes(before, before) == []
+    assert manifests.hardware_changes(before, before | {name: value}) == expect
+    assert manifests.hardware_changes({}, before) == []
+
+
 ADDED = ("losses.delta_inclusive", "training.persistent_optimizers")  # since the first runs
 
 

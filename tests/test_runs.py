@@ -52,6 +52,48 @@ def test_working_records_an_error_and_raises_it(trial_run):
         run.require_finished()
 
 
+HERE = {"device": "cpu", "processor": "Xeon", "threads": 2, "bfloat16": False}
+ELSEWHERE = HERE | {"device": "NVIDIA H100", "bfloat16": True}
+
+
+def test_every_session_is_recorded_and_other_hardware_is_warned_of(trial_run):
+    run, given = trial_run, (RunSettings.from_parameters(fold=3, tag="trial"), {"store": "a"})
+    run.start(*given, HERE, resumed=False)
+    begun = run.manifest["started"]
+    (run / "last.ckpt").touch()
+    run.start(*given, HERE, resumed=True)  # no warning, which would be an error here
+    with pytest.warns(UserWarning, match="resumes on other hardware") as caught:
+        run.start(*given, ELSEWHERE, resumed=True)
+    assert str(caught[0].message) == (
+        f"{files.display_path(run.path)} resumes on other hardware: device was 'cpu', is now 'NVIDIA H100'; bfloat16 "
+        "was False, is now True. Its results will differ in rounding from those of an uninterrupted run"
+    )
+    manifest = run.manifest
+    assert [session["hardware"] for session in manifest["sessions"]] == [HERE, HERE, ELSEWHERE]
+    assert manifest["sessions"][0]["started"] == manifest["started"] == begun
+    assert manifest["hardware"] == ELSEWHERE
+    run.start(*given, HERE, resumed=False)
+    assert [session["hardware"] for session in run.manifest["sessions"]] == [HERE]
+
+
+def test_without_a_trained_epoch_other_hardware_changes_nothing(trial_run):
+    given = (RunSettings.from_parameters(fold=3, tag="trial"), {"store": "a"})
+    trial_run.start(*given, HERE, resumed=False)
+    trial_run.start(*given, ELSEWHERE, resumed=True)
+    assert len(trial_run.manifest["sessions"]) == 2
+
+
+def test_a_run_of_an_older_version_resumes_with_its_hardware_as_the_first_session(trial_run):
+    old = {name: value for name, value in trial_run.manifest.items() if name != "sessions"} | {"hardware": HERE}
+    files.write_json(trial_run / "manifest.json", old)
+    (trial_run / "last.ckpt").touch()
+    with pytest.warns(UserWarning, match="device was 'cpu', is now 'NVIDIA H100'"):
+        trial_run.start(RunSettings.from_parameters(fold=3), {"store": "a"}, ELSEWHERE, resumed=True)
+    first, second = trial_run.manifest["sessions"]
+    assert first == {"started": old["started"], "hardware": HERE}
+    assert second["hardware"] == ELSEWHERE
+
+
 def test_the_command_names_the_data_set():
     run = Run(files.outputs_root() / "runs/eyes/demo/categorical/baseline/fold0")
     assert run.command() == (

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +12,26 @@ import torch
 
 from insightr_nb.errors import RunError, SettingsError
 from insightr_nb.settings import RunSettings
+from insightr_nb.training import cuda
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Device of that name; "auto" is CUDA if present, else the CPU. Raises SettingsError if it is unavailable."""
+    """Device of that name; "auto" is CUDA if PyTorch can use it, else the CPU.
+
+    Raises SettingsError if the device is unavailable. Where an NVIDIA GPU is there that the installed torch cannot use,
+    the error says what to install; "auto" warns of it once and returns the CPU.
+    """
     if name == "auto":
+        if problem := cuda.problem():
+            warnings.warn(f"device = 'auto' uses the CPU, because {problem}", stacklevel=1)  # once per process
+            return torch.device("cpu")
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise SettingsError(f"device = {name!r}: must be auto, cpu, cuda, cuda:<number> or mps") from None
+    if device.type == "cuda" and (problem := cuda.problem(device.index or 0)):
+        raise SettingsError(f"device = {name!r}: {problem}")
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     available = count.get(device.type, 0)
     if (device.index or 0) >= available:
@@ -38,10 +49,14 @@ def has_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def uses_bfloat16(device: torch.device, precision: str) -> bool:
+    """Whether training uses bfloat16; with precision "auto", if the device has units for it."""
+    return precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Autocast context for training; "auto" is bfloat16 if the device has units for it. Evaluation uses float32."""
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+    """Autocast context for training, see `uses_bfloat16`. Evaluation uses float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(device, precision))
 
 
 @contextlib.contextmanager
@@ -69,6 +84,9 @@ def make_deterministic(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Otherwise, every `torch.empty` is filled with NaN first, in case a kernel reads memory before writing it. None
+        # of ours does (tests/gpu trains with and without), so the bits are the same, and a step is faster.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -101,13 +119,36 @@ def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
     return f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
 
 
-def describe(device: torch.device) -> dict[str, str | int | bool]:
-    """Describe the device and its precision for the manifest."""
-    cuda = device.type == "cuda"
+def describe(device: torch.device) -> dict[str, str | int | bool | None]:
+    """Describe the device, its precision and its software for the manifest.
+
+    Keys: device (name), processor, cores, threads, bfloat16 (has units for it); driver, cuda and cudnn, the versions of
+    the NVIDIA driver, of PyTorch's CUDA and of cuDNN (92400 for 9.24.0), None on other devices.
+    """
+    on_cuda = device.type == "cuda"
+    driver = cuda.nvidia_driver() if on_cuda else None
     return {
-        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "device": torch.cuda.get_device_name(device) if on_cuda else str(device),
         "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "bfloat16": has_bfloat16(device),
+        "driver": driver.version if driver else None,
+        "cuda": torch.version.cuda if on_cuda else None,
+        "cudnn": torch.backends.cudnn.version() if on_cuda else None,
     }
+
+
+def summary(device: torch.device, precision: str) -> str:
+    """One line on where and in which precision training runs, to print before it starts.
+
+    Args:
+        device: Device of the training.
+        precision: Setting `training.precision`.
+    """
+    about = describe(device)
+    name = f"device {about['device']}" + (f" (driver {about['driver']})" if about["driver"] else "")
+    where = f"{about['processor']}, {name}" if device.type == "cpu" else name
+    without_units = precision == "auto" and not about["bfloat16"]
+    used = "bfloat16" if uses_bfloat16(device, precision) else "float32" + " (no bfloat16 units)" * without_units
+    return f"{where}, training in {used}"

@@ -5,7 +5,9 @@ import torch
 
 from insightr_nb.errors import RunError, SettingsError
 from insightr_nb.settings import RunSettings
-from insightr_nb.training import hardware
+from insightr_nb.training import cuda, hardware
+
+CPU = torch.device("cpu")
 
 
 def test_the_device_is_chosen_or_the_wish_is_refused(monkeypatch):
@@ -15,11 +17,92 @@ def test_the_device_is_chosen_or_the_wish_is_refused(monkeypatch):
     for name in ("cuda", "cuda:1", "tpu"):
         with pytest.raises(SettingsError, match=f"device = '{name}'"):
             hardware.choose_device(name)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    one_card(monkeypatch)
     assert hardware.choose_device("auto").type == "cuda"
     with pytest.raises(SettingsError, match="cuda devices on this machine: 1"):
         hardware.choose_device("cuda:1")
+
+
+def one_card(monkeypatch, capability=(9, 0), name="NVIDIA H100"):
+    """Imitate a machine with one card."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: name)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+
+
+def test_a_card_that_torch_cannot_use_is_an_error_where_it_was_asked_for_and_a_warning_where_not(monkeypatch):
+    one_card(monkeypatch, (6, 1), "GTX 1080")
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(SettingsError, match=f"device = '{name}': GTX 1080 has compute capability 6.1, .* Install"):
+            hardware.choose_device(name)
+    with pytest.warns(UserWarning, match="device = 'auto' uses the CPU, because GTX 1080 has .* Install"):
+        assert hardware.choose_device("auto") == CPU
+    assert hardware.choose_device("cpu") == CPU  # asked for: no warning
+
+
+def test_a_driver_that_is_too_old_is_an_error_where_the_card_was_asked_for_and_a_warning_where_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(cuda, "nvidia_driver", lambda: cuda.Driver("535.183.01", (12, 2), 1))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    message = "the NVIDIA driver 535.183.01 supports CUDA 12.2, but .* needs CUDA 13.0. Install NVIDIA driver 580"
+    with pytest.raises(SettingsError, match=f"device = 'cuda': {message}"):
+        hardware.choose_device("cuda")
+    with pytest.warns(UserWarning, match=f"device = 'auto' uses the CPU, because {message}"):
+        assert hardware.choose_device("auto") == CPU
+
+
+def test_deterministic_algorithms_do_not_fill_memory_that_is_written_before_it_is_read():
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        hardware.make_deterministic(CPU)
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.utils.deterministic.fill_uninitialized_memory == filled
+        hardware.make_deterministic(torch.device("cuda"))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert not torch.backends.cudnn.allow_tf32
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def test_the_description_of_a_card_has_its_software(monkeypatch):
+    plain = hardware.describe(CPU)
+    assert list(plain) == ["device", "processor", "cores", "threads", "bfloat16", "driver", "cuda", "cudnn"]
+    assert (plain["device"], plain["driver"], plain["cuda"], plain["cudnn"]) == ("cpu", None, None, None)
+    one_card(monkeypatch)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92400)
+    monkeypatch.setattr(cuda, "nvidia_driver", lambda: cuda.Driver("580.65.06", (13, 0), 1))
+    on_card = plain | {"device": "NVIDIA H100", "bfloat16": True}
+    on_card |= {"driver": "580.65.06", "cuda": "13.0", "cudnn": 92400}
+    assert hardware.describe(torch.device("cuda")) == on_card
+    assert hardware.summary(torch.device("cuda"), "auto") == (
+        "device NVIDIA H100 (driver 580.65.06), training in bfloat16"
+    )
+    assert hardware.summary(torch.device("cuda"), "float32").endswith(", training in float32")
+
+
+@pytest.mark.parametrize(
+    ("units", "precision", "expect"),
+    [
+        ({}, "auto", "Xeon, device cpu, training in float32 (no bfloat16 units)"),
+        ({}, "float32", "Xeon, device cpu, training in float32"),
+        ({}, "bfloat16", "Xeon, device cpu, training in bfloat16"),
+        ({"amx_bf16": True}, "auto", "Xeon, device cpu, training in bfloat16"),
+        ({"amx_bf16": True}, "float32", "Xeon, device cpu, training in float32"),
+    ],
+)
+def test_the_summary_names_device_and_precision(monkeypatch, units, precision, expect):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units | {"cpu_name": "Xeon"})
+    assert hardware.summary(CPU, precision) == expect
 
 
 @pytest.mark.parametrize(
@@ -27,12 +110,11 @@ def test_the_device_is_chosen_or_the_wish_is_refused(monkeypatch):
 )
 def test_bfloat16_is_used_where_the_processor_has_units_for_it(monkeypatch, units, expect):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
-    cpu = torch.device("cpu")
-    with hardware.autocast(cpu, "auto"):
+    with hardware.autocast(CPU, "auto"):
         assert torch.is_autocast_enabled("cpu") == expect
-    with hardware.autocast(cpu, "bfloat16"):
+    with hardware.autocast(CPU, "bfloat16"):
         assert torch.is_autocast_enabled("cpu")
-    with hardware.autocast(cpu, "float32"):
+    with hardware.autocast(CPU, "float32"):
         assert not torch.is_autocast_enabled("cpu")
 
 
