@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from places import ROOT
 
 PROFILE = ["--profile", "profiles/local"]
@@ -93,6 +94,21 @@ def test_what_is_unknown_is_named(tmp_path, given, message):
     text = process.communicate()[0]
     assert process.returncode != 0
     assert re.search(message, text), text[-2000:]
+
+
+def test_the_lines_for_gpus_in_the_slurm_profile_give_every_training_cores_and_memory():
+    text = (ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8")
+    head, _, tail = text.partition("# set-resources:")
+    uncommented = head + re.sub("^# ", "", "# set-resources:" + tail, flags=re.MULTILINE)
+    plain, with_gpus = yaml.safe_load(text), yaml.safe_load(uncommented)
+    rules = re.split(r"^rule (\w+):", (ROOT / "Snakefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    trainings = {name for name, body in zip(rules[1::2], rules[2::2], strict=True) if "03_train.ipynb" in body}
+    assert plain.keys() == with_gpus.keys() - {"set-resources"}
+    assert plain["set-threads"].keys() == with_gpus["set-resources"].keys() == trainings
+    for resources in with_gpus["set-resources"].values():
+        assert resources["gpu"] == 1
+        assert 6 <= resources["cpus_per_task"] <= 8
+        assert 24_000 <= resources["mem_mb"] <= 32_000
 
 
 def test_after_a_kill_the_same_command_finishes_what_is_missing(tmp_path):

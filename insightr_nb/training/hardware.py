@@ -85,7 +85,7 @@ def make_deterministic(device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Otherwise, every `torch.empty` is filled with NaN first, in case a kernel reads memory before writing it. None
-        # of ours does (tests/gpu trains with and without), so the bits are the same, and a step is faster.
+        # of ours does (tests/gpu trains with and without), so the bits are the same and the filling is wasted time.
         torch.utils.deterministic.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
