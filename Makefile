@@ -1,4 +1,4 @@
-# make demo | test | test-browser | test-faults | tables | sweeps | trust | results | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
+# make demo | test | test-browser | test-faults | test-gpu | tables | sweeps | trust | results | bench | lab | clean. Each sets up .venv from requirements.lock when it is missing or stale.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -15,7 +15,7 @@ RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
 OUT := out=$${INSIGHTR_OUTPUTS:-outputs}; out=$${out/\#\~\//$$HOME/}/notebooks; mkdir -p "$$out";
 
-.PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-cluster tables sweeps trust results bench lab lint lock clean
+.PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-gpu test-cluster tables sweeps trust results bench lab lint lock clean
 
 # The main job on the embedded data: prepare, pre-train, INSightR-Net beside the baseline, pictures. SIDE_BY_SIDE=1: one by one.
 demo: $(STAMP)
@@ -36,7 +36,7 @@ demo-model: $(STAMP)
 demo-backbone demo-baseline demo-insightr: demo-%: $(STAMP)
 	$(OUT) $(RUN) notebooks/03_train.ipynb "$$out/03_train_$*.ipynb" -p preset $(PRESET) -p variant $* $(LOUD) | sed -u 's/^/$*: /'
 
-# One process a core, each with one thread.
+# One process a core, each with one thread, and no GPU.
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,6 +52,11 @@ test-browser: $(STAMP)
 # Trainings killed at named and random places, and every write failing once: all go on to the same result.
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m "faults or not faults" -s tests/faults
+
+# Training on the GPU: exact prototypes, the CPU's predictions, the same bits twice and after an interruption. Minutes; without
+# a GPU in small on the CPU.
+test-gpu: $(STAMP)
+	TQDM_DISABLE=1 $(BIN)/python -m pytest -m gpu -s tests/gpu
 
 # The profile slurm on a one-node SLURM on loopback; as root on Debian it installs what it needs.
 test-cluster: $(STAMP)

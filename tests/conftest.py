@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from places import IDRID
+from visible_cards import hide_cards
 
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -27,6 +28,10 @@ def pytest_collection_modifyitems(items) -> None:
         "test_writes.py",
     )
     items.sort(key=lambda item: slow.index(item.path.name) if item.path.name in slow else len(slow))
+
+
+def pytest_collection_finish(session) -> None:
+    hide_cards(session.items)
 
 
 @pytest.fixture(scope="session")
