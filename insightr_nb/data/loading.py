@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -66,7 +67,7 @@ class Epoch:
         image = self.subset.images[self.subset.rows[position]]
         target = self.subset.targets[position]
         if self.on_device:
-            return np.array(image), target
+            return image, target
         return augment(image, self.angles[i], self.scales[i], self.fill), target
 
 
@@ -80,7 +81,7 @@ class InOrder:
         return len(self.subset)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.float32]:
-        return np.array(self.subset.images[self.subset.rows[i]]), self.subset.targets[i]
+        return self.subset.images[self.subset.rows[i]], self.subset.targets[i]
 
 
 def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndarray:
@@ -101,19 +102,18 @@ def augment(image: np.ndarray, angle: float, scale: float, fill: int) -> np.ndar
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill))
 
 
-def augment_batch(images: torch.Tensor, angles: np.ndarray, scales: np.ndarray, fill: int) -> torch.Tensor:
+def augment_batch(images: torch.Tensor, angle: torch.Tensor, scale: torch.Tensor, fill: int) -> torch.Tensor:
     """Apply `augment` to a batch on its device.
 
     Args:
         images: (B, S, S, 3) uint8.
-        angles: (B,) in degrees.
-        scales: (B,) scale factors.
+        angle: (B,) in radians, on the device of the images.
+        scale: (B,) scale factors, on the same device.
         fill: Grey level of exposed corners.
 
     Returns:
         (B, S, S, 3) uint8.
     """
-    angle, scale = (torch.as_tensor(v, dtype=torch.float32).to(images.device) for v in (np.radians(angles), scales))
     cosine, sine, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros_like(angle)
     back = torch.stack([cosine, -sine, zero, sine, cosine, zero], 1).view(-1, 2, 3)  # maps output to input coordinates
     x = images.permute(0, 3, 1, 2).float() - fill  # (B, 3, S, S); zero padding becomes `fill`
@@ -135,7 +135,8 @@ def batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Iterate over the batches of a data set, in its order.
 
-    With CUDA, threads read ahead into pinned memory, from which copies are asynchronous. Threads, unlike processes,
+    With CUDA, threads read ahead from the store into pinned memory, and a stream of their own copies and rotates the
+    next batches while the network works on this one; the host never waits for the device. Threads, unlike processes,
     need neither shared memory nor a copy of the store. On a CPU there is no reading ahead, to leave its cores to the
     network.
 
@@ -147,22 +148,36 @@ def batches(
     Yields:
         Images (B, S, S, 3) uint8 and targets (B,) float32, on the device.
     """
+    cuda = device.type == "cuda"
     parts = rows_of_batches(len(dataset), batch_size)
-    for rows, (images, targets) in zip(parts, _read_ahead(dataset, parts, device.type == "cuda"), strict=True):
-        images = images.to(device, non_blocking=True)
-        if isinstance(dataset, Epoch) and dataset.on_device:
-            seen = slice(rows.start, rows.stop)
-            images = augment_batch(images, dataset.angles[seen], dataset.scales[seen], dataset.fill)
-        yield images, targets.to(device, non_blocking=True)
+    turns = None
+    if isinstance(dataset, Epoch) and dataset.on_device:  # copied once, since each copy from the host is a wait
+        turns = torch.tensor(np.stack([np.radians(dataset.angles), dataset.scales]), dtype=torch.float32).to(device)
+    side = torch.cuda.Stream(device) if cuda else None
+    for rows, (images, targets) in zip(parts, _read_ahead(dataset, parts, cuda), strict=True):
+        with torch.cuda.stream(side):  # nothing for None
+            images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+            if turns is not None:
+                images = augment_batch(images, *turns[:, rows.start : rows.stop], dataset.fill)
+        if cuda:
+            torch.cuda.current_stream(device).wait_stream(side)
+            for tensor in (images, targets):  # so that their memory is kept until that stream has used it
+                tensor.record_stream(torch.cuda.current_stream(device))
+        yield images, targets
 
 
 def _read_ahead(
     dataset: Epoch | InOrder, parts: list[range], cuda: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    shape, empty = dataset.subset.images.shape[1:], partial(torch.empty, pin_memory=True) if cuda else torch.empty
+
     def read(rows: range) -> tuple[torch.Tensor, torch.Tensor]:
-        images, targets = zip(*(dataset[i] for i in rows), strict=True)
-        batch = torch.from_numpy(np.stack(images)), torch.from_numpy(np.array(targets, np.float32))
-        return tuple(tensor.pin_memory() for tensor in batch) if cuda else batch
+        """Read a batch from the store into (pinned) memory, which PyTorch reuses once the device has copied it."""
+        images, targets = empty((len(rows), *shape), dtype=torch.uint8), empty(len(rows))
+        pixels, labels = images.numpy(), targets.numpy()
+        for k, i in enumerate(rows):
+            pixels[k], labels[k] = dataset[i]
+        return images, targets
 
     if not cuda:
         yield from map(read, parts)

@@ -25,8 +25,8 @@ class Output(NamedTuple):
     weights: torch.Tensor  # (B, m), contributions s * r
     similarities: torch.Tensor  # (B, m)
     min_distances: torch.Tensor  # (B, m)
-    distances: torch.Tensor  # (B, m, H, W)
-    latent: torch.Tensor  # (B, C, H, W)
+    distances: torch.Tensor | None  # (B, m, H, W)
+    latent: torch.Tensor | None  # (B, C, H, W)
 
 
 class Regressor(nn.Module):
@@ -139,6 +139,12 @@ class INSightRNet(Regressor):
         distances, min_distances, similarities = self.prototype_layer(latent, self.outside(images, latent.shape[2]))
         prediction, weights = self.last_layer(similarities)  # (B,), (B, m)
         return Output(prediction, weights, similarities, min_distances, distances, latent)
+
+    def from_distances(self, min_distances: torch.Tensor) -> Output:
+        """Output from known min_distances (B, m), without distances and latent: the prototype layer is not run again."""
+        similarities = self.prototype_layer.similarity(min_distances)
+        prediction, weights = self.last_layer(similarities)
+        return Output(prediction, weights, similarities, min_distances, None, None)
 
     def prediction(self, output: Output) -> torch.Tensor:
         return output.prediction

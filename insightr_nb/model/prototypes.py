@@ -100,11 +100,27 @@ class PrototypeLayer(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Compute distances (B, m, H, W), min_distances (B, m) and similarities (B, m) of latent patches (B, C, H, W).
 
+        Gradients pass through the nearest patches only, which are all that the losses depend on: `distances` has none.
+
         outside: (B, H, W) bool, cells that cannot match; their distance is set to the maximum.
         """
-        distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
-        min_distances = distances.flatten(2).amin(2)  # (B, m)
+        with torch.no_grad():
+            distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
+        if torch.is_grad_enabled() and (latent.requires_grad or self.vectors.requires_grad):
+            min_distances = self._nearest(latent, distances.flatten(2).argmin(2), outside)
+        else:
+            min_distances = distances.flatten(2).amin(2)  # (B, m)
         return distances, min_distances, self.similarity(min_distances)
+
+    def _nearest(self, latent: torch.Tensor, cells: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
+        """Squared distances (B, m) of given cells (B, m) to the prototypes, with a gradient."""
+        with torch.autocast(latent.device.type, enabled=False):
+            patches = latent.float().flatten(2).transpose(1, 2)  # (B, H * W, C)
+            patches = patches.gather(1, cells[..., None].expand(-1, -1, patches.shape[2]))  # (B, m, C)
+            distances = (patches - self.vectors.float()).square().sum(2)
+        if outside is None:
+            return distances
+        return distances.masked_fill(outside.flatten(1).gather(1, cells), self.max_distance)
 
     def distances(self, latent: torch.Tensor, vectors: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
         """Squared distances of latent patches to the given vectors.

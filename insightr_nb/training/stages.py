@@ -39,6 +39,11 @@ class Stage:
     selectable: bool = False
     batchnorm_frozen: bool = False
 
+    @property
+    def only_last_layer(self) -> bool:
+        """Whether the stage trains the last layer and nothing else."""
+        return self.learning_rates.keys() == {"last_layer"}
+
     def optimizer(self, network: nn.Module) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
         """Build Adam with one parameter group per trained part, and its learning rate schedule."""
         groups = [

@@ -5,7 +5,7 @@ import torch
 
 from insightr_nb.data.folds import FoldData
 from insightr_nb.errors import ModelError, RunError
-from insightr_nb.model.network import Regressor
+from insightr_nb.model.network import Output, Regressor
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 
@@ -21,9 +21,14 @@ def training_loss(
         targets: (B,), on the model's scale.
         settings: Precision and loss weights.
     """
-    with hardware.autocast(images.device, settings.training.precision):
-        output = network(network.inputs(images))
+    output = forward(network, images, settings)
     return network.loss(output, targets, settings.losses), network.prediction(output).detach()
+
+
+def forward(network: Regressor, images: torch.Tensor, settings: RunSettings) -> torch.Tensor | Output:
+    """Output of the network for images (B, S, S, 3) uint8, in the precision of the training."""
+    with hardware.autocast(images.device, settings.training.precision):
+        return network(network.inputs(images))
 
 
 def try_out(settings: RunSettings, data: FoldData) -> None:

@@ -3,6 +3,7 @@
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -15,15 +16,18 @@ from insightr_nb import files, runs
 from insightr_nb.data.folds import FoldData, fold_data
 from insightr_nb.data.loading import Epoch, InOrder, Subset, batches, rows_of_batches
 from insightr_nb.errors import RunError
+from insightr_nb.model.network import Output
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import checkpoint, hardware
 from insightr_nb.training.estimate import Pace
 from insightr_nb.training.projection import Projection, project, write_prototypes
 from insightr_nb.training.stages import Stage, protocol, training_only
-from insightr_nb.training.step import training_loss
+from insightr_nb.training.step import forward
 
 MODEL = "model.safetensors"
+_STEPS_UNREAD = 25  # steps between two copies of the losses from the device: a card would wait at each
+_LARGER = 4  # batches without gradients, which need less memory, in batches of the training
 
 
 def train(settings: RunSettings, pace: Pace | None = None) -> Run:
@@ -76,6 +80,7 @@ class _Trainer:
         self.projected = 0  # stages whose projection is done
         self.optimizer_state: dict[str, Any] | None = None
         self.moments: dict[str, Any] = {}  # Adam's state by name of the stage, with persistent_optimizers
+        self.validation_table: tuple[torch.Tensor, torch.Tensor] | None = None  # of a last-layer stage
 
     def _backbone_weights(self) -> str | None:
         backbone = self.settings.backbone_run()
@@ -108,6 +113,7 @@ class _Trainer:
             self._project(stage)
             self.projected = index + 1
             self._save()
+        self.validation_table = None
         optimizer, schedule = stage.optimizer(self.network)
         if first_epoch:
             optimizer.load_state_dict(self.optimizer_state["optimizer"])
@@ -123,7 +129,7 @@ class _Trainer:
             schedule.step()
             if "backbone" in stage.learning_rates and not stage.batchnorm_frozen:
                 self._estimate_batchnorm()
-            validation = self._validate()
+            validation = self._validate(stage)
             _check_finite("validation loss", validation["validation_total"], validation, stage, row["epoch"])
             row |= validation
             row["seconds"] = round(time.monotonic() - begin, 2)
@@ -151,23 +157,64 @@ class _Trainer:
         torch.manual_seed(settings.seed * 100_003 + epoch)  # for dropout in other backbones
         on_device = self.device.type != "cpu"
         dataset = Epoch(self.data.training, settings.training, settings.seed, epoch, on_device)
-        size = settings.training.batch_size
         sums: dict[str, float] = {}
+        unread: list[tuple[int, dict[str, torch.Tensor]]] = []  # number of images and losses of the latest steps
+
+        def read() -> None:
+            """Copy these losses from the device, which waits for it, and add them up."""
+            numbers = torch.stack([value for _, terms in unread for value in terms.values()]).tolist()
+            for i, (images, terms) in enumerate(unread):
+                values = dict(zip(terms, numbers[i * len(terms) : (i + 1) * len(terms)], strict=True))
+                _check_finite("loss", values["total"], values, stage, epoch + 1)
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value * images
+            unread.clear()
+
         with training_only(self.network, tuple(stage.learning_rates), stage.batchnorm_frozen):
-            loader = batches(dataset, size, self.device)
-            steps = len(rows_of_batches(len(dataset), size))
-            for images, targets in tqdm(loader, total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1):
-                terms, prediction = training_loss(self.network, images, targets, self.settings)
+            for output, targets in self._outputs(dataset, stage, f"epoch {epoch + 1}"):
+                terms = self.network.loss(output, targets, settings.losses)
                 optimizer.zero_grad(set_to_none=True)
                 terms["total"].backward()
                 optimizer.step()
-                terms["mae"] = (prediction - targets).abs().mean() * self.data.store.scale.unit
-                numbers = torch.stack(list(terms.values())).tolist()  # the only device synchronisation of the step
-                values = dict(zip(terms, numbers, strict=True))
-                _check_finite("loss", values["total"], values, stage, epoch + 1)
-                for name, value in values.items():
-                    sums[name] = sums.get(name, 0.0) + value * len(targets)
+                mae = (self.network.prediction(output) - targets).abs().mean() * self.data.store.scale.unit
+                unread.append((len(targets), {name: term.detach() for name, term in (terms | {"mae": mae}).items()}))
+                if len(unread) == _STEPS_UNREAD:
+                    read()
+            if unread:
+                read()
         return {f"train_{name}": value / len(dataset) for name, value in sums.items()}
+
+    def _outputs(
+        self, dataset: Epoch | InOrder, stage: Stage, what: str | None = None
+    ) -> Iterator[tuple[torch.Tensor | Output, torch.Tensor]]:
+        """Yield the network's output for each batch of a data set, and its targets (B,).
+
+        In a last-layer stage, distances do not depend on the steps. They are computed first, in larger batches without
+        gradients, and the batches then go through similarity and last layer only: the same optimisation up to rounding.
+
+        Args:
+            dataset: Images of a training epoch, or the validation images, whose distances are kept for the stage.
+            stage: The stage.
+            what: Title of a progress bar; None for none.
+        """
+        size, replayed = self.settings.training.batch_size, stage.only_last_layer and self.network.explains
+        table = self.validation_table if isinstance(dataset, InOrder) else None
+        if table is None:
+            at_once = _LARGER * size if replayed else size
+            loader = batches(dataset, at_once, self.device)
+            steps = len(rows_of_batches(len(dataset), at_once))
+            loader = tqdm(loader, total=steps, desc=what, disable=what is None, leave=False, mininterval=1)
+            if not replayed:
+                yield from ((forward(self.network, images, self.settings), targets) for images, targets in loader)
+                return
+            with torch.no_grad():
+                parts = [(forward(self.network, images, self.settings).min_distances, t) for images, t in loader]
+            table = tuple(map(torch.cat, zip(*parts, strict=True)))  # (N, m), (N,)
+            if isinstance(dataset, InOrder):
+                self.validation_table = table
+        for rows in rows_of_batches(len(dataset), size):
+            distances, targets = (column[rows.start : rows.stop] for column in table)
+            yield self.network.from_distances(distances), targets
 
     @torch.no_grad()
     def _estimate_batchnorm(self) -> None:
@@ -189,15 +236,16 @@ class _Trainer:
         self.network.eval()
 
     @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, stage: Stage) -> dict[str, float]:
         """Validation MAE in the user's units, and MSE averaged over grades to balance them without oversampling."""
         subset, unit = self.data.validation, self.data.store.scale.unit
-        predictions, total = [], 0.0
-        for images, targets in batches(InOrder(subset), self.settings.training.batch_size, self.device):
-            values, prediction = training_loss(self.network, images, targets, self.settings)
-            predictions.append(prediction.float().cpu())
-            total += values["total"].item() * len(targets)
-        error = torch.cat(predictions).double().numpy() - subset.targets
+        predictions, totals = [], []
+        for output, targets in self._outputs(InOrder(subset), stage):
+            predictions.append(self.network.prediction(output).float())
+            total = self.network.loss(output, targets, self.settings.losses)["total"]
+            totals.append(total.double() * len(targets))
+        total = torch.stack(totals).sum().item()
+        error = torch.cat(predictions).cpu().double().numpy() - subset.targets
         by_grade = [np.square(error[subset.strata == grade]).mean() for grade in np.unique(subset.strata)]
         return {
             "validation_mse": float(np.mean(by_grade)),

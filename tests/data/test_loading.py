@@ -163,7 +163,9 @@ def test_a_batch_on_the_device_is_augmented_like_its_images(angle, scale):
     small = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
     images = np.stack([cv2.resize(i, (64, 64), interpolation=cv2.INTER_CUBIC) for i in small])  # smooth
     expect = [augment(images[0], angle, scale, 128), augment(images[1], 10, 1.0, 128)]
-    got = augment_batch(torch.from_numpy(images), np.array([angle, 10]), np.array([scale, 1.0]), 128).numpy()
+    got = augment_batch(
+        torch.from_numpy(images), torch.tensor([angle, 10]).deg2rad(), torch.tensor([scale, 1.0]), 128
+    ).numpy()
     assert (got.dtype, got.shape) == (np.uint8, images.shape)
     difference = np.abs(got.astype(int) - np.stack(expect))
     inside = np.hypot(*np.mgrid[-31.5:32, -31.5:32]) < 28  # OpenCV rounds places to 1/32 px, and the rim of the image
@@ -184,8 +186,8 @@ def test_epoch_on_device_returns_raw_images_that_batches_augment(subset):
         got,
         augment_batch(
             torch.from_numpy(np.stack([device[i][0] for i in range(len(device))])),
-            plain.angles,
-            plain.scales,
+            torch.tensor(np.radians(plain.angles), dtype=torch.float32),
+            torch.tensor(plain.scales, dtype=torch.float32),
             settings.fill,
         ),
     )
@@ -193,13 +195,15 @@ def test_epoch_on_device_returns_raw_images_that_batches_augment(subset):
 
 def test_cuda_batches_come_from_threads_and_pinned_memory(subset, monkeypatch):
     """In the same order, without a child process, and nothing goes on where the loop ends early."""
-    pinned = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    pinned, empty = [], torch.empty
+    monkeypatch.setattr(
+        torch, "empty", lambda *shape, pin_memory=False, **more: pinned.append(pin_memory) or empty(*shape, **more)
+    )
     epoch = Epoch(subset, TrainingSettings(), 3, 5)
     for size in (1, 2, 5):
         parts = rows_of_batches(len(epoch), size)
         read = [list(_read_ahead(epoch, parts, cuda)) for cuda in (True, False)]
-        assert len(pinned) == 2 * len(parts)
+        assert pinned == [True] * 2 * len(parts) + [False] * 2 * len(parts)
         pinned.clear()
         for ahead, plain in zip(*read, strict=True):
             assert all(torch.equal(a, p) for a, p in zip(ahead, plain, strict=True))
@@ -211,7 +215,8 @@ def test_cuda_batches_come_from_threads_and_pinned_memory(subset, monkeypatch):
 
 
 def test_an_error_of_a_reading_thread_is_raised(subset, monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **more: empty(*shape, **more))
     broken = dataclasses.replace(subset, rows=np.array([8, 1, 2, 3, 5, 6, 99]))
     with pytest.raises(IndexError):
         list(_read_ahead(InOrder(broken), rows_of_batches(7, 2), True))

@@ -249,7 +249,9 @@ def test_a_run_of_an_older_version_resumes_with_the_current_columns_of_history(m
     given = settings("older", variant="backbone", seed=1)
     run = Run(runs.run_directory(given))
     validate = trainer._Trainer._validate
-    monkeypatch.setattr(trainer._Trainer, "_validate", lambda self: validate(self) if not self.history else 1 / 0)
+    monkeypatch.setattr(
+        trainer._Trainer, "_validate", lambda self, stage: validate(self, stage) if not self.history else 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         train(given)
     monkeypatch.undo()
