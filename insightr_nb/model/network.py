@@ -141,7 +141,7 @@ class INSightRNet(Regressor):
         return Output(prediction, weights, similarities, min_distances, distances, latent)
 
     def from_distances(self, min_distances: torch.Tensor) -> Output:
-        """Output from known min_distances (B, m), without distances and latent: the prototype layer is not run again."""
+        """Output from known min_distances (B, m), without distances and latent."""
         similarities = self.prototype_layer.similarity(min_distances)
         prediction, weights = self.last_layer(similarities)
         return Output(prediction, weights, similarities, min_distances, None, None)

@@ -198,7 +198,7 @@ class _Trainer:
             what: Title of a progress bar; None for none.
         """
         size, replayed = self.settings.training.batch_size, stage.only_last_layer and self.network.explains
-        table = self.validation_table if isinstance(dataset, InOrder) else None
+        table = self.validation_table if replayed and isinstance(dataset, InOrder) else None
         if table is None:
             at_once = _LARGER * size if replayed else size
             loader = batches(dataset, at_once, self.device)

@@ -91,3 +91,36 @@ def test_the_layer_takes_the_nearest_patch():
     assert min_distances[0, 1] < 1e-6
     assert similarities[0, 1].item() == pytest.approx(1e4, rel=1e-3)
     assert layer.max_distance == 4
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_through_the_nearest_patches_is_that_of_the_minimum(masked):
+    """Without ties. An image all of whose cells are outside has no gradient."""
+    torch.manual_seed(0)
+    layer = PrototypeLayer(5, 4, "inverse", 1e-4)
+    outside = torch.rand(3, 2, 2) < 0.4
+    outside[0], outside[1] = True, False
+    outside = outside if masked else None
+    latent = torch.rand(3, 4, 2, 2, requires_grad=True)
+    weights = torch.rand(3, 5)
+
+    def gradients(min_distances: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad((min_distances * weights).sum(), (latent, layer.vectors), retain_graph=True)
+
+    distances, min_distances, _ = layer(latent, outside)
+    assert not distances.requires_grad
+    torch.testing.assert_close(min_distances, distances.flatten(2).amin(2))
+    for ours, theirs in zip(
+        gradients(min_distances),
+        gradients(layer.distances(latent, layer.vectors, outside).flatten(2).amin(2)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert bool(torch.autograd.grad(min_distances.sum(), latent)[0][0].any()) != masked
+
+
+def test_without_gradients_the_minimum_is_that_of_the_distances():
+    layer = PrototypeLayer(5, 4, "inverse", 1e-4)
+    with torch.no_grad():
+        distances, min_distances, _ = layer(torch.rand(3, 4, 2, 2))
+    assert torch.equal(min_distances, distances.flatten(2).amin(2))

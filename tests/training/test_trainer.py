@@ -1,7 +1,10 @@
 """Training of the smoke run: its files, resuming, failures, and repetition."""
 
+import copy
 import dataclasses
+import math
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -15,7 +18,7 @@ from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.data.folds import fold_data
-from insightr_nb.data.loading import Subset
+from insightr_nb.data.loading import Epoch, Subset, batches, rows_of_batches
 from insightr_nb.data.prepare import prepare
 from insightr_nb.data.store import open_store, store_path
 from insightr_nb.errors import ModelError, RunError, SettingsError
@@ -25,6 +28,8 @@ from insightr_nb.runs import Run
 from insightr_nb.settings import DataSettings, RunSettings
 from insightr_nb.training import checkpoint, trainer
 from insightr_nb.training.checkpoint import load_model
+from insightr_nb.training.stages import Stage, protocol, training_only
+from insightr_nb.training.step import training_loss
 from insightr_nb.training.trainer import train
 
 RESULTS = ("model.safetensors", "predictions.csv", "weights.npy", "metrics.json", "prototypes.csv")
@@ -178,6 +183,73 @@ def steps_of_adam(given: RunSettings, monkeypatch) -> list[int]:
         patch.setattr(checkpoint, "save_state", noted)
         train(given)
     return list(counted.values())
+
+
+def under_way(given: RunSettings, **training) -> tuple[trainer._Trainer, Stage]:
+    """A trainer of the smoke run before its first epoch, with other training settings, and its last-layer stage."""
+    made = trainer._Trainer(given, Run(runs.run_directory(given)), fold_data(given), torch.device("cpu"), None)
+    made.settings = dataclasses.replace(given, training=dataclasses.replace(given.training, **training))
+    return made, next(stage for stage in protocol(given) if stage.only_last_layer)
+
+
+def test_replayed_steps_of_the_last_layer_are_those_of_a_plain_loop(smoke_run, smoke_settings):
+    made, stage = under_way(smoke_settings, precision="float32")
+    plain = copy.deepcopy(made.network)
+    optimizer, _ = stage.optimizer(made.network)
+    got = made._epoch(stage, optimizer)
+    optimizer, _ = stage.optimizer(plain)
+    epoch = Epoch(made.data.training, made.settings.training, made.settings.seed, 0)
+    total = 0.0
+    with training_only(plain, ("last_layer",)):
+        for images, targets in batches(epoch, made.settings.training.batch_size, torch.device("cpu")):
+            terms, _ = training_loss(plain, images, targets, made.settings)
+            optimizer.zero_grad()
+            terms["total"].backward()
+            optimizer.step()
+            total += terms["total"].item() * len(targets)
+    start = plain.last_layer.labels.sqrt()
+    assert (plain.last_layer.theta - start).abs().max() > 1e-4  # the steps moved it
+    torch.testing.assert_close(made.network.last_layer.theta, plain.last_layer.theta, rtol=0, atol=1e-6)
+    assert got["train_total"] == pytest.approx(total / len(epoch), rel=1e-5)
+    for name, value in plain.state_dict().items():  # nothing else changed
+        assert name == "last_layer.theta" or torch.equal(value, made.network.state_dict()[name])
+
+
+def test_a_last_layer_stage_computes_the_validation_distances_once(smoke_run, smoke_settings, monkeypatch):
+    made, stage = under_way(smoke_settings)
+    seen: list[int] = []
+    original = trainer.forward
+    monkeypatch.setattr(trainer, "forward", lambda n, images, s: seen.append(len(images)) or original(n, images, s))
+    first, again = made._validate(stage), made._validate(stage)
+    assert sum(seen) == len(made.data.validation)
+    assert first == again
+    joint = next(s for s in protocol(made.settings) if s.name == "joint")
+    assert made._validate(joint)["validation_mse"] == pytest.approx(first["validation_mse"], rel=1e-4)
+    assert sum(seen) == 2 * len(made.data.validation)
+    with torch.no_grad():
+        made.network.last_layer.theta[0] += 1
+    assert made._validate(stage)["validation_mse"] != first["validation_mse"]
+
+
+def test_an_epoch_reads_from_the_device_once_in_25_steps(smoke_run, smoke_settings, monkeypatch):
+    """A card would wait at every read."""
+    made, _ = under_way(smoke_settings, batch_size=2, precision="float32")
+    joint = next(s for s in protocol(made.settings) if s.name == "joint")
+    reads: list[str] = []
+    for name in ("tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__", "nonzero"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(tensor, *args, name=name, original=original, **more):
+            frame = sys._getframe(1)
+            if frame.f_globals["__name__"].startswith("insightr_nb") and "_read_ahead" not in frame.f_code.co_qualname:
+                reads.append(name)
+            return original(tensor, *args, **more)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    made._epoch(joint, joint.optimizer(made.network)[0])
+    steps = len(rows_of_batches(len(Epoch(made.data.training, made.settings.training, 0, 0)), 2))
+    assert steps > 25
+    assert reads == ["tolist"] * math.ceil(steps / 25)
 
 
 def test_a_stage_has_a_new_optimizer_by_default(monkeypatch):
