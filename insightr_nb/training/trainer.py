@@ -27,7 +27,7 @@ from insightr_nb.training.step import forward
 
 MODEL = "model.safetensors"
 _STEPS_UNREAD = 25  # steps between two copies of the losses from the device: a card would wait at each
-_LARGER = 4  # batches without gradients, which need less memory, in batches of the training
+_AT_ONCE = {"cuda": 4}  # batches to compute at once without gradients; more than one is slower on a CPU, by its caches
 
 
 def train(settings: RunSettings, pace: Pace | None = None) -> Run:
@@ -189,8 +189,8 @@ class _Trainer:
     ) -> Iterator[tuple[torch.Tensor | Output, torch.Tensor]]:
         """Yield the network's output for each batch of a data set, and its targets (B,).
 
-        In a last-layer stage, distances do not depend on the steps. They are computed first, in larger batches without
-        gradients, and the batches then go through similarity and last layer only: the same optimisation up to rounding.
+        In a last-layer stage, distances do not depend on the steps. They are computed first, on a card in larger
+        batches, and the batches then go through similarity and last layer only: the same optimisation up to rounding.
 
         Args:
             dataset: Images of a training epoch, or the validation images, whose distances are kept for the stage.
@@ -200,7 +200,7 @@ class _Trainer:
         size, replayed = self.settings.training.batch_size, stage.only_last_layer and self.network.explains
         table = self.validation_table if replayed and isinstance(dataset, InOrder) else None
         if table is None:
-            at_once = _LARGER * size if replayed else size
+            at_once = size * _AT_ONCE.get(self.device.type, 1) if replayed else size
             loader = batches(dataset, at_once, self.device)
             steps = len(rows_of_batches(len(dataset), at_once))
             loader = tqdm(loader, total=steps, desc=what, disable=what is None, leave=False, mininterval=1)
