@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,23 +13,37 @@ from torchvision.models import resnet18
 
 from bench.measure import Row, compare, seconds, value
 from insightr_nb.analysis import evaluation
-from insightr_nb.data.loading import Epoch, Subset, batches
+from insightr_nb.data.loading import Epoch, InOrder, Subset, batches
 from insightr_nb.model import losses
-from insightr_nb.model.network import INSightRNet
+from insightr_nb.model.network import INSightRNet, ResNetRegressor
 from insightr_nb.settings import LabelScale, RunSettings
 from insightr_nb.training import hardware
 from insightr_nb.training.projection import project
 from insightr_nb.training.stages import protocol, training_only
+from insightr_nb.training.step import training_loss
+from insightr_nb.training.trainer import _Trainer
 
 BATCH = 30
-PRESETS = {256: "demo", 512: "paper"}  # image size -> preset that gives prototypes and losses
+SIZES = (256, 512)
+STEPS = {"cuda": 20}  # steps and batches of a pass that are measured at once; one where it takes long enough
 
 
 def settings_at(size: int, **model: Any) -> RunSettings:
-    """Settings of a preset with the full ResNet-18 and 9 x 9 cells, for a comparison with ResNet-18."""
-    settings = RunSettings.from_parameters(preset=PRESETS[size])
-    whole = {256: {"backbone_until": None, "block_stride": 1, "skip_ground": False}, 512: {}}[size]
-    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **whole | model))
+    """Settings of preset `paper` for images of this size, with the full ResNet-18 and 9 x 9 cells."""
+    settings = RunSettings.from_parameters(preset="paper")
+    block = {256: {"block_stride": 1}, 512: {}}[size]
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **block | model))
+
+
+def repeated(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The function, several times over on a card, and then a wait until that has finished."""
+
+    def repeat() -> None:
+        for _ in range(STEPS.get(device.type, 1)):
+            function()
+        finish(device)
+
+    return repeat
 
 
 class Plain:
@@ -52,14 +67,12 @@ class Plain:
         self.optimizer.zero_grad(set_to_none=True)
         nn.functional.mse_loss(output.float(), self.targets).backward()
         self.optimizer.step()
-        finish(self.device)
 
     @torch.no_grad()
     def infer(self) -> None:
         self.network.eval()
         with hardware.autocast(self.device, self.precision):
             self.network(self.inputs)
-        finish(self.device)
 
 
 class Ours:
@@ -74,8 +87,7 @@ class Ours:
         self.targets = torch.linspace(1, 5, len(images), device=device)
         self.stages = {stage.name: stage for stage in protocol(self.settings)}
         self.optimizers = {name: stage.optimizer(self.network)[0] for name, stage in self.stages.items()}
-        zeros = np.zeros(len(images))
-        self.subset = Subset(images.numpy(), np.arange(len(images)), zeros.astype(np.float32), zeros.astype(int))
+        self.subset = repeating(images, STEPS.get(device.type, 1))
 
     def step(self, name: str) -> None:
         stage, optimizer = self.stages[name], self.optimizers[name]
@@ -86,7 +98,6 @@ class Ours:
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             optimizer.step()
-        finish(self.device)
 
     def losses(self, prediction: torch.Tensor, min_distances: torch.Tensor) -> torch.Tensor:
         labels, most = self.network.prototype_labels, self.network.prototype_layer.max_distance
@@ -99,6 +110,13 @@ class Ours:
     def evaluate(self) -> None:
         data = SimpleNamespace(store=SimpleNamespace(scale=LabelScale()))
         evaluation._predict(self.network, self.subset, data, self.settings, self.device)
+
+
+def repeating(images: torch.Tensor, times: int = 1) -> Subset:
+    """These images (N, S, S, 3), several times over, with labels from 1 to 5."""
+    count = times * len(images)
+    labels = np.linspace(1, 5, count, dtype=np.float32)
+    return Subset(images.numpy(), np.arange(count) % len(images), labels, np.zeros(count, int))
 
 
 def finish(device: torch.device) -> None:
@@ -118,12 +136,103 @@ def steps_and_passes(size: int, device: torch.device) -> list[Row]:
     same32 = Plain(images, device, fast=True, float32=True)
     a, b = "(a) ResNet-18, float32, default layout", "(b) ResNet-18, same precision and layout"
     inference = "inference of (b)"
+    images = len(ours.subset)
+    joint, plain, plain_default, infer, infer32 = (
+        repeated(step, device)
+        for step in (lambda: ours.step("joint"), same.step, default.step, same.infer, same32.infer)
+    )
     return [
-        compare(f"joint step at {size} px", b, lambda: ours.step("joint"), same.step, BATCH),
-        compare(f"joint step at {size} px", a, lambda: ours.step("joint"), default.step, BATCH),
-        compare(f"last-layer step at {size} px", inference, lambda: ours.step("last layer"), same.infer, BATCH),
-        compare(f"projection pass at {size} px", f"{inference}, float32", ours.project, same32.infer, BATCH),
-        compare(f"evaluation pass at {size} px", f"{inference}, float32", ours.evaluate, same32.infer, BATCH),
+        compare(f"joint step at {size} px", b, joint, plain, images),
+        compare(f"joint step at {size} px", a, joint, plain_default, images),
+        compare(f"projection pass at {size} px", f"{inference}, float32", ours.project, infer32, images),
+        compare(f"evaluation pass at {size} px", f"{inference}, float32", ours.evaluate, infer32, images),
+        compare(f"last-layer epoch at {size} px", inference, last_layer(ours), infer, images),
+    ]
+
+
+def trainer_of(settings: RunSettings, subset: Subset, device: torch.device) -> _Trainer:
+    """A trainer of these images, without a run and without a pre-trained backbone."""
+    overrides = {"training.pretrain_epochs": 0, "model.weights": "random"}
+    started = RunSettings.from_parameters(preset=settings.preset, overrides=overrides, tag="bench")
+    data = SimpleNamespace(training=subset, validation=subset, store=SimpleNamespace(scale=LabelScale()))
+    made = _Trainer(started, None, data, device, None)
+    made.settings = dataclasses.replace(settings, training=started.training)
+    made.network = INSightRNet(settings.model, "random").to(device, memory_format=torch.channels_last).eval()
+    return made
+
+
+def last_layer(ours: Ours) -> Callable[[], None]:
+    """An epoch of the last-layer stage, loading and augmentation included."""
+    stage, made = ours.stages["last layer"], trainer_of(ours.settings, ours.subset, ours.device)
+    optimizer, _ = stage.optimizer(made.network)
+    return lambda: made._epoch(stage, optimizer)
+
+
+def demo(device: torch.device) -> list[Row]:
+    """Preset `demo` at its size and with its batches: a step beside its baseline's, and the last-layer stage."""
+    settings = RunSettings.from_parameters(preset="demo")
+    size, batch = settings.data.size, settings.training.batch_size
+    images = photographs(size, 30 * batch)
+    ours = Ours(images[:batch], device, settings)
+    baseline = ResNetRegressor(settings.model, "random").to(device, memory_format=torch.channels_last).train()
+    adam = torch.optim.Adam(baseline.parameters(), 1e-5)
+
+    def baseline_step() -> None:
+        terms, _ = training_loss(baseline, ours.images, ours.targets, settings)
+        adam.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        adam.step()
+
+    stage = ours.stages["last layer"]
+    training, validation = repeating(images), repeating(images[: len(images) // 4])
+
+    def epochs(plain: bool) -> Callable[[], None]:
+        made = trainer_of(settings, training, device)
+        made.data.validation = validation
+        optimizer, _ = stage.optimizer(made.network)
+
+        def plain_epoch() -> None:
+            with training_only(made.network, ("last_layer",)):
+                for seen, targets in batches(
+                    Epoch(training, settings.training, 0, 0, device.type != "cpu"), batch, device
+                ):
+                    terms, _ = training_loss(made.network, seen, targets, settings)
+                    optimizer.zero_grad(set_to_none=True)
+                    terms["total"].backward()
+                    optimizer.step()
+                    torch.stack(list(terms.values())).tolist()
+            with torch.no_grad():
+                for seen, targets in batches(InOrder(validation), batch, device):
+                    training_loss(made.network, seen, targets, settings)[0]["total"].item()
+
+        def ours_epoch() -> None:
+            made._epoch(stage, optimizer)
+            made._validate(stage)
+
+        def several() -> None:
+            made.validation_table = None
+            for _ in range(stage.epochs):
+                plain_epoch() if plain else ours_epoch()
+
+        return several
+
+    return [
+        compare(
+            f"joint step of preset demo, {size} px, batches of {batch}",
+            "step of its baseline",
+            repeated(lambda: ours.step("joint"), device),
+            repeated(baseline_step, device),
+            batch * STEPS.get(device.type, 1),
+            pairs=15,
+        ),
+        compare(
+            f"last-layer stage of preset demo, {stage.epochs} epochs of {len(training)} images",
+            "its steps one by one",
+            epochs(plain=False),
+            epochs(plain=True),
+            stage.epochs * len(training),
+            pairs=5,
+        ),
     ]
 
 
@@ -145,13 +254,13 @@ def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (
                 _, nearest, similarities = ours.network.prototype_layer(leaf)
                 prediction, _ = ours.network.last_layer(similarities)
                 ours.losses(prediction, nearest).backward()
-            finish(device)
 
         shares = []
-        layer(), ours.step("joint")
+        layer, joint = repeated(layer, device), repeated(lambda ours=ours: ours.step("joint"), device)
+        layer(), joint()
         megabytes = sum(s.nbytes() for s in {s.data_ptr(): s for s in saved}.values()) / 1e6
         for _ in range(7):
-            shares.append(100 * seconds(layer) / seconds(lambda ours=ours: ours.step("joint")))
+            shares.append(100 * seconds(layer) / seconds(joint))
         detail = f"{megabytes:.1f} MB kept for the backward pass of {BATCH} images"
         rows.append(value(f"prototype layer and losses, m = {m}, at {size} px", shares, "%", "a joint step", detail))
     return rows
@@ -161,8 +270,7 @@ def waiting(size: int, device: torch.device, count: int = 120) -> Row:
     """Share of an epoch of joint steps that is spent on loading and augmenting images from memory."""
     images = photographs(size, count)
     ours = Ours(images[:BATCH], device, settings_at(size))
-    zeros = np.zeros(count)
-    subset = Subset(images.numpy(), np.arange(count), zeros.astype(np.float32), zeros.astype(int))
+    subset = repeating(images, STEPS.get(device.type, 1))
     shares, detail = [], ""
     ours.step("joint")
     for epoch in range(7):
@@ -171,14 +279,15 @@ def waiting(size: int, device: torch.device, count: int = 120) -> Row:
         order = Epoch(subset, ours.settings.training, 0, epoch, device.type != "cpu")
         for ours.images, _ in batches(order, BATCH, device):
             loading += time.perf_counter() - begin
-            training += seconds(lambda: ours.step("joint"))
+            training += seconds(lambda: (ours.step("joint"), finish(device)))
             begin = time.perf_counter()
         shares.append(100 * loading / (loading + training))
-        detail = f"{1000 * loading / count:.2f} ms an image, rotation and scaling included"
+        detail = f"{1000 * loading / len(subset):.2f} ms an image, rotation and scaling included"
     return value(f"waiting for data at {size} px", shares, "%", "an epoch of joint steps", detail)
 
 
 def run(device: torch.device) -> list[Row]:
     torch.manual_seed(0)
-    rows = [row for size in PRESETS for row in steps_and_passes(size, device)]
+    hardware.make_deterministic(device)  # as a training
+    rows = demo(device) + [row for size in SIZES for row in steps_and_passes(size, device)]
     return rows + prototype_layer(256, device) + prototype_layer(512, device, (50,)) + [waiting(256, device)]

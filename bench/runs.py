@@ -121,6 +121,24 @@ def fold(pairs: int = 2) -> Row:
     return value("fold of preset demo, an eighth of its images", ratios, "x", "float32, default layout", detail)
 
 
+def precisions(seeds: tuple[int, ...] = (0, 1, 2)) -> Row:
+    """Test MAE of preset `smoke`, its backbone included, in bfloat16 minus that in float32, by seed."""
+    differences = []
+    with temporary_outputs():
+        for seed in seeds:
+            errors = {}
+            for precision in ("bfloat16", "float32"):
+                settings = RunSettings.from_parameters(
+                    preset="smoke", seed=seed, overrides={"training.precision": precision}, tag=f"{precision}-{seed}"
+                )
+                for step in settings.steps():
+                    run = trainer.train(step)
+                errors[precision] = evaluate(run, settings)["mae"]
+            differences.append(errors["bfloat16"] - errors["float32"])
+    listed = ", ".join(f"{difference:+.3f}" for difference in differences)
+    return value("MAE of preset smoke in bfloat16", differences, "grades", "minus that in float32", f"seeds: {listed}")
+
+
 _GROWTH = """
 import json, sys
 from pathlib import Path
@@ -169,4 +187,4 @@ def growth(counts: tuple[int, ...] = (2_000, 8_000)) -> list[Row]:
 
 
 def run() -> list[Row]:
-    return [*explanations(), fold(), *growth()]
+    return [*explanations(), fold(), precisions(), *growth()]
