@@ -187,9 +187,9 @@ class Claim:
     def p(self) -> float:
         """P value for the side on which the effects lie.
 
-        For an effect, the largest over the sources; NaN if one is. For the claim, if all effects are above, the largest
-        too. Otherwise the smallest of those that are not above, times the number of effects (Bonferroni):
-        the claim fails by one of them, whatever the others are. NaN if none of these is known.
+        For an effect, it is the largest over the sources, and for the claim the largest over the effects; NaN if any
+        is. But if effects are not above, it is the smallest of theirs, times the number of effects (Bonferroni): the
+        claim fails by one effect, whatever the others are. NaN if none of theirs is known.
         """
         largest = [np.max([source.p for source in sources]) for sources in self.effects]
         if self.above:
