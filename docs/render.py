@@ -20,6 +20,7 @@ from insightr_nb import files
 from insightr_nb.analysis import findings as findings_of_runs
 from insightr_nb.analysis import lesion_tables, seeds, tables, trust_report
 from insightr_nb.analysis import verdicts as trust_verdicts
+from insightr_nb.analysis.inference import HOLDS
 from insightr_nb.analysis.results import METRICS, Results
 from insightr_nb.analysis.statistics import describe_sparsity
 from insightr_nb.analysis.sweeps import TITLES
@@ -182,6 +183,39 @@ def verdicts() -> str:
     return f"{text}\n\n{trust_verdicts.describe(table)} {provenance(record)}"
 
 
+def repetition() -> str:
+    """Verdicts of the same protocol on another processor, where they differ, and both times the provenance."""
+    now, before = read("trust"), read("trust_repetition")
+    column = f"{len(now['folds'])} folds"
+    table = pd.DataFrame(now["verdicts"]).merge(pd.DataFrame(before["verdicts"]), on="claim", suffixes=("", ", before"))
+    shown = table[table[column] != table[f"{column}, before"]]
+    rows = [
+        {
+            "claim": row["claim"],
+            "here": f"{row[column]} (p = {row['p']:.2g})",
+            "there": f"{row[f'{column}, before']} (p = {row['p, before']:.2g})",
+        }
+        for row in shown.to_dict("records")
+    ]
+    same = table.drop(shown.index)
+    text = f"The other {len(same)} verdicts are the same, {(same[column] == HOLDS).sum()} of them *{HOLDS}*."
+    return f"{markdown(pd.DataFrame(rows))}\n\n{text} {provenance(before)}"
+
+
+def unfamiliar() -> str:
+    record = read("unfamiliar")
+    rows = {}
+    for row in record["rows"]:
+        values = rows.setdefault(row["data"], {"": f"{row['data']} ({row['images']})", "flagged": [], "nearest": []})
+        values["flagged"].append(f"{row['flagged']:.1%}")
+        values["nearest"].append(f"{row['nearest']:.2g}")
+    table = pd.DataFrame(
+        [{k: v if isinstance(v, str) else ", ".join(v) for k, v in row.items()} for row in rows.values()]
+    )
+    table = table.rename(columns={"flagged": "flagged, by fold", "nearest": "median of the smallest squared distance"})
+    return f"{markdown(table)}\n\n{provenance(record)}"
+
+
 def places() -> str:
     shown = lesion_tables.readable(_trust("lesions", ["group", "method"]))
     return "\n\n".join(markdown(table.loc["all"].rename_axis("").reset_index()) for table in shown.values())
@@ -292,6 +326,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "coverage": coverage,
     "attribution_choice": attribution_choice,
     "sources": sources,
+    "repetition": repetition,
+    "unfamiliar": unfamiliar,
     "figure_3": figure_3,
     "demo_choice": lambda: _trials("demo_choice"),
     "photo": lambda: _trials("photo"),

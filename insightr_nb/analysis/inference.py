@@ -199,7 +199,9 @@ class Claim:
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Adjust the p values of a family of claims (Holm, 1979): (n,), in the given order; NaN stays and does not count.
+    """Adjust the p values of a family of claims (Holm, 1979): (n,), in the given order.
+
+    NaN stays, and counts as the largest, so that a claim that cannot be judged does not make the others easier.
 
     Example:
         >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
@@ -208,7 +210,8 @@ def holm(p: Sequence[float]) -> np.ndarray:
     p = np.asarray(p, float)
     order = np.argsort(p)[: (~np.isnan(p)).sum()]  # NaN sorts last
     adjusted = np.full(len(p), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    factors = np.arange(len(p), 0, -1)[: len(order)]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return adjusted
 
 

@@ -165,7 +165,7 @@ def disc_of(image: np.ndarray) -> np.ndarray:
     return (image != GROUND).any(axis=2)
 
 
-def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
+def source_report(run: LoadedRun, folder: str | None = None, limit: int | None = None) -> pd.DataFrame:
     """Agreement of each prototype with the lesions of its source image, where that has masks and a lesion.
 
     Also that of the same prototypes in networks with a random backbone (`sanity`), whose values are averaged: their
@@ -174,6 +174,7 @@ def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
     Args:
         run: A run with prototypes.
         folder: Folder of masks.
+        limit: Maximum number of prototypes whose source images have masks, evenly spaced over their labels.
 
     Returns:
         One row per prototype and network ("trained" or "random"). Columns prototype, network, label, patient_id (of the
@@ -183,8 +184,11 @@ def source_report(run: LoadedRun, folder: str | None = None) -> pd.DataFrame:
     table, grid = run.prototypes.assign(patient_id=run.store.patients(run.prototypes["image_id"])), run.grid
     centres = grid.centre(np.arange(grid.cells))
     networks = {"trained": [run.network], "random": sanity.random_backbones(run.network, sanity.training_images(run))}
+    table = table[table["image_id"].isin(masked(run.store, table["image_id"], folder))]
+    if limit is not None:
+        table = table.iloc[splits.evenly_spaced(len(table), limit)]
     rows = []
-    for p in table[table["image_id"].isin(masked(run.store, table["image_id"], folder))].itertuples():
+    for p in tqdm(table.itertuples(), total=len(table), desc="prototypes", leave=False, mininterval=1):
         lesion = np.any(list(lesion_masks(run.store, p.image_id, folder).values()), axis=0)
         if not lesion.any():
             continue

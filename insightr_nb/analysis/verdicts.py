@@ -59,18 +59,29 @@ def verdicts(
 
     Returns:
         Columns claim, "this fold", with several folds "<n> folds", p (adjusted) and figures; the last two are those of
-        the folds, if there are several. What holds comes first, what does not last.
+        the folds, if there are several, with the interval of each effect over the folds. What holds comes first, what
+        does not last.
     """
     one = judged(claims(rows))
     table = one[["claim"]].assign(**{"this fold": one["verdict"]})
     folds = number_of_folds(pooled)
     deciding = one
     if folds > 1:
-        deciding = judged(claims(pooled, held_out_ratio)).set_index("claim").reindex(one["claim"]).reset_index()
+        over_folds = claims(pooled, held_out_ratio)
+        deciding = judged(over_folds).set_index("claim").reindex(one["claim"]).reset_index()
+        intervals = {claim.text: _intervals_over_folds(claim) for claim in over_folds}
+        deciding["figures"] += deciding["claim"].map(intervals)
         table[f"{folds} folds"] = deciding["verdict"]
     table = table.assign(p=deciding["p"], figures=deciding["figures"])
     order = deciding["verdict"].map({HOLDS: 0, UNKNOWN: 1, NOT: 2})
     return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def _intervals_over_folds(claim: Claim) -> str:
+    """State the interval over the folds of each effect, whose second source of variation they are."""
+    over_folds = [sources[1] for sources in claim.effects]
+    texts = ["no interval" if e.low != e.low else f"{e.low:+.3f} to {e.high:+.3f}" for e in over_folds]
+    return f"; over folds {', '.join(texts)}"
 
 
 def readable(table: pd.DataFrame) -> str:
@@ -170,16 +181,26 @@ def write(
         written.append(folder / f"{name}.csv")
     folds = sorted({fold for rows in pooled.values() for fold in rows["fold"]})
     measured = [Run(run.run.path.with_name(fold)) for fold in folds]
+    baselines = [base for each in measured if (base := each.sibling("baseline"))]
     content = records.record(
         "trust",
         settings,
-        [*measured, *(base for each in measured if (base := each.sibling("baseline")))],
+        [*measured, *baselines],
         run={"variant": settings.variant, "labels": settings.labels, "fold": settings.fold, "tag": settings.tag},
         folds=folds,
         metrics=run.metrics,
+        errors=[_errors(each) for each in (*measured, *baselines)],
         figures=figures,
         verdicts=judged_claims,
         **summaries(pooled),
     )
     written.append(records.write(folder / "trust.json", content))
     return written
+
+
+def _errors(run: Run) -> dict[str, Any]:
+    """MAE of a run, of plain and of clamped predictions, with its variant and fold."""
+    about = run.manifest["settings"]
+    return {name: about[name] for name in ("variant", "fold")} | {
+        name: run.metrics.get(name) for name in ("mae", "mae_clamped")
+    }

@@ -8,7 +8,7 @@ import pytest
 from analysis.handmade import SETTINGS, make
 
 from insightr_nb.analysis import verdicts
-from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, effect
+from insightr_nb.analysis.inference import HOLDS, NOT, UNKNOWN, Claim, effect, over_folds
 from insightr_nb.analysis.loaded_run import load_run
 from insightr_nb.runs import Run
 
@@ -68,7 +68,8 @@ def test_folds_measured_on_the_same_images_are_pooled():
     table = verdicts.verdicts(rows(1), pooled, 0.4)
     assert table.columns.tolist() == ["claim", "this fold", "3 folds", "p", "figures"]
     assert table["3 folds"].tolist() == [HOLDS, UNKNOWN, NOT]
-    assert table["figures"].tolist() == ["a: 120", "c: 120", "b: 120"]
+    assert table["figures"].iloc[0] == f"a: 120; over folds {over_folds([1, 1.1, 1.2], 0.4).text('+.3f')[8:-1]}"
+    assert table["figures"].iloc[1] == "c: 120; over folds no interval"  # the same in each fold
     assert "(3 folds)" in verdicts.describe(table)
     assert verdicts.summaries(pooled)["hand"].loc["a", 0] == pytest.approx(1.1)
 
@@ -100,4 +101,7 @@ def test_the_files_of_the_notebook(smoke_run):
     assert content["verdicts"][0]["claim"] == "a"
     assert content["hand"][0] == {"0": pytest.approx(1)}
     assert (content["folds"], content["figures"], content["runs"]) == ([smoke_run.path.name], {"completeness": 0.0}, 1)
+    (errors,) = content["errors"]
+    assert (errors["variant"], errors["fold"]) == ("insightr", 0)
+    assert errors["mae_clamped"] == pytest.approx(run.metrics["mae_clamped"], rel=1e-5)
     assert Run(smoke_run.path).damage() == []
