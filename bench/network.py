@@ -1,8 +1,9 @@
 """The network: steps and passes compared with those of a torchvision ResNet-18, and the cost of the prototypes."""
 
 import dataclasses
-import time
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -134,7 +135,7 @@ def steps_and_passes(size: int, device: torch.device) -> list[Row]:
     ours = Ours(images, device, settings_at(size))
     default, same = Plain(images, device, fast=False), Plain(images, device, fast=True)
     same32 = Plain(images, device, fast=True, float32=True)
-    a, b = "(a) ResNet-18, float32, default layout", "(b) ResNet-18, same precision and layout"
+    a, b = "(a) ResNet-18, PyTorch's defaults", "(b) ResNet-18, same precision, layout and determinism"
     inference = "inference of (b)"
     images = len(ours.subset)
     joint, plain, plain_default, infer, infer32 = (
@@ -143,11 +144,25 @@ def steps_and_passes(size: int, device: torch.device) -> list[Row]:
     )
     return [
         compare(f"joint step at {size} px", b, joint, plain, images),
-        compare(f"joint step at {size} px", a, joint, plain_default, images),
+        compare(f"joint step at {size} px", a, joint, with_defaults(plain_default, device), images),
         compare(f"projection pass at {size} px", f"{inference}, float32", ours.project, infer32, images),
         compare(f"evaluation pass at {size} px", f"{inference}, float32", ours.evaluate, infer32, images),
         compare(f"last-layer epoch at {size} px", inference, last_layer(ours), infer, images),
     ]
+
+
+def with_defaults(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The function as most would run it: with PyTorch's own settings, not those that make a training deterministic."""
+
+    def run() -> None:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.allow_tf32 = True
+        try:
+            function()
+        finally:
+            hardware.make_deterministic(device)
+
+    return run
 
 
 def trainer_of(settings: RunSettings, subset: Subset, device: torch.device) -> _Trainer:
@@ -246,19 +261,23 @@ def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (
         ours.optimizers = {name: stage.optimizer(ours.network)[0] for name, stage in ours.stages.items()}
         with torch.no_grad():
             latent = ours.network.latent(ours.network.inputs(ours.images))
-        saved = set()
 
-        def layer(ours: Ours = ours, latent: torch.Tensor = latent, saved: set = saved) -> None:
+        def layer(ours: Ours = ours, latent: torch.Tensor = latent) -> None:
             leaf = latent.clone().requires_grad_()
-            with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.add(t.untyped_storage()) or t, lambda t: t):
-                _, nearest, similarities = ours.network.prototype_layer(leaf)
-                prediction, _ = ours.network.last_layer(similarities)
-                ours.losses(prediction, nearest).backward()
+            _, nearest, similarities = ours.network.prototype_layer(leaf)
+            prediction, _ = ours.network.last_layer(similarities)
+            ours.losses(prediction, nearest).backward()
 
-        shares = []
+        shares, saved = [], {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, saved=saved: saved.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage()) and t,
+            lambda t: t,
+        ):
+            layer()
+        megabytes = sum(storage.nbytes() for storage in saved.values()) / 1e6
+        saved.clear()
         layer, joint = repeated(layer, device), repeated(lambda ours=ours: ours.step("joint"), device)
         layer(), joint()
-        megabytes = sum(s.nbytes() for s in {s.data_ptr(): s for s in saved}.values()) / 1e6
         for _ in range(7):
             shares.append(100 * seconds(layer) / seconds(joint))
         detail = f"{megabytes:.1f} MB kept for the backward pass of {BATCH} images"
@@ -267,27 +286,39 @@ def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (
 
 
 def waiting(size: int, device: torch.device, count: int = 120) -> Row:
-    """Share of an epoch of joint steps that is spent on loading and augmenting images from memory."""
-    images = photographs(size, count)
-    ours = Ours(images[:BATCH], device, settings_at(size))
-    subset = repeating(images, STEPS.get(device.type, 1))
-    shares, detail = [], ""
-    ours.step("joint")
-    for epoch in range(7):
-        loading = training = 0.0
-        begin = time.perf_counter()
-        order = Epoch(subset, ours.settings.training, 0, epoch, device.type != "cpu")
-        for ours.images, _ in batches(order, BATCH, device):
-            loading += time.perf_counter() - begin
-            training += seconds(lambda: (ours.step("joint"), finish(device)))
-            begin = time.perf_counter()
-        shares.append(100 * loading / (loading + training))
-        detail = f"{1000 * loading / len(subset):.2f} ms an image, rotation and scaling included"
-    return value(f"waiting for data at {size} px", shares, "%", "an epoch of joint steps", detail)
+    """Share of an epoch, as trained, that its joint steps do not take: loading, augmentation and copies."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, repeats = Path(folder) / "images.npy", STEPS.get(device.type, 1)
+        np.save(path, photographs(size, count).numpy())
+        images = np.load(path, mmap_mode="r")  # as from a prepared store
+        rows = np.arange(repeats * count) % count
+        labels = np.linspace(1, 5, len(rows), dtype=np.float32)
+        settings = settings_at(size)
+        made = trainer_of(settings, Subset(images, rows, labels, np.zeros(len(rows), int)), device)
+        ours = Ours(torch.from_numpy(images[:BATCH].copy()), device, made.settings)
+        stage = ours.stages["joint"]
+        optimizer, _ = stage.optimizer(made.network)
+
+        def epoch() -> None:
+            made._epoch(stage, optimizer)
+            finish(device)
+
+        def steps() -> None:
+            for _ in range(len(rows) // BATCH):
+                ours.step("joint")
+            finish(device)
+
+        epoch(), steps()
+        shares = []
+        for pair in range(7):
+            taken = {f: seconds(f) for f in ((epoch, steps) if pair % 2 else (steps, epoch))}
+            shares.append(100 * (1 - taken[steps] / taken[epoch]))
+    return value(f"waiting for data at {size} px", shares, "%", "an epoch as trained, minus its joint steps")
 
 
 def run(device: torch.device) -> list[Row]:
     torch.manual_seed(0)
     hardware.make_deterministic(device)  # as a training
     rows = demo(device) + [row for size in SIZES for row in steps_and_passes(size, device)]
-    return rows + prototype_layer(256, device) + prototype_layer(512, device, (50,)) + [waiting(256, device)]
+    waits = [waiting(size, device) for size in (SIZES if device.type == "cuda" else SIZES[:1])]
+    return rows + prototype_layer(256, device) + prototype_layer(512, device, (50,)) + waits

@@ -58,9 +58,11 @@ def sessions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 def hardware_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """List the differences of two descriptions of hardware that change the rounding of a training.
 
-    Compares device, processor and bfloat16, where both descriptions have them. Returns one message per difference.
+    Compares device, processor, bfloat16 and the versions of torch, CUDA and cuDNN, where both descriptions have them.
+    Returns one message per difference.
     """
-    names = [name for name in ("device", "processor", "bfloat16") if name in before and name in now]
+    compared = ("device", "processor", "bfloat16", "torch", "cuda", "cudnn")
+    names = [name for name in compared if name in before and name in now]
     return [f"{name} was {before[name]!r}, is now {now[name]!r}" for name in names if before[name] != now[name]]
 
 

@@ -203,7 +203,7 @@ class Run:
     def start(self, settings: RunSettings, data: dict[str, str], hardware: dict[str, Any], resumed: bool) -> None:
         """Write the manifest with state 'running'.
 
-        Warns if the epochs to resume from were trained on other hardware.
+        Warns if the epochs to resume from were trained on other hardware, by the last session that saved one.
 
         Args:
             settings: Settings of the run, recorded in full and as overrides of the preset.
@@ -214,8 +214,12 @@ class Run:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         previous = self.manifest if resumed and (self / "manifest.json").exists() else {}
         sessions = manifests.sessions(previous)
-        last = sessions[-1]["hardware"] if sessions and (self / "last.ckpt").exists() else {}
-        if changes := manifests.hardware_changes(last, hardware):
+        changes = []
+        if (self / "last.ckpt").exists():
+            saved = datetime.fromtimestamp((self / "last.ckpt").stat().st_mtime, UTC).isoformat(timespec="seconds")
+            trained = [session for session in sessions if (session["started"] or "") <= saved]
+            changes = manifests.hardware_changes(trained[-1]["hardware"], hardware) if trained else []
+        if changes:
             warnings.warn(
                 f"{display_path(self.path)} resumes on other hardware: {'; '.join(changes)}. Its results will differ "
                 "in rounding from those of an uninterrupted run",

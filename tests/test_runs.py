@@ -76,6 +76,20 @@ def test_every_session_is_recorded_and_other_hardware_is_warned_of(trial_run):
     assert [session["hardware"] for session in run.manifest["sessions"]] == [HERE]
 
 
+def test_the_hardware_of_the_session_that_saved_an_epoch_is_compared(trial_run):
+    """A session that was killed before its first epoch does not count."""
+    run, given = trial_run, (RunSettings.from_parameters(fold=3, tag="trial"), {"store": "a"})
+    run.start(*given, HERE, resumed=False)
+    (run / "last.ckpt").touch()
+    before = run.manifest["sessions"][:1]
+    later = {"started": "2999-01-01T00:00:00+00:00", "hardware": ELSEWHERE}
+    run.update(sessions=[*before, later])
+    run.start(*given, HERE, resumed=True)  # no warning
+    run.update(sessions=[*before, later])
+    with pytest.warns(UserWarning, match="resumes on other hardware"):
+        run.start(*given, ELSEWHERE, resumed=True)
+
+
 def test_without_a_trained_epoch_other_hardware_changes_nothing(trial_run):
     given = (RunSettings.from_parameters(fold=3, tag="trial"), {"store": "a"})
     trial_run.start(*given, HERE, resumed=False)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 
 import cv2
@@ -153,17 +153,42 @@ def batches(
     turns = None
     if isinstance(dataset, Epoch) and dataset.on_device:  # copied once, since each copy from the host is a wait
         turns = torch.tensor(np.stack([np.radians(dataset.angles), dataset.scales]), dtype=torch.float32).to(device)
-    side = torch.cuda.Stream(device) if cuda else None
-    for rows, (images, targets) in zip(parts, _read_ahead(dataset, parts, cuda), strict=True):
-        with torch.cuda.stream(side):  # nothing for None
-            images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-            if turns is not None:
-                images = augment_batch(images, *turns[:, rows.start : rows.stop], dataset.fill)
-        if cuda:
-            torch.cuda.current_stream(device).wait_stream(side)
-            for tensor in (images, targets):  # so that their memory is kept until that stream has used it
-                tensor.record_stream(torch.cuda.current_stream(device))
-        yield images, targets
+
+    def to_device(rows: range, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        if turns is not None:
+            images = augment_batch(images, *turns[:, rows.start : rows.stop], dataset.fill)
+        return images, targets
+
+    read = zip(parts, _read_ahead(dataset, parts, cuda), strict=True)
+    if not cuda:
+        yield from (to_device(rows, *batch) for rows, batch in read)
+        return
+    side, issued = _side_stream(device), deque()
+    for rows, batch in read:
+        with torch.cuda.stream(side):
+            issued.append((to_device(rows, *batch), side.record_event()))
+        if len(issued) > 1:  # the next batch is under way before this one is used
+            yield _taken_over(*issued.popleft(), device)
+    while issued:
+        yield _taken_over(*issued.popleft(), device)
+
+
+@cache
+def _side_stream(device: torch.device) -> "torch.cuda.Stream":
+    """The stream that copies and rotates; a single one, because PyTorch's allocator keeps memory for each stream."""
+    return torch.cuda.Stream(device)
+
+
+def _taken_over(
+    batch: tuple[torch.Tensor, torch.Tensor], ready: "torch.cuda.Event", device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Let the current stream wait for a batch of the side stream, and keep its memory until that stream has used it."""
+    current = torch.cuda.current_stream(device)
+    current.wait_event(ready)
+    for tensor in batch:
+        tensor.record_stream(current)
+    return batch
 
 
 def _read_ahead(

@@ -116,7 +116,9 @@ class PrototypeLayer(nn.Module):
         """Squared distances (B, m) of given cells (B, m) to the prototypes, with a gradient."""
         with torch.autocast(latent.device.type, enabled=False):
             patches = latent.float().flatten(2).transpose(1, 2)  # (B, H * W, C)
-            patches = patches.gather(1, cells[..., None].expand(-1, -1, patches.shape[2]))  # (B, m, C)
+            first = patches.shape[1] * torch.arange(len(cells), device=cells.device)[:, None]  # cell of each image
+            patches = patches.flatten(0, 1).index_select(0, (first + cells).flatten())  # whole rows: a cheap backward
+            patches = patches.unflatten(0, cells.shape)  # (B, m, C)
             distances = (patches - self.vectors.float()).square().sum(2)
         if outside is None:
             return distances

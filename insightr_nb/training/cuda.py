@@ -4,7 +4,9 @@ import ctypes
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import torch
 
@@ -84,7 +86,7 @@ def problem(index: int = 0) -> str:
         return ""
     if torch.cuda.is_available():
         return _without_kernels(index) if index < torch.cuda.device_count() else ""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip()[:1] in ("", "-")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip()[:1] in ("", "-", "N")  # NoDevFiles: SLURM, no GPU
     driver = None if hidden else nvidia_driver()
     return _unavailable(driver) if driver and driver.cards else ""
 
@@ -96,6 +98,13 @@ def _without_kernels(index: int) -> str:
         return ""
     builds = [cuda for cuda, published in _builds().items() if has_kernels(capability, published)]
     remedy = f"Install {_install(builds[0])}" if builds else "Install another version of torch"
+    others = [
+        number
+        for number in range(torch.cuda.device_count())
+        if has_kernels(torch.cuda.get_device_capability(number), architectures)
+    ]
+    if others:
+        remedy = f"Use device = 'cuda:{others[0]}', or install{remedy.removeprefix('Install')}"
     return (
         f"{torch.cuda.get_device_name(index)} has compute capability {capability[0]}.{capability[1]}, but torch "
         f"{torch.__version__} has kernels for {', '.join(architectures)} only. {remedy}"
@@ -105,7 +114,8 @@ def _without_kernels(index: int) -> str:
 def _unavailable(driver: Driver) -> str:
     """Message for a machine with this driver and GPUs, where `torch.cuda.is_available()` is False."""
     supports = f"the NVIDIA driver {driver.version} supports CUDA {driver.cuda[0]}.{driver.cuda[1]}"
-    builds = [cuda for cuda in _builds() if _major(cuda) <= driver.cuda[0]]
+    builds = [cuda for cuda in _builds() if _version(cuda) <= driver.cuda]
+    builds = builds or [cuda for cuda in _builds() if _major(cuda) == driver.cuda[0]]  # newer, but of the same major
     other_build = _install(builds[-1]) if builds else "an older version of torch"
     if torch.version.cuda is None:
         return f"{supports}, but torch {torch.__version__} was built without CUDA. Install {other_build}"
@@ -119,8 +129,13 @@ def _unavailable(driver: Driver) -> str:
     return f"{supports}, but torch finds no usable GPU. Check nvidia-smi and CUDA_VISIBLE_DEVICES"
 
 
+def _version(cuda: str) -> tuple[int, int]:
+    major, minor = cuda.split(".")[:2]
+    return int(major), int(minor)
+
+
 def _major(cuda: str) -> int:
-    return int(cuda.partition(".")[0])
+    return _version(cuda)[0]
 
 
 def _builds() -> dict[str, list[str]]:
@@ -131,9 +146,10 @@ def _builds() -> dict[str, list[str]]:
 
 
 def _install(cuda: str) -> str:
-    """Command that replaces the installed torch by its build for a version of CUDA."""
-    version, index = torch.__version__.partition("+")[0], f"cu{cuda.replace('.', '')}"
+    """Command that replaces the installed torch and torchvision by their builds for a version of CUDA, and no more."""
+    build = f"cu{cuda.replace('.', '')}"
+    wanted = [f"{name}=={version(name).partition('+')[0]}+{build}" for name in ("torch", "torchvision")]
     return (
-        f"torch for CUDA {cuda}: pip install --force-reinstall torch=={version} torchvision --index-url "
-        f"https://download.pytorch.org/whl/{index}"
+        f"torch for CUDA {cuda}: {sys.executable} -m pip install {' '.join(wanted)} --index-url "
+        f"https://download.pytorch.org/whl/{build}"
     )

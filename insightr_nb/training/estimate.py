@@ -38,7 +38,8 @@ class Pace:
         """
         trains = "backbone" in stage.learning_rates
         images = len(Epoch(data.training, settings.training, 0, 0))
-        extra = len(data.validation) + settings.training.batchnorm_images * (trains and not stage.batchnorm_frozen)
+        validation = len(data.validation) / (stage.epochs if stage.only_last_layer else 1)  # there once in the stage
+        extra = validation + settings.training.batchnorm_images * (trains and not stage.batchnorm_frozen)
         return images * (self.training if trains else self.inference) + extra * self.inference
 
     def slower(self, seconds: float, stage: Stage, settings: RunSettings, data: FoldData) -> str:

@@ -122,8 +122,8 @@ def use_idle_cores(hardware: dict[str, Any] | None = None) -> str:
 def describe(device: torch.device) -> dict[str, str | int | bool | None]:
     """Describe the device, its precision and its software for the manifest.
 
-    Keys: device (name), processor, cores, threads, bfloat16 (has units for it); driver, cuda and cudnn, the versions of
-    the NVIDIA driver, of PyTorch's CUDA and of cuDNN (92400 for 9.24.0), None on other devices.
+    Keys: device (name), processor, cores, threads, bfloat16 (has units for it); torch, its version; driver, cuda and
+    cudnn, the versions of the NVIDIA driver, of PyTorch's CUDA and of cuDNN (92400 for 9.24.0), None on other devices.
     """
     on_cuda = device.type == "cuda"
     driver = cuda.nvidia_driver() if on_cuda else None
@@ -133,6 +133,7 @@ def describe(device: torch.device) -> dict[str, str | int | bool | None]:
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "bfloat16": has_bfloat16(device),
+        "torch": torch.__version__,
         "driver": driver.version if driver else None,
         "cuda": torch.version.cuda if on_cuda else None,
         "cudnn": torch.backends.cudnn.version() if on_cuda else None,

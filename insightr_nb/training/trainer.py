@@ -27,7 +27,7 @@ from insightr_nb.training.step import forward
 
 MODEL = "model.safetensors"
 _STEPS_UNREAD = 25  # steps between two copies of the losses from the device: a card would wait at each
-_AT_ONCE = {"cuda": 4}  # batches to compute at once without gradients; more than one is slower on a CPU, by its caches
+_AT_ONCE = {"cuda": 2}  # batches to compute at once without gradients, in less memory than a step; a CPU is slower so
 
 
 def train(settings: RunSettings, pace: Pace | None = None) -> Run:

@@ -1,15 +1,18 @@
 """Batches: order and augmentation follow from seed and epoch; corners are filled."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import random
 import threading
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from insightr_nb.data import loading
 from insightr_nb.data.loading import (
     Epoch,
     InOrder,
@@ -212,6 +215,52 @@ def test_cuda_batches_come_from_threads_and_pinned_memory(subset, monkeypatch):
         assert not multiprocessing.active_children()
         break
     assert threading.active_count() == before
+
+
+def test_on_a_cpu_no_other_device_is_asked(subset, monkeypatch):
+    """Not on a Mac, nor on a machine with a card: a stream of None would start CUDA."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA is started"))
+    assert len(list(batches(InOrder(subset), 2, CPU))) == 3
+
+
+class Stream:
+    """The parts of a CUDA stream that the loader uses; notes them in a list."""
+
+    noted: ClassVar[list] = []
+
+    def __init__(self, name: str = "side") -> None:
+        self.name = name
+
+    def record_event(self) -> int:
+        self.noted.append(("ready", len(self.noted)))
+        return len(self.noted) - 1
+
+    def wait_event(self, event: int) -> None:
+        self.noted.append(("waited for", event))
+
+
+def test_the_next_batch_is_under_way_before_one_is_used(subset, monkeypatch):
+    """The current stream waits for each batch, whose memory it is made to keep. Streams and the device are imitated."""
+    noted, main, empty = Stream.noted, Stream("main"), torch.empty
+    monkeypatch.setattr(Stream, "noted", noted)
+    noted.clear()
+    monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **more: empty(*shape, **more))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *args, **more: tensor)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: noted.append(("kept by", stream.name)))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: main)
+    monkeypatch.setattr(loading, "_side_stream", lambda device: Stream())
+    seen = []
+    for images, _ in batches(InOrder(subset), 3, torch.device("cuda")):
+        noted.append(("used", None))
+        seen.append(images)
+    assert torch.equal(torch.cat(seen), torch.from_numpy(subset.images[subset.rows]))
+    names = [name for name, _ in noted]
+    kept = ["waited for", "kept by", "kept by", "used"]
+    assert names == ["ready", "ready", *kept, *kept]
+    assert [value for name, value in noted if name == "waited for"] == [0, 1]
+    assert {value for name, value in noted if name == "kept by"} == {"main"}
 
 
 def test_an_error_of_a_reading_thread_is_raised(subset, monkeypatch):

@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import sys
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from insightr_nb.training.cuda import Driver, has_kernels
 
 CUDA_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]  # torch 2.14 for x86-64
 INDEX = "--index-url https://download.pytorch.org/whl/"
+CUDA_12 = (
+    f"torch for CUDA 12.6: {sys.executable} -m pip install torch==2.14.1+cu126 torchvision==0.29.1+cu126 {INDEX}cu126"
+)
 
 
 @pytest.fixture
@@ -79,10 +83,12 @@ def test_a_card_without_kernels_names_the_build_that_has_them(machine, card):
     machine([("NVIDIA H100", (9, 0)), card])
     assert cuda.problem(0) == ""
     name, (major, minor) = card
-    assert cuda.problem(1) == (
+    about = (
         f"{name} has compute capability {major}.{minor}, but torch 2.14.1+cu130 has kernels for {', '.join(CUDA_13)} "
-        "only. Install torch for CUDA 12.6: pip install --force-reinstall torch==2.14.1 torchvision " + INDEX + "cu126"
     )
+    assert cuda.problem(1) == f"{about}only. Use device = 'cuda:0', or install {CUDA_12}"
+    machine([card])
+    assert cuda.problem() == f"{about}only. Install {CUDA_12}"
 
 
 def test_a_card_newer_or_older_than_every_build(machine):
@@ -96,9 +102,7 @@ def test_an_old_driver_names_the_driver_and_the_build_to_install(machine):
     machine(driver=Driver("535.183.01", (12, 2), cards=1))
     assert cuda.problem() == (
         "the NVIDIA driver 535.183.01 supports CUDA 12.2, but torch 2.14.1+cu130 needs CUDA 13.0. Install NVIDIA "
-        "driver 580 or newer, or torch for CUDA 12.6: pip install --force-reinstall torch==2.14.1 torchvision "
-        + INDEX
-        + "cu126"
+        f"driver 580 or newer, or {CUDA_12}"
     )
     machine(driver=Driver("470.256.02", (11, 4), cards=1))
     assert cuda.problem().endswith("Install NVIDIA driver 580 or newer, or an older version of torch")
@@ -113,10 +117,12 @@ def test_other_reasons_why_a_card_is_not_available(machine, monkeypatch):
     )
     monkeypatch.setattr(torch, "__version__", "2.14.1+cpu")
     machine(driver=driver, build=None, architectures=[])
-    assert "torch 2.14.1+cpu was built without CUDA. Install torch for CUDA 13.0: pip" in cuda.problem()
+    assert "torch 2.14.1+cpu was built without CUDA. Install torch for CUDA 13.0: " in cuda.problem()
+    torch.cuda.PYTORCH_RELEASES_CODE_CC["13.4"] = torch.cuda.PYTORCH_RELEASES_CODE_CC["13.0"]
+    assert "Install torch for CUDA 13.0: " in cuda.problem()  # 13.4 is newer than the driver
 
 
-@pytest.mark.parametrize("hidden", ["", "-1"])
+@pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles"])
 def test_hidden_cards_are_no_problem(machine, monkeypatch, hidden):
     machine(driver=Driver("535.183.01", (12, 2), cards=1))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)

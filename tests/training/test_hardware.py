@@ -75,7 +75,7 @@ def test_deterministic_algorithms_do_not_fill_memory_that_is_written_before_it_i
 
 def test_the_description_of_a_card_has_its_software(monkeypatch):
     plain = hardware.describe(CPU)
-    assert list(plain) == ["device", "processor", "cores", "threads", "bfloat16", "driver", "cuda", "cudnn"]
+    assert list(plain) == ["device", "processor", "cores", "threads", "bfloat16", "torch", "driver", "cuda", "cudnn"]
     assert (plain["device"], plain["driver"], plain["cuda"], plain["cudnn"]) == ("cpu", None, None, None)
     one_card(monkeypatch)
     monkeypatch.setattr(torch.version, "cuda", "13.0")

@@ -1,12 +1,16 @@
 """One training step, and the trial before a training."""
 
 import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from insightr_nb.data.folds import fold_data
 from insightr_nb.errors import ModelError, RunError
+from insightr_nb.model.network import INSightRNet, ResNetRegressor
 from insightr_nb.settings import RunSettings
 from insightr_nb.training import step
-from insightr_nb.training.step import try_out
+from insightr_nb.training.step import training_loss, try_out
 
 
 def settings(tag: str, **parameters) -> RunSettings:
@@ -39,3 +43,38 @@ def test_what_fits_is_tried_out_without_a_word(capsys, smoke_settings):
     for each in smoke_settings.steps():
         try_out(each, fold_data(each))
     assert capsys.readouterr().out == ""
+
+
+class Waits(TorchDispatchMode):
+    """Names of the operations that make the host wait for a card: values read from it, and copies from the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name, to = str(function), (kwargs or {}).get("device")
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        from_host = to is not None and to.type == "cuda" and any(t.device.type == "cpu" for t in tensors)
+        copied = "copy_" in name and len({t.device.type for t in tensors[:2]}) == 2
+        if from_host or copied or any(word in name for word in ("_local_scalar_dense", "nonzero", "masked_select")):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("network", [INSightRNet, ResNetRegressor])
+def test_forward_pass_and_losses_never_wait_for_a_card(smoke_settings, network):
+    """On imitated tensors of a card, which hold no values."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
+        made = network(smoke_settings.model, "random").train()
+        images, targets = torch.zeros(4, 64, 64, 3, dtype=torch.uint8), torch.ones(4)
+        with Waits() as waits:
+            terms, _ = training_loss(made, images, targets, smoke_settings)
+        assert terms["total"].device.type == "cuda"
+        assert waits.found == []
+        with Waits() as waits, pytest.raises(RuntimeError):  # the value is not there to read
+            terms["total"].item()
+        assert waits.found == ["aten._local_scalar_dense.default"]
+        with Waits() as waits:
+            torch.ones(4, device="cpu").to("cuda")
+        assert len(waits.found) == 1

@@ -192,7 +192,9 @@ def under_way(given: RunSettings, **training) -> tuple[trainer._Trainer, Stage]:
     return made, next(stage for stage in protocol(given) if stage.only_last_layer)
 
 
-def test_replayed_steps_of_the_last_layer_are_those_of_a_plain_loop(smoke_run, smoke_settings):
+@pytest.mark.parametrize("at_once", [1, 2])  # as on a CPU and on a card
+def test_replayed_steps_of_the_last_layer_are_those_of_a_plain_loop(smoke_run, smoke_settings, monkeypatch, at_once):
+    monkeypatch.setitem(trainer._AT_ONCE, "cpu", at_once)
     made, stage = under_way(smoke_settings, precision="float32")
     plain = copy.deepcopy(made.network)
     optimizer, _ = stage.optimizer(made.network)
