@@ -59,8 +59,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "photo": _SHORT
     | {
         "data.size": 256,
-        # Cluster weight and range as in the paper, selected from three pairs on validation data:
-        # docs/results/photo.json
+        # Cluster weight and range as in the paper: 66 validation photographs cannot choose among three pairs
+        # (docs/results/photo.json)
         "model.backbone_until": "layer3",  # 16 x 16 at 256 px
         "training.pretrain_epochs": 30,
         "training.pretrain_halve_every": 10,
