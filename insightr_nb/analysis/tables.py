@@ -97,7 +97,8 @@ def readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
             low, high = row[f"low_{source}"], row[f"high_{source}"]
             texts[f"95 % over {source}"] = "-" if low is None or np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
         rows[row["predictions"], NAMES[row["variant"]]] = texts
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["predictions", ""])
+    index = pd.MultiIndex.from_tuples(rows, names=["predictions", ""]) if rows else None
+    return pd.DataFrame(list(rows.values()), index)
 
 
 def of_run(metrics: Mapping[str, Any], name: str) -> pd.DataFrame:

@@ -31,6 +31,8 @@ class Card(TorchFunctionMode):
         first = args[0] if args else None
         if func == torch.Tensor.device.__get__ and isinstance(first, OnCard):
             return CUDA
+        if kwargs.get("device") == CUDA:  # made there
+            return func(*args, **kwargs | {"device": "cpu"}).as_subclass(OnCard)
         if func is torch.Tensor.to and CUDA in args[1:]:
             return first.as_subclass(OnCard)
         if func is torch.Tensor.cpu:

@@ -35,7 +35,7 @@ def test_verdicts_follow_the_metrics():
     assert found["verdict"].tolist()[:6] == [HOLDS, UNKNOWN, HOLDS, HOLDS, UNKNOWN, HOLDS]
     assert set(found["verdict"].iloc[6:]) == {findings.OPEN}
     mean, error = 0.05 - 0.8 * 0.022, 0.8 * 0.002 * (1 / 3 + 0.5) ** 0.5  # the margin, and four in five are not grade 4
-    assert found["p"].iloc[0] == pytest.approx(2 * t.sf(mean / error, 2))  # the largest of four
+    assert found["p"].iloc[0] == pytest.approx(3 * 2 * t.sf(mean / error, 2))  # of six, two have none
     assert found["figures"].iloc[1] == "1.000 against 1.000: +0.000; margin 0.05"
     sparser = found["figures"].iloc[2]
     assert sparser.startswith("3.0 against 7.0 prototypes: -4.0 (95 % interval over folds -4.1 to -3.9, over patients")
@@ -53,7 +53,7 @@ def test_parity_is_judged_by_clamped_predictions():
         "0.121 against 0.080: +0.041 (95 % interval over folds +0.038 to +0.044, over"
     )
     assert "not clamped, 0.151 against 0.100: +0.051 (95 %" in found["figures"][0]
-    assert found["verdict"][0] == HOLDS
+    assert found["p"][0] < 0.06  # one of two; no patient has grade 4 in 1 % of the samples: 2 * 2 * 0.8 ** 20
     for s in SETTINGS.grid(["insightr"]):
         make(s, error=0.25 + 0.001 * s.fold, split=f"fold {s.fold}")
     assert findings.findings(collect(SETTINGS.grid(["baseline", "insightr"])))["verdict"][0] == NOT

@@ -169,6 +169,7 @@ def test_differences_in_words_and_as_a_readable_table():
     assert shown.index.tolist() == [(CLAMPED, both[0]), (CLAMPED, both[1]), (PLAIN, both[0]), (PLAIN, both[1])]
     assert shown.iloc[0].tolist()[:2] == ["+0.018", "+0.011 to +0.024"]
     assert shown.iloc[2].tolist() == ["+0.022", "+0.014 to +0.030", "-"]
+    assert tables.readable_differences(differences[4:]).empty  # no variant is there to compare
     one_fold = tables.readable_differences(differences.assign(low_folds=np.nan))
     assert one_fold.iloc[0, 1] == "-"
 
