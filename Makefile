@@ -89,7 +89,7 @@ results: $(STAMP)
 
 # Measurements as ratios to something run beside them: outputs/bench/bench.md
 bench: $(STAMP)
-	$(BIN)/python -m bench
+	TQDM_DISABLE=1 $(BIN)/python -m bench
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -203,7 +203,8 @@ class _Trainer:
             at_once = size * _AT_ONCE.get(self.device.type, 1) if replayed else size
             loader = batches(dataset, at_once, self.device)
             steps = len(rows_of_batches(len(dataset), at_once))
-            loader = tqdm(loader, total=steps, desc=what, disable=what is None, leave=False, mininterval=1)
+            if what is not None:
+                loader = tqdm(loader, total=steps, desc=what, leave=False, mininterval=1)
             if not replayed:
                 yield from ((forward(self.network, images, self.settings), targets) for images, targets in loader)
                 return
