@@ -88,7 +88,7 @@ class Ours:
         self.targets = torch.linspace(1, 5, len(images), device=device)
         self.stages = {stage.name: stage for stage in protocol(self.settings)}
         self.optimizers = {name: stage.optimizer(self.network)[0] for name, stage in self.stages.items()}
-        self.subset = repeating(images, STEPS.get(device.type, 1))
+        self.subset = repeating(images.numpy(), STEPS.get(device.type, 1))
 
     def step(self, name: str) -> None:
         stage, optimizer = self.stages[name], self.optimizers[name]
@@ -113,11 +113,11 @@ class Ours:
         evaluation._predict(self.network, self.subset, data, self.settings, self.device)
 
 
-def repeating(images: torch.Tensor, times: int = 1) -> Subset:
+def repeating(images: np.ndarray, times: int = 1) -> Subset:
     """These images (N, S, S, 3), several times over, with labels from 1 to 5."""
     count = times * len(images)
     labels = np.linspace(1, 5, count, dtype=np.float32)
-    return Subset(images.numpy(), np.arange(count) % len(images), labels, np.zeros(count, int))
+    return Subset(images, np.arange(count) % len(images), labels, np.zeros(count, int))
 
 
 def finish(device: torch.device) -> None:
@@ -199,7 +199,7 @@ def demo(device: torch.device) -> list[Row]:
         adam.step()
 
     stage = ours.stages["last layer"]
-    training, validation = repeating(images), repeating(images[: len(images) // 4])
+    training, validation = (repeating(part.numpy()) for part in (images, images[: len(images) // 4]))
 
     def epochs(plain: bool) -> Callable[[], None]:
         made = trainer_of(settings, training, device)
@@ -288,13 +288,11 @@ def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (
 def waiting(size: int, device: torch.device, count: int = 120) -> Row:
     """Share of an epoch, as trained, that its joint steps do not take: loading, augmentation and copies."""
     with tempfile.TemporaryDirectory() as folder:
-        path, repeats = Path(folder) / "images.npy", STEPS.get(device.type, 1)
+        path = Path(folder) / "images.npy"
         np.save(path, photographs(size, count).numpy())
         images = np.load(path, mmap_mode="r")  # as from a prepared store
-        rows = np.arange(repeats * count) % count
-        labels = np.linspace(1, 5, len(rows), dtype=np.float32)
-        settings = settings_at(size)
-        made = trainer_of(settings, Subset(images, rows, labels, np.zeros(len(rows), int)), device)
+        subset = repeating(images, STEPS.get(device.type, 1))
+        made = trainer_of(settings_at(size), subset, device)
         ours = Ours(torch.from_numpy(images[:BATCH].copy()), device, made.settings)
         stage = ours.stages["joint"]
         optimizer, _ = stage.optimizer(made.network)
@@ -304,7 +302,7 @@ def waiting(size: int, device: torch.device, count: int = 120) -> Row:
             finish(device)
 
         def steps() -> None:
-            for _ in range(len(rows) // BATCH):
+            for _ in range(len(subset) // BATCH):
                 ours.step("joint")
             finish(device)
 

@@ -25,7 +25,7 @@ from insightr_nb.analysis.results import METRICS, Results
 from insightr_nb.analysis.statistics import describe_sparsity
 from insightr_nb.analysis.sweeps import TITLES
 from insightr_nb.analysis.tables import NAMES
-from insightr_nb.analysis.wording import with_interval
+from insightr_nb.analysis.wording import interval_of
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
@@ -171,8 +171,7 @@ def _trust(name: str, index: list[str] | None = None) -> pd.DataFrame:
 
 def _interval(frame: pd.DataFrame, name: str, form: str = ".2f") -> list[str]:
     """Format a column with its interval."""
-    columns = (frame[f"{name}{end}"] for end in ("", " low", " high"))
-    return [with_interval(*values, form) for values in zip(*columns, strict=True)]
+    return [interval_of(row, name, form) for row in frame.to_dict("records")]
 
 
 def verdicts() -> str:
@@ -293,7 +292,7 @@ def attribution_choice() -> str:
             "by": row["attribution"],
             "peak on a lesion ↑": f"{row['trained']:.2f}",
             "random backbone": f"{row['random']:.2f}",
-            "difference ↑": with_interval(row["gain"], row["gain low"], row["gain high"], "+.2f"),
+            "difference ↑": interval_of(row, "gain", "+.2f"),
             "mass ratio ↑": f"{row['mass ratio, trained']:.1f}",
             "random": f"{row['mass ratio, random']:.1f}",
             "ms": f"{row['milliseconds']:.0f}",

@@ -4,7 +4,7 @@ import pandas as pd
 
 from insightr_nb.analysis.inference import Claim, Estimate, effect, over_patients, ratio_over_patients
 from insightr_nb.analysis.lesions import BASELINE, CELLS, CONTRAST, TRACED, WHOLE
-from insightr_nb.analysis.wording import with_interval
+from insightr_nb.analysis.wording import interval_of
 
 MILD = 2.0  # largest label of a mild image; chance is low there
 
@@ -186,17 +186,17 @@ def readable(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     own, one = {}, {}
     for key, row in table.iterrows():
         own[key] = {
-            "peak on a lesion": _interval(row, "pointing", ".0%"),
-            "minus random backbone": _interval(row, "pointing gain", "+.0%"),
+            "peak on a lesion": interval_of(row, "pointing", ".0%"),
+            "minus random backbone": interval_of(row, "pointing gain", "+.0%"),
             "chance": f"{row['chance']:.0%}",
             "ceiling": f"{row['ceiling']:.0%}",
         }
         one[key] = {
-            "pooled": _interval(row, "pooled", ".0%"),
-            "minus random backbone": _interval(row, "pooled gain", "+.0%"),
+            "pooled": interval_of(row, "pooled", ".0%"),
+            "minus random backbone": interval_of(row, "pooled gain", "+.0%"),
             "chance": f"{row['pooled_chance']:.0%}",
-            "mass ratio": _interval(row, "mass_ratio", ".1f"),
-            "mass ratio, minus random": _interval(row, "mass_ratio gain", "+.1f"),
+            "mass ratio": interval_of(row, "mass_ratio", ".1f"),
+            "mass ratio, minus random": interval_of(row, "mass_ratio gain", "+.1f"),
         }
     both = {"own grid": own, "one grid": one}
     names = table.index.names
@@ -212,15 +212,11 @@ def readable_sources(table: pd.DataFrame) -> pd.DataFrame:
     }
     rows = {
         titles[measure]: {
-            "trained": _interval(row, "value", ".1%"),
+            "trained": interval_of(row, "value", ".1%"),
             "random backbone": f"{row['random']:.1%}",
-            "difference": _interval(row, "gain", "+.1%"),
+            "difference": interval_of(row, "gain", "+.1%"),
             "chance": f"{row['chance']:.1%}",
         }
         for measure, row in table.iterrows()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("prototypes on their own photographs")
-
-
-def _interval(row: pd.Series, name: str, form: str) -> str:
-    return with_interval(row[name], row[f"{name} low"], row[f"{name} high"], form)

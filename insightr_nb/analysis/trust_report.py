@@ -11,7 +11,7 @@ from insightr_nb.analysis import confidence, conformal, deletion, lesions, stabi
 from insightr_nb.analysis.familiarity import LEAST
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.analysis.loaded_run import LoadedRun
-from insightr_nb.analysis.wording import counted, with_interval
+from insightr_nb.analysis.wording import counted, interval_of
 from insightr_nb.data import splits
 
 
@@ -57,8 +57,9 @@ def readable_kinds(kinds: pd.DataFrame) -> pd.DataFrame:
         part = part.droplevel("lesion")
         row = rows[lesion.replace("_", " ")] = {"images": f"{part['images'].iloc[0]:.0f}"}
         for method, title in ((lesions.CELLS, "over cells"), (lesions.TRACED, "traced")):
-            *value, random = (part.loc[method, f"pointing{end}"] for end in ("", " low", " high", " random"))
-            row |= {title: with_interval(*value, ".0%"), f"{title}: random backbone": f"{random:.0%}"}
+            values = part.loc[method]
+            row[title] = interval_of(values, "pointing", ".0%")
+            row[f"{title}: random backbone"] = f"{values['pointing random']:.0%}"
         row["chance"] = f"{part['chance'].iloc[0]:.0%}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("lesion")
 
@@ -108,7 +109,7 @@ def describe_deletion(table: pd.DataFrame) -> str:
     for fill, part in table.groupby("fill", sort=False):
         part = part.set_index("order")
         gaps = " and ".join(
-            f"{with_interval(row['gap'], row['gap low'], row['gap high'], '+.3f')} against {order}"
+            f"{interval_of(row, 'gap', '+.3f')} against {order}"
             for order, row in part.loc[list(deletion.CONTROLS)].iterrows()
         )
         text.append(
@@ -183,13 +184,13 @@ def readable_certainty(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
     scores = {"error": table.drop([confidence.CHANCE, confidence.BEST], errors="ignore"), "referral": table}
 
-    def column(rows: pd.DataFrame, measure: str, form: str) -> list[str]:
-        values = zip(*(rows[f"{measure}{end}"] for end in ("", " low", " high")), strict=True)
-        return [with_interval(*value, form) for value in values]
-
     return {
         part: pd.DataFrame(
-            {title: column(scores[part], m, form) for m, (title, form) in of.items()}, scores[part].index
+            {
+                title: [interval_of(row, measure, form) for _, row in scores[part].iterrows()]
+                for measure, (title, form) in of.items()
+            },
+            scores[part].index,
         )
         for part, of in titles.items()
     }
@@ -217,9 +218,8 @@ def readable_coverage(table: pd.DataFrame) -> pd.DataFrame:
     """Coverage and width of each method, one row per group of images. table: result of `coverage_table`."""
     rows = {}
     for (group, method), row in table.iterrows():
-        share = with_interval(row["coverage"], row["coverage low"], row["coverage high"], ".0%")
         cells = rows.setdefault(group, {"images": f"{row['images']:.0f}"})
-        cells[method] = f"{share}; {row['width']:.2f}"
+        cells[method] = f"{interval_of(row, 'coverage', '.0%')}; {row['width']:.2f}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("covered; mean width")
 
 

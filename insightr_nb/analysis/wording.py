@@ -1,6 +1,7 @@
-"""Helpers for the sentences that the notebooks print."""
+"""Helpers for the sentences and tables that the notebooks print."""
 
 import textwrap
+from collections.abc import Mapping
 
 
 def counted(number: int, noun: str) -> str:
@@ -18,6 +19,11 @@ def with_interval(value: float, low: float, high: float, form: str = ".3f") -> s
     if value != value:
         return "-"
     return f"{value:{form}}" + ("" if low != low else f" ({low:{form}} to {high:{form}})")
+
+
+def interval_of(row: Mapping[str, float], name: str, form: str = ".3f") -> str:
+    """`with_interval` of an entry of a row, whose interval is in the entries "<name> low" and "<name> high"."""
+    return with_interval(row[name], row[f"{name} low"], row[f"{name} high"], form)
 
 
 def say(*sentences: str) -> None:
