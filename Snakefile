@@ -27,9 +27,17 @@ for key in config:
     if key not in KNOWN:
         raise SettingsError(f"--config {key}: {suggest(key, KNOWN)}")
 
+WRITTEN = dict(entry.split("=", 1) for entry in workflow.config_settings.config_args or [])
+
+
+def text(key):
+    """A value of --config as it was written, because Snakemake takes 2024_01_15 for a number even in quotes."""
+    return WRITTEN.get(key, str(config.get(key) or "")).strip("'\"") or None
+
+
 DATASET = config.get("dataset", "synthetic")
-NAME = str(config["name"]) if config.get("name") else None
-FOLDER = config.get("data_folder")
+NAME = text("name")
+FOLDER = text("data_folder")
 PRESET = config.get("preset", "demo")
 
 
@@ -77,8 +85,8 @@ STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.j
 RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
 DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -r name {shlex.quote(NAME)}" if NAME else "")
-FROM = f" -p data_folder {shlex.quote(str(FOLDER))}" if FOLDER else ""
-MASKS = f" -r masks {shlex.quote(str(config['masks']))}" if config.get("masks") else ""
+FROM = f" -r data_folder {shlex.quote(FOLDER)}" if FOLDER else ""
+MASKS = f" -r masks {shlex.quote(text('masks'))}" if text("masks") else ""
 MEASURED = f" -p images {int(config.get('images', 120))}{MASKS}"
 GPU = "python -m insightr_nb.training.gpu"  # a card of its own for every local job
 # Trainings side by side: as many as cards, times INSIGHTR_JOBS_PER_CARD; without cards two, of half the cores each,

@@ -96,6 +96,14 @@ def test_what_is_unknown_is_named(tmp_path, given, message):
     assert re.search(message, text), text[-2000:]
 
 
+def test_a_name_and_a_folder_stay_as_they_are_written(tmp_path):
+    """Snakemake takes them for the numbers 20240115 and 7."""
+    given = ["dataset=csv", "name=2024_01_15", "data_folder=007", "preset=smoke", "folds=1"]
+    text = snakemake(tmp_path, "--dry-run", "--printshellcmds", "prepare", "--config", *given).communicate()[0]
+    assert f"output: {tmp_path}/data/2024_01_15-64/meta.json" in text, text[-2000:]
+    assert "-r name 2024_01_15 -r data_folder 007" in text
+
+
 def test_the_lines_for_gpus_in_the_slurm_profile_give_every_training_cores_and_memory():
     text = (ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8")
     head, _, tail = text.partition("# set-resources:")
