@@ -69,10 +69,12 @@ def coerce(value: Any, kind: Any, name: str) -> Any:
         return value
     if isinstance(value, Path):
         value = str(value)
-    if name in ("tag", "name", "data.name") and isinstance(value, bool | int | float):
+    group, _, parameter = name.rpartition(".")
+    if isinstance(value, bool | int | float) and group in ("", "data"):
+        parameter = "data_folder" if name == "data.folder" else parameter
         raise SettingsError(
             f"{name} = {value!r}: must be a string. papermill's -p converts what looks like a number (1e5, 1.10, "
-            f"2024_01_15); use -r {name.removeprefix('data.')} to pass the value unchanged"
+            f"2024_01_15); use -r {parameter} to pass the value unchanged"
         )
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{name} = {value!r}: must be a non-empty string" + (", or omitted" if optional else ""))

@@ -156,6 +156,12 @@ class _Result(_OfRun):
     fold: int = 0
     tag: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("image", "folder", "masks"):
+            if value := getattr(self, name, None):
+                coerce(value, str, name)
+
 
 @dataclass(frozen=True)
 class Projection(_Result):

@@ -52,6 +52,11 @@ def test_parameters_of_the_preparation():
         (Trust, {"images": "1"}, "images = 1: must be at least 2"),
         (Explore, {"static": "perhaps"}, "static = 'perhaps': must be true or false"),
         (Tables, {"name": 2019}, "name = 2019: must be a string.*-r name"),
+        (Prepare, {"dataset": "csv", "name": "a", "data_folder": 2019}, "data.folder = 2019: .*-r data_folder"),
+        (Prepare, {"dataset": "csv", "name": "a", "label_column": 1.0}, "data.label_column = 1.0: .*-r label_column"),
+        (Projection, {"folder": 2019}, "folder = 2019: must be a string.*-r folder"),
+        (Projection, {"image": 20}, "image = 20: must be a string.*-r image"),
+        (Trust, {"masks": 2019}, "masks = 2019: must be a string.*-r masks"),
     ],
 )
 def test_a_bad_value_is_named(kind, given, message):
