@@ -1,7 +1,9 @@
 """Preparation of a store from raw photographs: images are read and normalised in parallel, and written in order."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -115,14 +117,14 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
     store_writer.check_space(partial, len(todo), settings.size)
     slots = int((done["reason"] == "").sum())
     workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
-    with pool, tqdm(total=len(rows), initial=slots, unit="image", desc="preparing", leave=False, mininterval=1) as bar:
+    progress = tqdm(total=len(rows), initial=slots, unit="image", desc="preparing", leave=False, mininterval=1)
+    with _parallel_map(workers) as parallel, progress as bar:
         for start in range(0, len(todo), _BLOCK):
             pixels, lines = [], []
             block = todo[start : start + _BLOCK]
             jobs = [(source, settings) for source in rows["source"].iloc[block]]
             try:
-                for row, result in zip(block, pool.map(prepare_one, jobs, chunksize=2), strict=True):
+                for row, result in zip(block, parallel(prepare_one, jobs), strict=True):
                     bar.update()
                     digest = "" if result.image is None else image_digest(result.image)
                     lines.append((row, digest, result))
@@ -135,3 +137,16 @@ def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.Da
                     '`if __name__ == "__main__":`, because every worker imports the script'
                 ) from None
             slots = store_writer.append(partial, settings.size, slots, pixels, lines)
+
+
+@contextlib.contextmanager
+def _parallel_map(workers: int) -> Iterator[Callable[[Callable, list], Iterable]]:
+    """Yield a `map` over worker processes, or over this process where there is no shared memory for their locks."""
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
+    except OSError as error:  # /dev/shm is missing, full or read-only, as in some containers
+        print(f"worker processes cannot start (/dev/shm: {error.strerror}); preparing one image after the other")
+        yield map
+        return
+    with pool:
+        yield lambda function, jobs: pool.map(function, jobs, chunksize=2)

@@ -1,5 +1,7 @@
 """Preparation of a store: deterministic, resumed after an interruption, refused for other settings."""
 
+import errno
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -280,6 +282,17 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     assert "damaged file: Corrupt JPEG data" in hole
     (store.path / "doubtful.csv").unlink()  # a store of an older version
     assert not len(store.doubtful)
+
+
+def test_without_shared_memory_images_are_prepared_one_by_one(store, own_outputs, monkeypatch, capsys):
+    """Worker processes need /dev/shm for their locks, which a container may lack."""
+
+    def missing(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(prepare, "ProcessPoolExecutor", missing)
+    assert prepare.prepare(SETTINGS).fingerprint == store.fingerprint
+    assert "/dev/shm: Read-only file system" in capsys.readouterr().out
 
 
 def test_a_killed_worker_is_reported_with_what_is_kept(own_outputs, in_process, monkeypatch):
