@@ -10,6 +10,7 @@ import pandas as pd
 from insightr_nb.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+_CLOSED = ("lost+found", "System Volume Information")  # at the root of a disk; not readable for users
 
 
 def image_id(name: str) -> str:
@@ -62,6 +63,8 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
             matches = [n for n in matches if _composed(files[n]) == same] or matches
         if len(matches) > 1:
             matches = [n for n in matches if not _of_the_system(files[n])] or matches
+        if len({os.path.realpath(folder / files[n]) for n in matches}) == 1:  # links to one file
+            matches = matches[:1]
         if len(matches) > 1:
             ambiguous = ", ".join(str(folder / files[n]) for n in matches[:3])
             raise DataError(f"{path}, line {line}: image {name!r} matches several files, name one of: {ambiguous}")
@@ -153,19 +156,21 @@ def images_below(folder: Path) -> list[Path]:
 def _files(folder: Path) -> tuple[list[str], list[str]]:
     """List the image files and all other files below a folder, as paths relative to it with `/`.
 
-    Raises DataError that names an unreadable folder.
+    Links are followed, except one to a folder that contains it. Folders of the system that cannot be read are skipped.
+    Raises DataError that names any other unreadable folder.
     """
 
     def closed(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); grant permission to list it")
+        inside = Path(os.path.relpath(error.filename, folder)).as_posix()
+        if not (_of_the_system(f"{inside}/file") or PurePosixPath(inside).name in _CLOSED):
+            raise DataError(f"{error.filename}: cannot be read ({error.strerror}); grant permission to list it")
 
-    below = os.walk(folder, followlinks=True, onerror=closed)
-    paths = sorted(
-        Path(os.path.relpath(os.path.join(root, name), folder)).as_posix()
-        for root, _, names in below
-        for name in names
-        if not name.startswith("._")
-    )
+    paths = []
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=closed):
+        here = Path(os.path.realpath(root))
+        folders[:] = [name for name in folders if not here.is_relative_to(os.path.realpath(os.path.join(root, name)))]
+        paths += [Path(os.path.relpath(os.path.join(root, n), folder)).as_posix() for n in names if n[:2] != "._"]
+    paths.sort()
     return [p for p in paths if is_image(p)], [p for p in paths if not is_image(p)]
 
 

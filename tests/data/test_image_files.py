@@ -1,5 +1,6 @@
 """Names of images in a label table, and the files that they mean."""
 
+import errno
 import os
 import re
 import unicodedata
@@ -26,6 +27,34 @@ def test_hidden_and_system_folders_are_skipped(csv_settings, folder):
     assert not any("have no row" in note for note in found.notes)
     hidden = csv_settings(PLAIN, [f"{folder}/{name}" for name in TEN], folder="hidden")  # still read where it is meant
     assert len(catalog.find(hidden).rows) == 10
+
+
+@pytest.mark.parametrize(("link", "target"), [("images/back", "."), ("all", "images"), ("images/self", "images")])
+def test_a_photograph_that_a_link_shows_twice_is_one(csv_settings, tmp_path, link, target):
+    settings = csv_settings(PLAIN, [f"images/{name}" for name in TEN])
+    (tmp_path / "raw" / link).symlink_to(tmp_path / "raw" / target, target_is_directory=True)
+    assert len(set(catalog.find(settings).rows["source"])) == 10
+    assert len(image_files.images_below(tmp_path / "raw")) == (20 if link == "all" else 10)
+
+
+@pytest.mark.parametrize(
+    ("folder", "skipped"),
+    [("lost+found", True), ("System Volume Information", True), (".Trash-0/files", True), ("left", False)],
+)
+def test_a_folder_that_cannot_be_read_is_skipped_if_it_is_the_systems(csv_settings, monkeypatch, folder, skipped):
+    settings, scan = csv_settings(PLAIN, [*TEN, f"{folder}/x.jpg"]), os.scandir
+
+    def closed(path):
+        if str(path).endswith(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    if skipped:
+        assert len(catalog.find(settings).rows) == 10
+    else:
+        with pytest.raises(DataError, match=r"raw/left: cannot be read \(Permission denied\)"):
+            catalog.find(settings)
 
 
 @pytest.mark.parametrize("given", ["./{}", ".//{}", "x/../{}", "{folder}/{}", "{folder}//{}"])
