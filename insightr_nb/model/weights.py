@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +33,9 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")  # te
 def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> None:
     """Load a state dict into the backbone, stripping any common prefix ("ppnet.features."); other keys are ignored.
 
+    Of several prefixes, the one with the most tensors of the backbone is used. Warns if the file contains the network
+    more than once, such as MoCo's two encoders.
+
     Args:
         backbone: The module to load into.
         path: A file that `read_state_dict` accepts.
@@ -41,14 +45,21 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
     Raises:
         ModelError: Names the file and its missing, mismatched, surplus or non-finite tensors.
     """
-    state = read_state_dict(path)
+    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in read_state_dict(path).items()}
     expected = backbone.state_dict()
     first = next(iter(expected))
     prefixes = sorted(key[: -len(first)] for key in state if key.endswith(first))
     if not prefixes:
         raise ModelError(f"{path}: no tensor named {first!r} under any prefix; it has {', '.join(list(state)[:4])} ...")
-    state = {key.removeprefix(prefixes[0]): value for key, value in state.items() if key.startswith(prefixes[0])}
-    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+    found = {prefix: sum(prefix + key in state for key in expected) for prefix in prefixes}
+    best = [prefix for prefix in prefixes if found[prefix] == max(found.values())]
+    if len(best) > 1:
+        warnings.warn(
+            f"{path}: contains the network {len(best)} times, under {', '.join(map(repr, best))}; using {best[0]!r}. "
+            "Save the one you need to its own file if it is another",
+            stacklevel=2,
+        )
+    state = {key.removeprefix(best[0]): value for key, value in state.items() if key.startswith(best[0])}
     shapes = {k: (tuple(state[k].shape), tuple(v.shape)) for k, v in expected.items() if k in state}
     wrong = [f"{k} is {given} instead of {needed}" for k, (given, needed) in shapes.items() if given != needed]
     wrong += [f"{k} is missing" for k in expected if k not in state and not k.endswith("num_batches_tracked")]

@@ -109,6 +109,21 @@ def test_several_state_dicts_are_named(tmp_path, trained):
         build_backbone("resnet18", str(tmp_path / "m.pth"))
 
 
+def test_the_prefix_with_the_most_tensors_is_used(tmp_path, trained):
+    """As DeepLab saves it: two other parts have a tensor of the same name as the first of the backbone."""
+    other = {f"{part}.conv1.weight": torch.zeros(9, 9) for part in ("aspp", "decoder")}
+    torch.save({"state_dict": other | {f"backbone.{k}": v for k, v in trained.items()}}, tmp_path / "m.pth")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth")), trained)
+
+
+def test_a_network_that_a_file_contains_twice_is_named(tmp_path, trained):
+    """As MoCo saves its two encoders."""
+    other = {f"encoder_q.{k}": torch.zeros_like(v) for k, v in trained.items()}
+    torch.save({"state_dict": other | {f"encoder_k.{k}": v for k, v in trained.items()}}, tmp_path / "m.pth")
+    with pytest.warns(UserWarning, match=r"m\.pth: contains the network 2 times.*using 'encoder_k\.'"):
+        assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth")), trained)
+
+
 @pytest.mark.parametrize(
     ("larger", "name", "until", "surplus"),
     [
