@@ -1,5 +1,6 @@
 """Image decoding to upright 8-bit RGB arrays, with JPEGs optionally decoded at reduced size."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,9 @@ from PIL import Image, ImageOps
 
 from insightr_nb.errors import DataError
 
+_SCAN, _TABLES, _PROGRESSIVE = 0xDA, 0xC4, 0xC2  # markers of JPEG (ITU-T T.81, table B.1)
+_AFTER_SCAN = re.compile(rb"\xff[\xc4\xd9\xda]")
+_HOLE = 64  # bytes of zeros in a row that image data do not have
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -40,6 +44,35 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
     if (alpha := _alpha(path)) is not None and alpha.shape == image.shape[:2]:
         image = (image * (alpha[..., None] / np.float32(255))).astype(np.uint8)
     return image
+
+
+def hole(path: str | Path) -> str:
+    """Say whether a JPEG file has a run of zero bytes in its image data, which decoders may pass over in silence.
+
+    An incomplete download or a failing disk leaves such runs. Nothing is said about files that can code even areas as
+    zeros: progressive ones, and those whose Huffman tables all code the end of a block (symbol 0) as zeros.
+
+    Returns:
+        Description of the damage, or "".
+    """
+    content = np.fromfile(path, np.uint8).tobytes()
+    symbols = []  # of the code of zeros in each table for AC coefficients
+    at = 2  # of the first marker segment: 0xff, kind, length of two bytes, content
+    while content[:2] == b"\xff\xd8" and content[at : at + 1] == b"\xff" and at + 4 <= len(content):
+        kind, end = content[at + 1], at + 2 + int.from_bytes(content[at + 2 : at + 4])
+        if kind == _PROGRESSIVE or (kind == _SCAN and not any(symbols)):
+            return ""
+        if kind == _SCAN:
+            after = _AFTER_SCAN.search(content, end)
+            start = content.find(bytes(_HOLE), end, after.start() if after else len(content))
+            return f"at least {_HOLE} zero bytes in a row at byte {start}" if start >= 0 else ""
+        if kind == _TABLES:
+            table = at + 4  # class and number, how many codes have 1 to 16 bits, their symbols
+            while table + 17 < min(end, len(content)):
+                symbols += [content[table + 17]] * (content[table] >> 4)
+                table += 17 + sum(content[table + 1 : table + 17])
+        at = end
+    return ""
 
 
 def _deep(content: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Decoding of image files in the formats that data sets use."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from insightr_nb.data.images import read_image
+from insightr_nb.data.images import hole, read_image
 from insightr_nb.errors import DataError
 
 QUARTERS = np.zeros((40, 60, 3), np.uint8)  # red, green / blue, white
@@ -77,6 +79,40 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name, share):
     for shortest in (None, 8):
         with pytest.raises(DataError, match=rf"{name}: cannot be decoded as an image .*truncated"):
             read_image(tmp_path / name, shortest)
+
+
+def encoded(image: np.ndarray, **how) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", **how)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("size", "damaged"), [(60, False), (64, True), (3000, True)])
+def test_zeros_inside_a_jpeg_are_noticed_where_the_decoder_is_silent(tmp_path, size, damaged):
+    """Of a noisy photograph of high quality; the decoder then finds as many blocks as it needs."""
+    content = encoded(np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8), quality=98)
+    middle = len(content) // 2
+    (tmp_path / "x.jpg").write_bytes(content[:middle] + b"a" + bytes(size) + b"a" + content[middle + size + 2 :])
+    assert hole(tmp_path / "x.jpg") == (f"at least 64 zero bytes in a row at byte {middle + 1}" if damaged else "")
+
+
+@pytest.mark.parametrize("how", [{}, {"optimize": True}, {"progressive": True}])
+def test_zeros_that_mean_something_or_nothing_are_no_damage(tmp_path, how):
+    """Even areas, which some encoders code as zeros; a thumbnail's place in the header; bytes after the end."""
+    exif = Image.Exif()
+    exif[0x927C] = bytes(500)
+    content = encoded(np.zeros((512, 512, 3), np.uint8), exif=exif, **how)
+    assert (bytes(64) in content.partition(b"\xff\xda")[2]) == bool(how)
+    (tmp_path / "x.jpg").write_bytes(content + bytes(500))
+    assert hole(tmp_path / "x.jpg") == ""
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xd8", b"\xff\xd8\xff\xc4\x00\x20\x10", b"\xff\xd8\xff\xda\x00", b"PNG"]
+)
+def test_what_is_no_whole_jpeg_has_no_hole(tmp_path, content):
+    (tmp_path / "x.jpg").write_bytes(content + bytes(5))
+    assert hole(tmp_path / "x.jpg") == ""
 
 
 @pytest.mark.parametrize("bits", [10, 12])

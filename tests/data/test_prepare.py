@@ -266,20 +266,23 @@ def test_a_doubtful_disc_and_a_file_damaged_inside_are_prepared_and_listed(csv_s
     """libjpeg fills what it cannot read with grey and says so on the error stream only."""
     fundus = cv2.imencode(".jpg", synthetic.photograph(3, 0, 200).image[..., ::-1])[1].tobytes()
     noise = np.random.default_rng(0).integers(60, 250, (60, 90, 3), np.uint8)
+    silent = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 99])[1].tobytes()
     middle = len(fundus) // 2
     with_comment = fundus[:2] + b"\xff\xfe\x00\x04ab" + fundus[2:-2] + b"abc" + fundus[-2:]  # bytes that mean nothing
     content = {
         **{f"good{i}.jpg": (with_comment if i else fundus) + bytes(i) for i in range(8)},
         "wall.png": cv2.imencode(".png", noise)[1].tobytes(),
         "hole.jpg": fundus[:middle] + bytes(300) + fundus[middle + 300 :],
+        "silent.jpg": silent[:middle] + bytes(64) + silent[middle + 64 :],
     }
     table = "image,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(content))
     store = prepare.prepare(csv_settings(table, content), workers=1)
-    assert len(store.images) == 10
-    assert store.doubtful["image_id"].tolist() == ["wall", "hole"]
-    wall, hole = store.doubtful["doubt"]
+    assert len(store.images) == 11
+    assert store.doubtful["image_id"].tolist() == ["wall", "hole", "silent"]
+    wall, hole, silent = store.doubtful["doubt"]
     assert wall.startswith("disc: bright up to the corners")
     assert "damaged file: Corrupt JPEG data" in hole
+    assert f"damaged file: at least 64 zero bytes in a row at byte {middle}" in silent
     (store.path / "doubtful.csv").unlink()  # a store of an older version
     assert not len(store.doubtful)
 
