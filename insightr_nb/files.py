@@ -217,6 +217,19 @@ def check_zip(path: Path) -> None:
                         pass
 
 
+def stand_in(head: bytes) -> str:
+    """End of an error message about a file that is a Git LFS pointer or a web page; empty if it is neither.
+
+    head: the first bytes of the file.
+    """
+    head = head[:200].lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS: fetch the file itself with git lfs pull"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "; it is a web page, such as a login page in place of the download"
+    return ""
+
+
 def fingerprint(*parts: bytes | str) -> str:
     """Return the first 16 hexadecimal digits of the SHA-256 of the parts, each followed by a NUL byte."""
     digest = hashlib.sha256()

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from insightr_nb.errors import DataError
+from insightr_nb.files import stand_in
 
 _SCAN, _TABLES, _PROGRESSIVE = 0xDA, 0xC4, 0xC2  # markers of JPEG (ITU-T T.81, table B.1)
 _AFTER_SCAN = re.compile(rb"\xff[\xc4\xd9\xda]")
@@ -37,6 +38,7 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
     if image is None:
         raise DataError(
             f"{path}: cannot be decoded as an image ({content.size} bytes; truncated, or of an unsupported format)"
+            + stand_in(content[:200].tobytes())
         )
     if image.max() < 16 and not jpeg:
         image = _deep(content, image)

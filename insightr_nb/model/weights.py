@@ -88,6 +88,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(
             f"model.weights = {str(path)!r}: no such file; use 'random', 'imagenet' or the path of a weights file"
         )
+    with open(path, "rb") as file:
+        if instead := files.stand_in(file.read(200)):
+            raise ModelError(f"{path}: cannot be read as weights{instead}")
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load_file(path)

@@ -115,6 +115,12 @@ def test_what_is_no_whole_jpeg_has_no_hole(tmp_path, content):
     assert hole(tmp_path / "x.jpg") == ""
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match=r"x\.jpg: cannot be decoded .*; it is a pointer of Git LFS.*git lfs pull"):
+        read_image(tmp_path / "x.jpg")
+
+
 @pytest.mark.parametrize("bits", [10, 12])
 def test_10_and_12_bit_values_in_16_bit_files_are_scaled(tmp_path, bits):
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint16)

@@ -86,6 +86,20 @@ def test_a_damaged_file_is_named(tmp_path, content, suffix):
         read_state_dict(path)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html>Log in</html>", "a web page"),
+    ],
+)
+def test_what_stands_in_for_a_file_is_named(tmp_path, content, what, suffix):
+    (tmp_path / f"m{suffix}").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"m{suffix}: cannot be read as weights; it is {what}"):
+        read_state_dict(tmp_path / f"m{suffix}")
+
+
 @pytest.mark.parametrize("name", ["model", "state_dict", "model_state_dict", "net"])
 def test_weights_inside_what_a_training_saves(tmp_path, trained, name):
     """As timm, RETFound, Lightning and others save them, with numpy numbers and arguments beside them."""
