@@ -34,15 +34,18 @@ def forward(network: Regressor, images: torch.Tensor, settings: RunSettings) -> 
 def try_out(settings: RunSettings, data: FoldData) -> None:
     """Run one training step on two full-size images, to detect settings that cannot work before training starts.
 
+    With batches of one, it is a step on one image, because BatchNorm needs more than one value per channel.
+
     Raises ModelError naming the settings responsible, RunError if memory runs out.
     """
     model = settings.model
     subset = data.training
-    images = torch.from_numpy(np.stack([subset.images[row] for row in subset.rows[:2]]))
+    count = min(settings.training.batch_size, 2)
+    images = torch.from_numpy(np.stack([subset.images[row] for row in subset.rows[:count]]))
     network = checkpoint.build_network(settings, "random").train()
     try:
         with hardware.memory_errors(settings):
-            training_loss(network, images, torch.from_numpy(subset.targets[:2]), settings)[0]["total"].backward()
+            training_loss(network, images, torch.from_numpy(subset.targets[:count]), settings)[0]["total"].backward()
     except RunError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -51,4 +54,6 @@ def try_out(settings: RunSettings, data: FoldData) -> None:
             f"images of {images.shape[1]} px are too small for {model.backbone}{until} and a block with kernel size "
             f"{model.block_kernel}, stride {model.block_stride} and padding {model.block_padding}: {error}. Prepare "
             "larger images (size), or change model.backbone_until or model.block_kernel"
+            + ", or use more than one image per batch (batch_size)"
+            * (count == 1)
         ) from error

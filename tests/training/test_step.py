@@ -1,5 +1,8 @@
 """One training step, and the trial before a training."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -28,6 +31,14 @@ def test_what_does_not_fit_fails_before_anything_is_trained(overrides, message):
     wrong = settings("wrong", overrides=overrides)
     with pytest.raises(ModelError, match=message):
         try_out(wrong, fold_data(wrong))
+
+
+def test_batches_of_one_fail_before_anything_is_trained_where_each_channel_has_one_value(smoke_settings):
+    data, small = fold_data(smoke_settings), settings("single", batch_size=1, overrides={"model.backbone_until": None})
+    try_out(small, data)  # 2 x 2 values per channel
+    subset = dataclasses.replace(data.training, images=np.ascontiguousarray(data.training.images[:, ::2, ::2]))
+    with pytest.raises(ModelError, match=r"32 px are too small for resnet18.*more than one image per batch"):
+        try_out(small, dataclasses.replace(data, training=subset))
 
 
 def test_a_lack_of_memory_is_not_taken_for_a_size_that_does_not_fit(monkeypatch, smoke_settings):
