@@ -1,5 +1,6 @@
 """Figures of explanations and prototypes: notebooks 04, 07 and 08. Labels are in the user's units."""
 
+import os
 import re
 import textwrap
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from insightr_nb.runs import Run
 HEAT = "inferno"
 _HEAT_COLOURS = (colormaps[HEAT](np.arange(256))[:, :3] * 255).astype(np.uint8)  # (256, 3)
 _NO_FILE_NAME = re.compile(r'[/\\:*?"<>|%\x00-\x1f]')  # characters not allowed in file names on some system
+_LONGEST = 200  # bytes of an image's name in a file name
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.6) -> np.ndarray:
@@ -195,8 +197,14 @@ def write_explanation(
 
 
 def file_name(name: str) -> str:
-    """Name of an image as a file name: characters not allowed in file names are percent-encoded."""
-    return _NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), name)
+    """Name of an image as a file name: characters not allowed in file names are percent-encoded.
+
+    A long name is cut and ends with its fingerprint; file systems allow 255 bytes, temporary files included.
+    """
+    encoded = os.fsencode(_NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), name))
+    if len(encoded) > _LONGEST:
+        return f"{encoded[: _LONGEST - 17].decode(errors='ignore')}-{files.fingerprint(encoded)}"
+    return os.fsdecode(encoded)
 
 
 def explanation_content(run: LoadedRun, e: Explanation, count: int = 5) -> dict[str, Any]:

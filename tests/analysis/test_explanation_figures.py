@@ -12,6 +12,7 @@ from insightr_nb.analysis.explanation import explain, explain_folds
 from insightr_nb.analysis.latent import LatentMap
 from insightr_nb.data import synthetic
 from insightr_nb.errors import RunError
+from insightr_nb.files import write_json
 
 GREY = np.full((64, 64, 3), 90, np.uint8)
 
@@ -95,6 +96,16 @@ def test_the_content_of_an_explanation_is_that_of_the_files(loaded, smoke_run):
 @pytest.mark.parametrize(("name", "file"), [("a b.png", "a b.png"), ("a/b:c", "a%2Fb%3Ac"), ("50%\n", "50%25%0A")])
 def test_names_of_images_as_file_names(name, file):
     assert explanation_figures.file_name(name) == file
+
+
+@pytest.mark.parametrize("name", [200 * "a", 201 * "a", 240 * "1", 80 * "眼", 40 * "a/b"])
+def test_long_names_of_images_as_file_names(tmp_path, name):
+    file, other = (explanation_figures.file_name(each) for each in (name, name + "b"))
+    assert (file == name) == (len(name) == 200)
+    assert file != other
+    assert len(file.encode()) <= 200
+    for path in (tmp_path / f"explanation_{file}.json", tmp_path / f"{file}-99.json"):
+        write_json(path, {})  # by way of a temporary file with a longer name
 
 
 def test_explanation_of_a_user_file_is_named_after_the_file(loaded, tmp_path):
