@@ -55,5 +55,6 @@ def test_jupyterlab_writes_where_make_would(tmp_path, given):
     expect = {"my outputs": tmp_path / "my outputs", "~/x": tmp_path / "x", None: ROOT / "outputs"}
     assert Path(outputs) == expect.get(given, Path(given or ""))
     assert words[:2] == ["lab", "--ServerApp.root_dir=."]  # outputs/ opens as well as notebooks/
+    assert any('"websocket_max_message_size": 104857600' in word for word in words)  # uploads of 10 MB without it
     assert words[-1] == "--no-browser"
     assert ("--allow-root" in words) == (os.getuid() == 0)  # Jupyter does not start as root without it

@@ -69,6 +69,13 @@ def test_07_shows_static_figures_without_a_browser_and_says_when_there_is_no_run
     assert "Create one with: papermill notebooks/03_train.ipynb" in succeed("07_explore", tmp_path)
 
 
+def test_07_says_what_to_do_once_it_is_opened_again_and_how_large_an_upload_may_be():
+    cells = nbformat.read(ROOT / "notebooks/07_explore.ipynb", as_version=4).cells
+    text = " ".join(" ".join(cell.source for cell in cells if cell.cell_type == "markdown").split())
+    assert "the notebook was reopened without its kernel: choose **Run > Run All Cells**" in text
+    assert "Uploads above 10 MB need a JupyterLab started by `make lab` (up to 100 MB)" in text
+
+
 def test_03_trains_where_nothing_was_run_before(fresh):
     folder, text = fresh
     run = Run(folder / "runs/synthetic/smoke/categorical/insightr/fold2")
