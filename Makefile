@@ -56,7 +56,7 @@ test-faults: $(STAMP)
 # Training on the GPU: exact prototypes, the CPU's predictions, the same bits twice and after an interruption. Minutes; without
 # a GPU in small on the CPU.
 test-gpu: $(STAMP)
-	TQDM_DISABLE=1 $(BIN)/python -m pytest -m gpu -s tests/gpu
+	TQDM_DISABLE=1 $(BIN)/python -m pytest -m gpu -s tests/gpu tests/bench
 
 # The profile slurm on a one-node SLURM on loopback; as root on Debian it installs what it needs.
 test-cluster: $(STAMP)

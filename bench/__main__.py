@@ -1,9 +1,10 @@
 """python -m bench: every measurement, to outputs/bench/bench.json and bench.md."""
 
 import os
+import time
 from pathlib import Path
 
-from bench import measure, network, preparation, runs
+from bench import card, measure, network, preparation, runs
 from insightr_nb import files
 from insightr_nb.training import hardware
 
@@ -13,13 +14,23 @@ IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shar
 def main() -> None:
     device = hardware.choose_device()
     machine = hardware.describe(device)
-    rows = network.run(device) + runs.run() + preparation.run(IDRID if IDRID.is_dir() else None)
+    about = f"{machine['processor']}, {machine['cores']} cores, device {machine['device']}"
+    idrid = IDRID if IDRID.is_dir() else None
     folder = files.outputs_root() / "bench"
-    files.write_json(folder / "bench.json", {"hardware": machine, "rows": [row.as_dict() for row in rows]})
-    text = measure.markdown(rows, f"{machine['processor']}, {machine['cores']} cores, device {machine['device']}")
-    with files.atomic(folder / "bench.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(text)
+    rows: list[measure.Row] = []
+    for name, measured in (
+        ("network", lambda: network.run(device)),
+        ("runs", lambda: runs.run(device)),
+        ("card", lambda: card.run(device)),
+        ("preparation", lambda: preparation.run(idrid)),
+    ):
+        begin = time.monotonic()
+        rows += measured()
+        print(f"{name}: {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
+        files.write_json(folder / "bench.json", {"hardware": machine, "rows": [row.as_dict() for row in rows]})
+        with files.atomic(folder / "bench.md") as temporary:  # after each part, so that a failing one costs no other
+            temporary.write_text(measure.markdown(rows, about), encoding="utf-8")
+    print(measure.markdown(rows, about))
 
 
 if __name__ == "__main__":

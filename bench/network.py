@@ -1,6 +1,5 @@
 """The network: steps and passes compared with those of a torchvision ResNet-18, and the cost of the prototypes."""
 
-import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from insightr_nb.data.loading import Epoch, InOrder, Subset, batches
 from insightr_nb.model import losses
 from insightr_nb.model.network import INSightRNet, ResNetRegressor
 from insightr_nb.settings import LabelScale, RunSettings
-from insightr_nb.training import hardware
+from insightr_nb.training import checkpoint, hardware
 from insightr_nb.training.projection import project
 from insightr_nb.training.stages import protocol, training_only
 from insightr_nb.training.step import training_loss
@@ -31,9 +30,9 @@ STEPS = {"cuda": 20}  # steps and batches of a pass that are measured at once; o
 
 def settings_at(size: int, **model: Any) -> RunSettings:
     """Settings of preset `paper` for images of this size, with the full ResNet-18 and 9 x 9 cells."""
-    settings = RunSettings.from_parameters(preset="paper")
-    block = {256: {"block_stride": 1}, 512: {}}[size]
-    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **block | model))
+    block = {"model.block_stride": 1} if size == 256 else {}
+    model = {f"model.{name}": value for name, value in model.items()}
+    return RunSettings.from_parameters(preset="paper", overrides={"data.size": size} | block | model)
 
 
 def repeated(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
@@ -171,8 +170,9 @@ def trainer_of(settings: RunSettings, subset: Subset, device: torch.device) -> _
     started = RunSettings.from_parameters(preset=settings.preset, overrides=overrides, tag="bench")
     data = SimpleNamespace(training=subset, validation=subset, store=SimpleNamespace(scale=LabelScale()))
     made = _Trainer(started, None, data, device, None)
-    made.settings = dataclasses.replace(settings, training=started.training)
-    made.network = INSightRNet(settings.model, "random").to(device, memory_format=torch.channels_last).eval()
+    made.settings = settings
+    network = checkpoint.build_network(settings, "random")
+    made.network = network.to(device, memory_format=torch.channels_last).eval()
     return made
 
 
@@ -183,11 +183,11 @@ def last_layer(ours: Ours) -> Callable[[], None]:
     return lambda: made._epoch(stage, optimizer)
 
 
-def demo(device: torch.device) -> list[Row]:
-    """Preset `demo` at its size and with its batches: a step beside its baseline's, and the last-layer stage."""
-    settings = RunSettings.from_parameters(preset="demo")
+def of_preset(preset: str, device: torch.device, batches_in_all: int = 30, pairs: int = 15) -> list[Row]:
+    """A preset at its size and with its batches: a step beside its baseline's, and the last-layer stage."""
+    settings = RunSettings.from_parameters(preset=preset)
     size, batch = settings.data.size, settings.training.batch_size
-    images = photographs(size, 30 * batch)
+    images = photographs(size, batches_in_all * batch)
     ours = Ours(images[:batch], device, settings)
     baseline = ResNetRegressor(settings.model, "random").to(device, memory_format=torch.channels_last).train()
     adam = torch.optim.Adam(baseline.parameters(), 1e-5)
@@ -233,20 +233,20 @@ def demo(device: torch.device) -> list[Row]:
 
     return [
         compare(
-            f"joint step of preset demo, {size} px, batches of {batch}",
+            f"joint step of preset {preset}, {size} px, batches of {batch}",
             "step of its baseline",
             repeated(lambda: ours.step("joint"), device),
             repeated(baseline_step, device),
             batch * STEPS.get(device.type, 1),
-            pairs=15,
+            pairs=pairs,
         ),
         compare(
-            f"last-layer stage of preset demo, {stage.epochs} epochs of {len(training)} images",
+            f"last-layer stage of preset {preset}, {stage.epochs} epochs of {len(training)} images",
             "its steps one by one",
             epochs(plain=False),
             epochs(plain=True),
             stage.epochs * len(training),
-            pairs=5,
+            pairs=max(1, pairs // 3),
         ),
     ]
 
@@ -285,15 +285,16 @@ def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (
     return rows
 
 
-def waiting(size: int, device: torch.device, count: int = 120) -> Row:
+def waiting(settings: RunSettings, device: torch.device, count: int = 120, pairs: int = 7) -> Row:
     """Share of an epoch, as trained, that its joint steps do not take: loading, augmentation and copies."""
+    size, batch = settings.data.size, settings.training.batch_size
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, photographs(size, count).numpy())
         images = np.load(path, mmap_mode="r")  # as from a prepared store
         subset = repeating(images, STEPS.get(device.type, 1))
-        made = trainer_of(settings_at(size), subset, device)
-        ours = Ours(torch.from_numpy(images[:BATCH].copy()), device, made.settings)
+        made = trainer_of(settings, subset, device)
+        ours = Ours(torch.from_numpy(images[:batch].copy()), device, made.settings)
         stage = ours.stages["joint"]
         optimizer, _ = stage.optimizer(made.network)
 
@@ -302,13 +303,13 @@ def waiting(size: int, device: torch.device, count: int = 120) -> Row:
             finish(device)
 
         def steps() -> None:
-            for _ in range(len(subset) // BATCH):
+            for _ in range(len(subset) // batch):
                 ours.step("joint")
             finish(device)
 
         epoch(), steps()
         shares = []
-        for pair in range(7):
+        for pair in range(pairs):
             taken = {f: seconds(f) for f in ((epoch, steps) if pair % 2 else (steps, epoch))}
             shares.append(100 * (1 - taken[steps] / taken[epoch]))
     return value(f"waiting for data at {size} px", shares, "%", "an epoch as trained, minus its joint steps")
@@ -317,6 +318,6 @@ def waiting(size: int, device: torch.device, count: int = 120) -> Row:
 def run(device: torch.device) -> list[Row]:
     torch.manual_seed(0)
     hardware.make_deterministic(device)  # as a training
-    rows = demo(device) + [row for size in SIZES for row in steps_and_passes(size, device)]
-    waits = [waiting(size, device) for size in (SIZES if device.type == "cuda" else SIZES[:1])]
+    rows = of_preset("demo", device) + [row for size in SIZES for row in steps_and_passes(size, device)]
+    waits = [waiting(settings_at(size), device) for size in (SIZES if device.type == "cuda" else SIZES[:1])]
     return rows + prototype_layer(256, device) + prototype_layer(512, device, (50,)) + waits

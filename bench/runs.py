@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 
 from bench.measure import Row, compare, in_process, seconds, value
+from insightr_nb.analysis import editing
+from insightr_nb.analysis.edit import Edit
 from insightr_nb.analysis.evaluation import evaluate
 from insightr_nb.analysis.explanation import explain
 from insightr_nb.analysis.loaded_run import LoadedRun, load_run
-from insightr_nb.explorer.exploration import Exploration
 from insightr_nb.model.network import Regressor
 from insightr_nb.runs import Run
 from insightr_nb.settings import RunSettings
@@ -48,11 +50,14 @@ def finished(preset: str, tag: str = "bench", **changes: dict[str, Any]) -> Run:
     return run
 
 
-def explanations() -> list[Row]:
-    """Explanation of one image, and a what-if on 250 test images, both compared with one forward pass."""
+def explanations(presets: dict[str, int]) -> list[Row]:
+    """Explanation of one image, and a what-if on all test images, both compared with one forward pass.
+
+    presets: Number of test images of each preset; 40 images are trained on.
+    """
     rows = []
     with temporary_outputs():
-        for preset, test in (("demo", 250), ("paper", 10)):
+        for preset, test in presets.items():
             run = load_run(finished(preset, data={"train_images": 40, "test_images": test}))
             image_id = run.predictions["image_id"][0]
             image = torch.from_numpy(run.store.image(run.store.row(image_id)))[None]
@@ -72,14 +77,16 @@ def explanations() -> list[Row]:
                     pairs=15,
                 )
             )
-            if preset == "demo":
-                exploration = Exploration(run)
-                active = np.arange(len(exploration.labels)) % 10 > 0
-
-                def what_if(exploration: Exploration = exploration, active: np.ndarray = active) -> None:
-                    exploration.summary(active, exploration.labels)
-
-                rows.append(compare("what-if on 250 test images", "a forward pass of one of them", what_if, forward, 1))
+            edit = Edit.of(run).switched(range(0, len(run.labels), 10), on=False)
+            rows.append(
+                compare(
+                    f"what-if on {test} test images",
+                    "a forward pass of one of them",
+                    lambda run=run, edit=edit: editing.summary(run, edit),
+                    forward,
+                    1,
+                )
+            )
     return rows
 
 
@@ -98,27 +105,29 @@ def default_layout() -> Iterator[None]:
         yield
 
 
-def fold(pairs: int = 2) -> Row:
-    """A fold of preset `demo` with its full protocol, on an eighth of its images, without pre-training."""
+def fold(data: dict[str, int], preset: str = "demo", pairs: int = 2) -> Row:
+    """A fold of a preset with its full protocol, without pre-training.
+
+    Args:
+        data: Settings of the data that differ from the preset's, such as fewer images.
+        preset: The preset.
+        pairs: Number of folds trained each way.
+    """
     times: dict[str, list[float]] = {"auto": [], "float32": []}
-    data = {"train_images": 94, "test_images": 31, "folds": 5}
-    protocol = {
-        name: vars(RunSettings.from_parameters().training)[name]
-        for name in ("cycles", "joint_epochs", "warm_up_epochs", "last_layer_epochs")
-    }
+    training = vars(RunSettings.from_parameters(preset=preset).training)
+    names = ("cycles", "joint_epochs", "warm_up_epochs", "last_layer_epochs")
+    protocol = {name: training[name] for name in names}
     with temporary_outputs():
         for pair in range(pairs):
             for precision in ("auto", "float32") if pair % 2 else ("float32", "auto"):
                 changes = {"data": data, "training": protocol | {"precision": precision}}
+                train = partial(finished, preset, f"{pair}-{precision}", **changes)
                 with default_layout() if precision == "float32" else contextlib.nullcontext():
-                    times[precision].append(
-                        seconds(
-                            lambda pair=pair, changes=changes: finished("demo", f"{pair}-{precision}", **changes)  # noqa: B023
-                        )
-                    )
+                    times[precision].append(seconds(train))
     ratios = np.array(times["float32"]) / np.array(times["auto"])
     detail = f"{np.median(times['auto']):.0f} s against {np.median(times['float32']):.0f} s, {pairs} pairs"
-    return value("fold of preset demo, an eighth of its images", ratios, "x", "float32, default layout", detail)
+    images = f", {data['train_images']} images" if "train_images" in data else ""
+    return value(f"fold of preset {preset}{images}", ratios, "x", "float32, default layout", detail)
 
 
 def precisions(seeds: tuple[int, ...] = (0, 1, 2)) -> Row:
@@ -150,20 +159,23 @@ if __name__ == "__main__":
 
 
 def grown(folder: str) -> dict[str, float]:
-    """Train on the images of a folder; return the seconds of the last epoch and the memory of the process in MB."""
+    """Train on the images of a folder, a last-layer stage included.
+
+    Returns the seconds of the last joint epoch, and the memory of the process at the end in MB.
+    """
     settings = RunSettings.from_parameters(
         dataset="csv",
         name="many",
         data_folder=folder,
         preset="smoke",
-        variant="baseline",
-        overrides=SHORT | {"data.size": 64, "data.preparation": "resize", "training.baseline_epochs": 2},
+        overrides=SHORT | {"data.size": 64, "data.preparation": "resize", "training.joint_epochs": 2},
         tag="bench",
     )
     run = trainer.train(settings)
+    history = run.table("history.csv")
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     anonymous = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) / 1024
-    return {"seconds": float(run.table("history.csv")["seconds"].iloc[-1]), "megabytes": anonymous}
+    return {"seconds": float(history["seconds"][history["stage"] == "joint"].iloc[-1]), "megabytes": anonymous}
 
 
 def growth(counts: tuple[int, ...] = (2_000, 8_000)) -> list[Row]:
@@ -182,9 +194,11 @@ def growth(counts: tuple[int, ...] = (2_000, 8_000)) -> list[Row]:
             measured = in_process(_GROWTH, raw)
             each = 1000 * measured["seconds"] / count
             detail = f"{measured['seconds']:.1f} s the epoch, {measured['megabytes']:.0f} MB of its own memory"
-            rows.append(value(f"an epoch of {count} images at 64 px", [each], "ms an image", detail=detail))
+            rows.append(value(f"a joint epoch of {count} images at 64 px", [each], "ms an image", detail=detail))
     return rows
 
 
-def run() -> list[Row]:
-    return [*explanations(), fold(), precisions(), *growth()]
+def run(device: torch.device) -> list[Row]:
+    # A fold of all images would take a CPU several minutes.
+    data = {"folds": 5} | ({} if device.type == "cuda" else {"train_images": 94, "test_images": 31})
+    return [*explanations({"demo": 250, "paper": 10}), fold(data), precisions(), *growth()]

@@ -16,16 +16,18 @@ from insightr_nb.training import cuda
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Device of that name; "auto" is CUDA if PyTorch can use it, else the CPU.
+    """Device of that name; "auto" is the first GPU that PyTorch can use with CUDA, else the CPU.
 
     Raises SettingsError if the device is unavailable. Where an NVIDIA GPU is there that the installed torch cannot use,
     the error says what to install; "auto" warns of it once and returns the CPU.
     """
     if name == "auto":
+        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            if not cuda.problem(index):
+                return torch.device("cuda", index) if index else torch.device("cuda")
         if problem := cuda.problem():
             warnings.warn(f"device = 'auto' uses the CPU, because {problem}", stacklevel=1)  # once per process
-            return torch.device("cpu")
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -1,6 +1,7 @@
 """Projection: replace every prototype by the nearest latent patch of the training set (paper, "Training Algorithm")."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +34,29 @@ class Projection:
     maps: np.ndarray
 
 
+class _Candidates(NamedTuple):
+    """Nearest patch of each of the m prototypes among the images so far, with the latent of its image."""
+
+    distance: torch.Tensor  # (m,)
+    place: torch.Tensor  # (m, 3), position in the subset, row, column
+    latents: torch.Tensor  # (m, C, H, W)
+    outside: torch.Tensor | None  # (m, H, W)
+
+    def improved(self, later: "_Candidates") -> "_Candidates":
+        """Take the patches that are nearer in `later`; of two as near, the earlier.
+
+        Done with `where`: to index by a condition, the host would wait for the device.
+        """
+        nearer = later.distance < self.distance
+        pairs = zip(self, later, strict=True)
+        return _Candidates(
+            *(
+                None if new is None else torch.where(nearer.view(-1, *[1] * (new.ndim - 1)), new, old)
+                for old, new in pairs
+            )
+        )
+
+
 @torch.no_grad()
 def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Projection:
     """Replace every prototype by the nearest latent patch among all images, in place.
@@ -53,9 +77,7 @@ def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Proje
     device = layer.vectors.device
     m = len(layer.vectors)
     before = layer.vectors.detach().clone()  # (m, C)
-    best = torch.full((m,), torch.inf, device=device)
-    place = torch.zeros(m, 3, dtype=torch.long, device=device)  # position in `subset`, row, column
-    patch, maps = before.clone(), None
+    nearest: _Candidates | None = None
     start = 0
     for images, _ in batches(InOrder(subset), batch_size, device):
         inputs = network.inputs(images)
@@ -67,19 +89,16 @@ def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Proje
         distance = flat.amin(1)
         cell = (flat == distance[:, None]).int().argmax(1)  # first of equal distances
         image, row, column = cell // (height * width), cell // width % height, cell % width
-        closer = distance < best  # strict, so the earlier image wins a tie
-        best[closer] = distance[closer]
-        place[closer] = torch.stack([start + image, row, column], 1)[closer]
-        patch[closer] = latent[image, :, row, column][closer]
-        if maps is None:
-            maps = torch.zeros(m, height, width, device=device)
-        for j in closer.nonzero()[:, 0].tolist():
-            only = slice(image[j], image[j] + 1)
-            maps[j] = layer.distances(latent[only], patch[j][None], None if outside is None else outside[only])[0, 0]
+        place = torch.stack([start + image, row, column], 1)
+        found = _Candidates(distance, place, latent[image], None if outside is None else outside[image])
+        nearest = found if nearest is None else nearest.improved(found)
         start += b
-    layer.vectors.copy_(patch)
+    _, place, latents, outside = nearest
+    layer.vectors.copy_(latents[torch.arange(m, device=device), :, place[:, 1], place[:, 2]])
+    maps = layer.distances(latents, layer.vectors, outside).diagonal().permute(2, 0, 1)  # (m, H, W)
     positions, rows, columns = place.cpu().numpy().T
-    return Projection(positions, rows, columns, best.cpu().numpy(), before.cpu().numpy(), maps.cpu().numpy())
+    moved = nearest.distance.cpu().numpy()
+    return Projection(positions, rows, columns, moved, before.cpu().numpy(), maps.cpu().numpy())
 
 
 def write_prototypes(run: Run, projection: Projection, network: INSightRNet, data: FoldData) -> None:

@@ -43,6 +43,15 @@ def test_a_card_that_torch_cannot_use_is_an_error_where_it_was_asked_for_and_a_w
     assert hardware.choose_device("cpu") == CPU  # asked for: no warning
 
 
+def test_auto_takes_the_first_card_that_torch_can_use(monkeypatch):
+    one_card(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", [(6, 1), (9, 0)].__getitem__)
+    assert hardware.choose_device("auto") == torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", [(9, 0), (9, 0)].__getitem__)
+    assert hardware.choose_device("auto") == torch.device("cuda")
+
+
 def test_a_driver_that_is_too_old_is_an_error_where_the_card_was_asked_for_and_a_warning_where_not(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
