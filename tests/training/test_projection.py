@@ -1,12 +1,17 @@
 """Projection: nearest patches, ties, and independence of the batch size."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from waits import Waits
 
 from insightr_nb.data.loading import Subset
 from insightr_nb.model.network import INSightRNet
 from insightr_nb.settings import RunSettings
+from insightr_nb.training import projection
 from insightr_nb.training.projection import project
 
 MODEL = RunSettings.from_parameters(preset="smoke").model
@@ -84,3 +89,14 @@ def test_projection_changes_only_the_prototypes(network, subset):
     project(network, subset)
     moved = [k for k, v in network.state_dict().items() if not torch.equal(v, before[k])]
     assert moved == ["prototype_layer.vectors"]
+
+
+def test_the_host_never_waits_for_a_card_between_the_batches(subset, monkeypatch):
+    """On imitated tensors of a card, which hold no values: only the results at the end cannot be read."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
+        network = INSightRNet(dataclasses.replace(MODEL, skip_ground=True)).eval()
+        images = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
+        monkeypatch.setattr(projection, "batches", lambda *_: iter([(images, None)] * 3))
+        with Waits() as waits, pytest.raises(RuntimeError, match="numpy"):
+            project(network, subset)
+        assert waits.found == []
