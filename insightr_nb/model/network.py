@@ -25,7 +25,7 @@ class Output(NamedTuple):
     weights: torch.Tensor  # (B, m), contributions s * r
     similarities: torch.Tensor  # (B, m)
     min_distances: torch.Tensor  # (B, m)
-    distances: torch.Tensor | None  # (B, m, H, W)
+    distances: torch.Tensor | None  # (B, m, H, W); None in a training step
     latent: torch.Tensor | None  # (B, C, H, W)
 
 
@@ -119,7 +119,7 @@ class INSightRNet(Regressor):
 
     def ground_pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Mask of the grey background of normalised images (B, 3, S, S), to a grey level: (B, 1, S, S) bool."""
-        return ((images - self.ground).abs() < 0.005).all(1, keepdim=True)
+        return (images - self.ground).abs().amax(1, keepdim=True) < 0.005
 
     @torch.no_grad()
     def ground_cells(self, images: torch.Tensor, height: int) -> torch.Tensor:

@@ -97,22 +97,38 @@ class PrototypeLayer(nn.Module):
 
     def forward(
         self, latent: torch.Tensor, outside: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         """Compute distances (B, m, H, W), min_distances (B, m) and similarities (B, m) of latent patches (B, C, H, W).
 
-        Gradients pass through the nearest patches only, which are all that the losses depend on: `distances` has none.
+        Gradients pass through the nearest patches only, which are all that the losses depend on: `distances` has none,
+        and is None in a training step (in `train()`, with gradients).
 
         outside: (B, H, W) bool, cells that cannot match; their distance is set to the maximum.
         """
+        with_gradient = torch.is_grad_enabled() and (latent.requires_grad or self.vectors.requires_grad)
         with torch.no_grad():
-            distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
-        if torch.is_grad_enabled() and (latent.requires_grad or self.vectors.requires_grad):
-            min_distances = self._nearest(latent, distances.flatten(2).argmin(2), outside)
-        else:
-            min_distances = distances.flatten(2).amin(2)  # (B, m)
+            if with_gradient and self.training:
+                distances, cells = None, self._nearest_cells(latent, outside)
+            else:
+                distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
+                cells = distances.flatten(2).argmin(2)  # (B, m)
+        min_distances = self._distances_at(cells, latent, outside) if with_gradient else distances.flatten(2).amin(2)
         return distances, min_distances, self.similarity(min_distances)
 
-    def _nearest(self, latent: torch.Tensor, cells: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
+    def _nearest_cells(self, latent: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
+        """Nearest cell to each prototype (B, m), by the expansion ||x||^2 - 2xp + ||p||^2.
+
+        A tenth of the time of `distances`, and precise enough to choose a cell, but not for its distance.
+        """
+        with torch.autocast(latent.device.type, enabled=False):
+            patches, vectors = latent.float().flatten(2), self.vectors.float()  # (B, C, H * W), (m, C)
+            squares = patches.square().sum(1, keepdim=True) + vectors.square().sum(1)[:, None]  # (B, m, H * W)
+            distances = torch.baddbmm(squares, vectors.expand(len(patches), -1, -1), patches, alpha=-2)
+        if outside is not None:
+            distances = distances.masked_fill(outside.flatten(1)[:, None], self.max_distance)
+        return distances.argmin(2)
+
+    def _distances_at(self, cells: torch.Tensor, latent: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
         """Squared distances (B, m) of given cells (B, m) to the prototypes, with a gradient."""
         with torch.autocast(latent.device.type, enabled=False):
             patches = latent.float().flatten(2).transpose(1, 2)  # (B, H * W, C)

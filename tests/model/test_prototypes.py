@@ -82,7 +82,7 @@ def test_importance_starts_at_one():
 
 
 def test_the_layer_takes_the_nearest_patch():
-    layer = PrototypeLayer(2, 4, "inverse", 1e-4)
+    layer = PrototypeLayer(2, 4, "inverse", 1e-4).eval()
     assert ((layer.vectors >= 0) & (layer.vectors <= 1)).all()
     latent = torch.rand(1, 4, 3, 3)
     latent[0, :, 1, 2] = layer.vectors[1].detach()
@@ -93,11 +93,12 @@ def test_the_layer_takes_the_nearest_patch():
     assert layer.max_distance == 4
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_gradient_through_the_nearest_patches_is_that_of_the_minimum(masked):
+def test_the_gradient_through_the_nearest_patches_is_that_of_the_minimum(masked, training):
     """Without ties. An image all of whose cells are outside has no gradient."""
     torch.manual_seed(0)
-    layer = PrototypeLayer(5, 4, "inverse", 1e-4)
+    layer = PrototypeLayer(5, 4, "inverse", 1e-4).train(training)
     outside = torch.rand(3, 2, 2) < 0.4
     outside[0], outside[1] = True, False
     outside = outside if masked else None
@@ -108,15 +109,24 @@ def test_the_gradient_through_the_nearest_patches_is_that_of_the_minimum(masked)
         return torch.autograd.grad((min_distances * weights).sum(), (latent, layer.vectors), retain_graph=True)
 
     distances, min_distances, _ = layer(latent, outside)
-    assert not distances.requires_grad
-    torch.testing.assert_close(min_distances, distances.flatten(2).amin(2))
-    for ours, theirs in zip(
-        gradients(min_distances),
-        gradients(layer.distances(latent, layer.vectors, outside).flatten(2).amin(2)),
-        strict=True,
-    ):
+    assert distances is None if training else not distances.requires_grad
+    expect = layer.distances(latent, layer.vectors, outside).flatten(2).amin(2)
+    torch.testing.assert_close(min_distances, expect)
+    for ours, theirs in zip(gradients(min_distances), gradients(expect), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert bool(torch.autograd.grad(min_distances.sum(), latent)[0][0].any()) != masked
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_training_step_finds_the_nearest_cells(dtype):
+    """Of latents as different as a network's, in which patches are far apart compared with the rounding."""
+    torch.manual_seed(0)
+    layer = PrototypeLayer(250, 128, "inverse", 1e-4)
+    latent = torch.rand(4, 128, 9, 9).to(dtype).to(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        cells = layer._nearest_cells(latent, None)
+        exact = layer.distances(latent, layer.vectors, None).flatten(2).argmin(2)
+    assert torch.equal(cells, exact)
 
 
 def test_without_gradients_the_minimum_is_that_of_the_distances():
