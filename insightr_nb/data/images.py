@@ -57,7 +57,7 @@ def hole(path: str | Path) -> str:
     Returns:
         Description of the damage, or "".
     """
-    content = np.fromfile(path, np.uint8).tobytes()
+    content = Path(path).read_bytes()
     symbols = []  # of the code of zeros in each table for AC coefficients
     at = 2  # of the first marker segment: 0xff, kind, length of two bytes, content
     while content[:2] == b"\xff\xd8" and content[at : at + 1] == b"\xff" and at + 4 <= len(content):
