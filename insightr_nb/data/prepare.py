@@ -40,15 +40,14 @@ def prepare(
 
     Raises:
         DataError: If a store of the same name and size was made with other settings, its data folder (if given) has
-            changed since (see `sources`), too many images are unusable, or the disk is full. Images prepared so far
-            are kept, and the same call resumes after them.
+            changed since (see `sources`) or during an interruption, too many images are unusable, or the disk is full.
+            Images prepared so far are kept, and the same call resumes after them.
     """
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
         with files.exclusive_lock(path):
             if overwrite or not (path / "meta.json").exists():  # another process may have created it
                 _create(path, _complete(settings), workers, max_rejected, overwrite)
-                return open_store(path)
     store = open_store(path)
     check_same(settings, store)
     if settings.folder:
