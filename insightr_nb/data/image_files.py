@@ -82,13 +82,13 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
             f"{path}: {len(missing)} images have no file below {folder}: {named}" + (" ..." if len(missing) > 5 else "")
         )
     paths = [os.path.join(folder, files[n]) for n in listed]
-    undecodable = [source for source in paths if _printable(source) != source]
+    undecodable = [source for source in paths if printable(source) != source]
     if undecodable:
         raise DataError(
-            f"{_printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
+            f"{printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
             "images), so a table cannot refer to it; rename it, for example with convmv"
         )
-    unlisted = [_printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
+    unlisted = [printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
     return paths, unlisted, loosely
 
 
@@ -98,7 +98,8 @@ def _of_the_system(file: str) -> bool:
     return any(name.startswith(".") or name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN") for name in folders)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """Return a name of a file with escapes in place of bytes that are not UTF-8, which cannot be written as text."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
