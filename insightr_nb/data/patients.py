@@ -8,15 +8,18 @@ import pandas as pd
 
 _UNKNOWN = "patients are not known"  # also the start of the note in stores of older versions
 UNKNOWN = f"{_UNKNOWN}: every image counts as a separate patient"
-_EYE_AT_END = re.compile(r"^(.+)[-_ .](?:left|right|l|r|od|os)$", re.IGNORECASE)
+_EYE = re.compile(r"(?:(?:^|[-_ ./])(?:left|right|l|r|od|os)|(?<=\d)[lr])(?=[-_ ./]|$)", re.IGNORECASE)
 
 
 def by_name(image_ids: pd.Series) -> pd.Series | None:
-    """Return the patient of each image, guessed from names such as 12_left and 12_right; None if no names pair up."""
-    patients = image_ids.str.extract(_EYE_AT_END)[0]
-    if not patients.duplicated(keep=False)[patients.notna()].any():
+    """Return the patient of each image, guessed from names such as 12_left and 12_right, left/12 and right/12, or 12L
+    and 12R: the name without the eye. None if no names pair up.
+    """
+    patients = image_ids.str.replace(_EYE, "", n=1, regex=True).str.lstrip("-_ ./")
+    named = patients.ne(image_ids) & patients.ne("")
+    if not patients[named].duplicated().any():
         return None
-    return patients.fillna(image_ids)
+    return patients.where(named, image_ids)
 
 
 def suggestion(image_ids: pd.Series) -> list[str]:

@@ -31,3 +31,5 @@ def test_patients_are_what_the_names_of_two_eyes_have_in_common():
     ids = pd.Series(["12_left", "12_right", "7-OD", "7-os", "lonely_L", "plain"])
     assert patients.by_name(ids).tolist() == ["12", "12", "7", "7", "lonely", "plain"]
     assert patients.by_name(pd.Series(["1_left", "2_right", "bright"])) is None
+    ids = pd.Series(["left/020", "right/020", "Image_01L", "Image_01R", "a_left_2", "a_right_2", "leftover", "left"])
+    assert patients.by_name(ids).tolist() == [*["020"] * 2, *["Image_01"] * 2, *["a_2"] * 2, "leftover", "left"]
