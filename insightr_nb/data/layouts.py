@@ -10,7 +10,7 @@ import pandas as pd
 
 from insightr_nb.data import image_files, label_table, patients
 from insightr_nb.errors import DataError
-from insightr_nb.files import atomic
+from insightr_nb.files import atomic, given_path
 from insightr_nb.settings import DataSettings
 
 _IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")  # usual names of the image column
@@ -115,7 +115,7 @@ _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".ods")
 def table_path(folder: Path, given: str | None) -> Path:
     """Return the label table of a folder: the given one, else the only one. Raises DataError if there is none."""
     if given:
-        path = folder / given
+        path = folder / given_path(given)
         if not path.is_file():
             names = ", ".join(p.name for p in label_table.candidates(folder)) or "none"
             raise DataError(f"table = {given!r}: no such file in {folder}; tables in it: {names}")

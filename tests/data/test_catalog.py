@@ -162,6 +162,14 @@ def test_a_folder_needs_one_table_or_the_name_of_one(csv_settings, tmp_path, oth
         assert len(catalog.find(csv_settings(listing(TEN, LABELS), TEN, table="b.csv")).rows) == 10
 
 
+def test_a_table_in_the_home_folder(csv_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = csv_settings("", TEN, table="~/tables/mine.csv")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/mine.csv").write_text(PLAIN)
+    assert len(catalog.find(settings).rows) == 10
+
+
 # -- real photographs -------------------------------------------------------------------------------------------------
 
 
