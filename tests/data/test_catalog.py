@@ -1,5 +1,6 @@
 """The catalogue: images, labels, patients and parts of a data set, and its notes for the user."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -227,12 +228,23 @@ def test_no_note_on_ungradable_for_labels_of_another_scale(csv_settings, labels,
     assert not any("cannot be graded" in note for note in notes)
 
 
-def test_a_placeholder_photograph_is_named(csv_settings):
-    names = [f"{i}_{eye}.jpg" for i in range(20) for eye in ("left", "right")]
-    table = "image,label,who\n" + "".join(f"{n},{i % 2},{n.split('_')[0]}\n" for i, n in enumerate(names))
-    files = {n: f"{n}".encode() if "left" in n else b"no photograph" for n in names}
-    with pytest.raises(
-        DataError,
-        match=r"0_right.jpg has 20 byte-identical copies.*so 1 of 20 patients remain, too few.*remove its rows",
-    ):
-        catalog.find(csv_settings(table, files, patient_column="who"))
+@pytest.mark.parametrize(
+    ("shared", "more", "said"),
+    [
+        (20, {}, "has 20 byte-identical copies, for 0_right, 1_right and others.*so 1 of 20 patients remain, too few"),
+        (12, {}, "has 12 byte-identical copies, .* so 9 of 20 patients remain. If it is a placeholder"),
+        (20, {"split_column": "part"}, "has 15 byte-identical copies, .* so 0 of 15 patients remain, too few"),
+        (2, {}, None),
+    ],
+)
+def test_a_placeholder_photograph_is_named(csv_settings, shared, more, said):
+    rows = [(f"{i}_{eye}.jpg", i % 2, i, "test" if i > 14 else "train") for i in range(20) for eye in ("left", "right")]
+    table = "image,label,who,part\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    files = {n: b"no photograph" if "right" in n and who < shared else n.encode() for n, _, who, _ in rows}
+    try:
+        text = "\n".join(catalog.find(csv_settings(table, files, patient_column="who", **more)).notes)
+    except DataError as error:
+        text = str(error)
+        assert "too few" in text
+    assert ("placeholder" in text) == (said is not None)
+    assert re.search(said or "", text, re.DOTALL)
