@@ -115,8 +115,8 @@ def _near(name: str, files: list[str], others: list[str]) -> str:
             return f"; found {file}"
     for file in others:
         if _stem(file) == _stem(name):
-            suffixes = ", ".join(IMAGE_SUFFIXES)
-            return f"; found {file}, but {PurePosixPath(file).suffix} is not supported, only {suffixes}"
+            suffix = PurePosixPath(file).suffix or "a name without suffix"
+            return f"; found {file}, but {suffix} is not supported, only {', '.join(IMAGE_SUFFIXES)}"
     number = (_stem(name) if is_image(name) else name).removesuffix(".0").lstrip("0")
     return next((f"; found {file}" for file in files if _stem(file).lstrip("0") == number), "")
 
