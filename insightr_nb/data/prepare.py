@@ -56,8 +56,12 @@ def prepare(
 
 
 def _check_folder(settings: DataSettings, store: Store) -> None:
-    """Raise DataError if the data folder has changed since preparation; skipped if this cannot be checked."""
-    if settings.dataset in ("synthetic", "retinamnist") or not (store.path / "sources.csv").exists():
+    """Raise DataError if the data folder has changed since preparation; print so if this cannot be checked."""
+    if settings.dataset == "retinamnist":  # published data; reading it may download
+        return
+    if not (store.path / "sources.csv").exists():
+        place = files.display_path(store.path)
+        print(f"using {place} without comparing it with data_folder: it has no record of its photographs")
         return
     if not files.given_path(settings.folder).is_dir():
         print(f"data_folder = {settings.folder!r} does not exist; using {files.display_path(store.path)} unchanged")

@@ -192,7 +192,8 @@ def test_a_split_file_need_not_be_given_again(csv_settings, own_outputs, in_proc
     assert len(prepare.prepare(replace(made, split_file=None)).images) == count
 
 
-def test_a_store_of_an_older_version_is_opened(settings):
+def test_a_store_of_an_older_version_is_opened(settings, capsys):
     store = prepare.prepare(settings)
     (store.path / "sources.csv").unlink()
     assert len(prepare.prepare(settings).images) == 12
+    assert "without comparing it with data_folder: it has no record of its photographs" in capsys.readouterr().out
