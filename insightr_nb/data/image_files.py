@@ -82,12 +82,7 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
             f"{path}: {len(missing)} images have no file below {folder}: {named}" + (" ..." if len(missing) > 5 else "")
         )
     paths = [os.path.join(folder, files[n]) for n in listed]
-    undecodable = [source for source in paths if printable(source) != source]
-    if undecodable:
-        raise DataError(
-            f"{printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
-            "images), so a table cannot refer to it; rename it, for example with convmv"
-        )
+    refuse_undecodable(paths)
     unlisted = [printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
     return paths, unlisted, loosely
 
@@ -101,6 +96,16 @@ def _of_the_system(file: str) -> bool:
 def printable(name: str) -> str:
     """Return a name of a file with escapes in place of bytes that are not UTF-8, which cannot be written as text."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def refuse_undecodable(paths: list[str]) -> None:
+    """Raise DataError if a path is not UTF-8, because no table or JSON file can refer to it."""
+    undecodable = [path for path in paths if printable(path) != path]
+    if undecodable:
+        raise DataError(
+            f"{printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
+            "files), so a table cannot refer to it; rename it, for example with convmv"
+        )
 
 
 def _composed(name: str) -> str:

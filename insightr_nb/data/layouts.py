@@ -130,6 +130,7 @@ def table_path(folder: Path, given: str | None) -> Path:
             other = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_TABLES]
             hint += f". Found {other[0]}: set table to a text file, or save an Excel file as CSV UTF-8" if other else ""
         raise DataError(f"{folder}: expected one label table (*.csv), found {names}; set the parameter table{hint}")
+    image_files.refuse_undecodable([str(tables[0])])
     return tables[0]
 
 

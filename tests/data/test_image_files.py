@@ -88,6 +88,13 @@ def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, t
         catalog.find(settings)
 
 
+def test_a_table_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, tmp_path):
+    settings = csv_settings(PLAIN, TEN)
+    os.rename(tmp_path / "raw/labels.csv", os.fsencode(tmp_path / "raw") + b"/caf\xe9.csv")
+    with pytest.raises(DataError, match=r"caf\\udce9.csv: the name of the file or its folder is not UTF-8 \(1 such"):
+        catalog.find(settings)
+
+
 @pytest.mark.parametrize(
     ("name", "expect"),
     [("a.png", "a"), ("left/IMG.001.JPG", "left/IMG.001"), ("IMG.000", "IMG.000"), ("a.csv", "a.csv"), ("a", "a")],
