@@ -60,7 +60,16 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
         notes = [f"{path.name} has no header line; its columns are assumed to be {', '.join(frame)}", *notes]
     if settings.label_min is None and settings.label_max is None:
         notes += _placeholder_labels(rows["label"], path)
-    if settings.patient_column:
+    if settings.patient_column == patients.FROM_NAMES and patients.FROM_NAMES not in frame:
+        guessed = patients.by_name(rows["image_id"])
+        if guessed is None:
+            raise DataError(
+                f"patient_column = {patients.FROM_NAMES!r}: no names in {path} pair up like 12_left and 12_right; add "
+                "the patients to the table and name their column"
+            )
+        rows["patient_id"] = guessed
+        notes = [*notes, f"{guessed.nunique()} patients for {len(rows)} images, guessed from the names"]
+    elif settings.patient_column:
         patient = label_table.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():
             line = frame.index[frame[patient] == ""][0]

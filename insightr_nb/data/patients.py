@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 _UNKNOWN = "patients are not known"  # also the start of the note in stores of older versions
+FROM_NAMES = "from_names"  # value of patient_column
 UNKNOWN = f"{_UNKNOWN}: every image counts as a separate patient"
 _EYE = re.compile(r"(?:(?:^|[-_ ./])(?:left|right|l|r|od|os)|(?<=\d)[lr])(?=[-_ ./]|$)", re.IGNORECASE)
 
@@ -30,7 +31,7 @@ def suggestion(image_ids: pd.Series) -> list[str]:
     pair = image_ids[patients == patients[patients.duplicated(keep=False)].iloc[0]]
     return [
         f"names such as {' and '.join(pair[:2])} suggest {patients.nunique()} patients for {len(image_ids)} images: "
-        "add the patients to the table and set patient_column"
+        f"add the patients to the table and set patient_column, or use these with -p patient_column {FROM_NAMES}"
     ]
 
 
