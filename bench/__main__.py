@@ -2,13 +2,12 @@
 
 import os
 import time
-from pathlib import Path
 
 from bench import card, measure, network, preparation, runs
 from insightr_nb import files
 from insightr_nb.training import hardware
 
-IDRID = Path(os.environ.get("IDRID", Path(__file__).resolve().parents[2] / "shared" / "data" / "idrid"))
+IDRID = files.given_path(os.environ.get("IDRID", files.PROJECT.parent / "shared" / "data" / "idrid"))
 
 
 def main() -> None:

@@ -8,9 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from places import ROOT
+
+from insightr_nb.data.prepare import prepare
+from insightr_nb.settings import DataSettings
 
 PROFILE = ["--profile", "profiles/local"]
 SMALL = ["--config", "preset=smoke", "folds=1", "variants=baseline", "continuous=none"]
@@ -102,6 +107,23 @@ def test_a_name_and_a_folder_stay_as_they_are_written(tmp_path):
     text = snakemake(tmp_path, "--dry-run", "--printshellcmds", "prepare", "--config", *given).communicate()[0]
     assert f"output: {tmp_path}/data/2024_01_15-64/meta.json" in text, text[-2000:]
     assert "-r name 2024_01_15 -r data_folder 007" in text
+
+
+def test_a_given_folder_is_compared_with_a_store_that_is_there(tmp_path, monkeypatch):
+    """The store is not prepared again, so nothing else would say that the folder is another."""
+    folder, outputs = tmp_path / "raw", tmp_path / "outputs"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i:02d}.png").write_bytes(cv2.imencode(".png", np.full((32, 32, 3), 9 * i, np.uint8))[1].tobytes())
+    table = "image,label\n" + "".join(f"{i:02d}.png,{i % 2}\n" for i in range(20))
+    (folder / "labels.csv").write_text(table)
+    monkeypatch.setenv("INSIGHTR_OUTPUTS", str(outputs))
+    prepare(DataSettings(dataset="csv", name="mine", folder=str(folder), size=64, preparation="resize"), workers=1)
+    (folder / "labels.csv").write_text(table.replace("04.png,0", "04.png,1"))
+    process = snakemake(outputs, "--dry-run", *SMALL, "dataset=csv", "name=mine", f"data_folder={folder}")
+    text = process.communicate()[0]
+    assert process.returncode != 0
+    assert "1 image with a different label (04: 1, was 0)" in text, text[-2000:]
 
 
 def test_the_lines_for_gpus_in_the_slurm_profile_give_every_training_cores_and_memory():

@@ -16,7 +16,7 @@ from insightr_nb.analysis.loaded_run import LoadedRun, by_patch, load_run
 from insightr_nb.analysis.metrics import top_prototypes, uncertainty
 from insightr_nb.data import display
 from insightr_nb.data.disc import find_disc
-from insightr_nb.data.image_files import image_id, images_below
+from insightr_nb.data.image_files import image_id, images_below, printable
 from insightr_nb.data.photograph import DISC, disc_doubt, prepared, prepared_and_disc, uses_disc, view
 from insightr_nb.errors import DataError, RunError
 from insightr_nb.files import given_path
@@ -194,11 +194,11 @@ def explain_folder(run: LoadedRun | Run | str | Path, folder: str | Path, table:
     run, folder = run if isinstance(run, LoadedRun) else load_run(run), given_path(folder)
     rows = []
     for path in tqdm(images_below(folder), desc="explaining", unit="image", leave=False, mininterval=1):
-        row = {"image": path.relative_to(folder).as_posix()}
+        row = {"image": printable(path.relative_to(folder).as_posix())}
         try:
             e = explain(run, path)
         except DataError as error:
-            rows.append(row | {"error": str(error)})
+            rows.append(row | {"error": printable(str(error))})
             continue
         j = int(e.top(1)[0])
         rows.append(
@@ -243,7 +243,8 @@ def _pixels(run: LoadedRun, image: str | Path | np.ndarray) -> dict[str, Any]:
         )
     pixels, disc = prepared_and_disc(str(image), settings)
     picture = pixels if larger == settings else view(image, larger)
-    return {"image": pixels, "picture": picture, "name": image_id(image.name), "warnings": _of_disc(disc_doubt(disc))}
+    name = printable(image_id(image.name))
+    return {"image": pixels, "picture": picture, "name": name, "warnings": _of_disc(disc_doubt(disc))}
 
 
 def _of_disc(doubt: str) -> tuple[str, ...]:

@@ -67,9 +67,12 @@ def find(settings: DataSettings) -> ImageTable:
         rows, report = split.rows, duplicates.resolve(rows, copies)[1].assign(happened="kept, as the split file has it")
         notes += split.notes
     else:
-        rows, report = duplicates.resolve(rows, copies)
-        if "split" not in rows:
-            duplicates.refuse_placeholder(listed, copies, rows["patient_id"].nunique(), splits.TEST_PARTS)
+        before, given = rows, "split" in rows
+        rows, report = duplicates.resolve(before, copies)
+        training, left = (r["split"] == "train" if given else np.full(len(r), True) for r in (before, rows))
+        patients, needed = rows["patient_id"][left].nunique(), settings.folds if given else splits.TEST_PARTS
+        notes += duplicates.placeholder(before[training], copies[training], patients, needed)
+        if not given:
             rows["split"] = splits.split_off_test(rows, grades, settings.seed)
         splits.assert_no_shared_patient(rows)
     uncapped = {part: _counts(rows[rows["split"] == part]) for part in ("train", "test")}

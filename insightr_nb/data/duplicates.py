@@ -64,26 +64,37 @@ def resolve(rows: pd.DataFrame, group: np.ndarray) -> tuple[pd.DataFrame, pd.Dat
     return kept.reset_index(drop=True), report
 
 
-def refuse_placeholder(rows: pd.DataFrame, group: np.ndarray, left: int, needed: int) -> None:
-    """Raise DataError if too few patients remain because half of them share one photograph, such as a placeholder.
+def placeholder(rows: pd.DataFrame, group: np.ndarray, left: int, needed: int) -> list[str]:
+    """Note on a photograph that at least a tenth of the patients, and three, share, such as a placeholder.
 
     Args:
-        rows: As for `resolve`, with source.
-        group: As for `resolve`.
+        rows: As for `resolve`, with source. With a given split, only the training rows.
+        group: As for `resolve`, of these rows.
         left: Number of patients after `resolve`.
         needed: Number of patients needed for a split.
+
+    Returns:
+        The note, or an empty list.
+
+    Raises:
+        DataError: If too few patients are left, although there were enough. The message is the note.
     """
-    patients = rows["patient_id"].nunique()
-    if not left < needed <= patients:
-        return
+    if not (group >= 0).any():
+        return []
     same = rows[group == np.bincount(group[group >= 0]).argmax()]
-    if same["patient_id"].nunique() >= patients / 2:
-        raise DataError(
-            f"{same['source'].iloc[0]} has {len(same)} byte-identical copies, for "
-            f"{', '.join(same['image_id'][:2])} and others. Patients who share a photograph count as one, so {left} of "
-            f"{patients} patients remain, too few to split. If it is a placeholder for missing photographs, remove its "
-            "rows from the table"
-        )
+    patients, sharing = rows["patient_id"].nunique(), same["patient_id"].nunique()
+    if sharing < max(3, patients / 10):
+        return []
+    too_few = left < needed <= patients
+    note = (
+        f"{same['source'].iloc[0]} has {len(same)} byte-identical copies, for {', '.join(same['image_id'][:2])} and "
+        f"others. Patients who share a photograph count as one, so {left} of {patients} patients remain"
+        + ", too few to split" * too_few
+        + ". If it is a placeholder for missing photographs, remove its rows from the table"
+    )
+    if too_few:
+        raise DataError(note)
+    return [note]
 
 
 def _one_patient(patients: pd.Series, group: np.ndarray) -> np.ndarray:

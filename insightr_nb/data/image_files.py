@@ -85,13 +85,8 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
             f"{path}: {len(missing)} images have no file below {folder}: {named}" + (" ..." if len(missing) > 5 else "")
         )
     paths = [os.path.join(folder, files[n]) for n in listed]
-    undecodable = [source for source in paths if _printable(source) != source]
-    if undecodable:
-        raise DataError(
-            f"{_printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
-            "images), so a table cannot refer to it; rename it, for example with convmv"
-        )
-    unlisted = [_printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
+    refuse_undecodable(paths)
+    unlisted = [printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
     return paths, unlisted, loosely
 
 
@@ -101,8 +96,19 @@ def _of_the_system(file: str) -> bool:
     return any(name.startswith(".") or name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN") for name in folders)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """Return a name of a file with escapes in place of bytes that are not UTF-8, which cannot be written as text."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def refuse_undecodable(paths: list[str]) -> None:
+    """Raise DataError if a path is not UTF-8, because no table or JSON file can refer to it."""
+    undecodable = [path for path in paths if printable(path) != path]
+    if undecodable:
+        raise DataError(
+            f"{printable(undecodable[0])}: the name of the file or its folder is not UTF-8 ({len(undecodable)} such "
+            "files), so a table cannot refer to it; rename it, for example with convmv"
+        )
 
 
 def _composed(name: str) -> str:
@@ -117,8 +123,8 @@ def _near(name: str, files: list[str], others: list[str]) -> str:
             return f"; found {file}"
     for file in others:
         if _stem(file) == _stem(name):
-            suffixes = ", ".join(IMAGE_SUFFIXES)
-            return f"; found {file}, but {PurePosixPath(file).suffix} is not supported, only {suffixes}"
+            suffix = PurePosixPath(file).suffix or "a name without suffix"
+            return f"; found {file}, but {suffix} is not supported, only {', '.join(IMAGE_SUFFIXES)}"
     number = (_stem(name) if is_image(name) else name).removesuffix(".0").lstrip("0")
     return next((f"; found {file}" for file in files if _stem(file).lstrip("0") == number), "")
 

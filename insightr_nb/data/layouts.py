@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pandas as pd
 
 from insightr_nb.data import image_files, label_table, patients
 from insightr_nb.errors import DataError
-from insightr_nb.files import atomic
+from insightr_nb.files import atomic, given_path
 from insightr_nb.settings import DataSettings
 
 _IMAGE_COLUMNS = ("image", "image_id", "id_code", "file", "filename")  # usual names of the image column
@@ -58,8 +59,17 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
     if nameless is not None:
         notes = [f"{path.name} has no header line; its columns are assumed to be {', '.join(frame)}", *notes]
     if settings.label_min is None and settings.label_max is None:
-        notes += _placeholder_label(rows["label"], path)
-    if settings.patient_column:
+        notes += _placeholder_labels(rows["label"], path)
+    if settings.patient_column == patients.FROM_NAMES and patients.FROM_NAMES not in frame:
+        guessed = patients.by_name(rows["image_id"])
+        if guessed is None:
+            raise DataError(
+                f"patient_column = {patients.FROM_NAMES!r}: no names in {path} pair up like 12_left and 12_right; add "
+                "the patients to the table and name their column"
+            )
+        rows["patient_id"] = guessed
+        notes = [*notes, f"{guessed.nunique()} patients for {len(rows)} images, guessed from the names"]
+    elif settings.patient_column:
         patient = label_table.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():
             line = frame.index[frame[patient] == ""][0]
@@ -115,7 +125,7 @@ _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".ods")
 def table_path(folder: Path, given: str | None) -> Path:
     """Return the label table of a folder: the given one, else the only one. Raises DataError if there is none."""
     if given:
-        path = folder / given
+        path = folder / given_path(given)
         if not path.is_file():
             names = ", ".join(p.name for p in label_table.candidates(folder)) or "none"
             raise DataError(f"table = {given!r}: no such file in {folder}; tables in it: {names}")
@@ -129,19 +139,32 @@ def table_path(folder: Path, given: str | None) -> Path:
             other = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _OTHER_TABLES]
             hint += f". Found {other[0]}: set table to a text file, or save an Excel file as CSV UTF-8" if other else ""
         raise DataError(f"{folder}: expected one label table (*.csv), found {names}; set the parameter table{hint}")
+    image_files.refuse_undecodable([str(tables[0])])
     return tables[0]
 
 
-def _placeholder_label(labels: pd.Series, path: Path) -> list[str]:
-    """Note on a single label outside grades 0 to 4, such as -1 or 5, that may mean "cannot be graded"."""
-    beyond = labels[(labels < 0) | (labels > 4)]
-    grades = labels[labels.between(0, 4)]
-    if beyond.nunique() != 1 or grades.min() > 0 or grades.max() < 3 or (grades != grades.round()).any():
-        return []
+def _placeholder_labels(labels: pd.Series, path: Path) -> list[str]:
+    """Notes on labels such as -1, 5 or 99, which stand apart from the others and may mean "cannot be graded"."""
+    values = np.unique(labels)
+    rest = values[values >= 0]
+    placeholders = list(values[:1]) if len(values) == len(rest) + 1 and values[0] == round(values[0]) else []
+    if len(rest) > 2 and _is_placeholder(rest[-1], rest[:-1]):
+        placeholders, rest = [*placeholders, rest[-1]], rest[:-1]
     return [
-        f"{path.name}: label {beyond.iloc[0]:g} ({len(beyond)} rows) is outside the grades 0 to 4, but is used. "
-        'If it means "cannot be graded", remove its rows from the table'
+        f"{path.name}: label {value:g} ({(labels == value).sum()} rows) stands apart from the others, {rest[0]:g} to "
+        f'{rest[-1]:g}, but is used. If it means "cannot be graded", remove its rows from the table'
+        for value in placeholders
+        if len(rest) > 1
     ]
+
+
+def _is_placeholder(value: float, others: np.ndarray) -> bool:
+    """Whether a label above all others, sorted, is beyond grades up to 3 or 4, or a code such as 9 or 99."""
+    low, high = others[0], others[-1]
+    if (others != others.round()).any() or value <= 4:
+        return False
+    consecutive = low <= 1 and high - low == len(others) - 1 and high <= 10
+    return (low == 0 and 3 <= high <= 4) or (consecutive and value >= 9 and value > high + 1)
 
 
 def _eyepacs(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]:

@@ -7,16 +7,20 @@ import numpy as np
 import pandas as pd
 
 _UNKNOWN = "patients are not known"  # also the start of the note in stores of older versions
+FROM_NAMES = "from_names"  # value of patient_column
 UNKNOWN = f"{_UNKNOWN}: every image counts as a separate patient"
-_EYE_AT_END = re.compile(r"^(.+)[-_ .](?:left|right|l|r|od|os)$", re.IGNORECASE)
+_EYE = re.compile(r"(?:(?:^|[-_ ./])(?:left|right|l|r|od|os)|(?<=\d)[lr])(?=[-_ ./]|$)", re.IGNORECASE)
 
 
 def by_name(image_ids: pd.Series) -> pd.Series | None:
-    """Return the patient of each image, guessed from names such as 12_left and 12_right; None if no names pair up."""
-    patients = image_ids.str.extract(_EYE_AT_END)[0]
-    if not patients.duplicated(keep=False)[patients.notna()].any():
+    """Return the patient of each image, guessed from names such as 12_left and 12_right, left/12 and right/12, or 12L
+    and 12R: the name without the eye. None if no names pair up.
+    """
+    patients = image_ids.str.replace(_EYE, "", n=1, regex=True).str.lstrip("-_ ./")
+    named = patients.ne(image_ids) & patients.ne("")
+    if not patients[named].duplicated().any():
         return None
-    return patients.fillna(image_ids)
+    return patients.where(named, image_ids)
 
 
 def suggestion(image_ids: pd.Series) -> list[str]:
@@ -27,7 +31,7 @@ def suggestion(image_ids: pd.Series) -> list[str]:
     pair = image_ids[patients == patients[patients.duplicated(keep=False)].iloc[0]]
     return [
         f"names such as {' and '.join(pair[:2])} suggest {patients.nunique()} patients for {len(image_ids)} images: "
-        "add the patients to the table and set patient_column"
+        f"add the patients to the table and set patient_column, or use these with -p patient_column {FROM_NAMES}"
     ]
 
 

@@ -42,15 +42,14 @@ def prepare(
 
     Raises:
         DataError: If a store of the same name and size was made with other settings, its data folder (if given) has
-            changed since (see `sources`), too many images are unusable, or the disk is full. Images prepared so far
-            are kept, and the same call resumes after them.
+            changed since (see `sources`) or during an interruption, too many images are unusable, or the disk is full.
+            Images prepared so far are kept, and the same call resumes after them.
     """
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
         with files.exclusive_lock(path):
             if overwrite or not (path / "meta.json").exists():  # another process may have created it
                 _create(path, _complete(settings), workers, max_rejected, overwrite)
-                return open_store(path)
     store = open_store(path)
     check_same(settings, store)
     if settings.folder:
@@ -59,8 +58,12 @@ def prepare(
 
 
 def _check_folder(settings: DataSettings, store: Store) -> None:
-    """Raise DataError if the data folder has changed since preparation; skipped if this cannot be checked."""
-    if settings.dataset in ("synthetic", "retinamnist") or not (store.path / "sources.csv").exists():
+    """Raise DataError if the data folder has changed since preparation; print so if this cannot be checked."""
+    if settings.dataset == "retinamnist":  # published data; reading it may download
+        return
+    if not (store.path / "sources.csv").exists():
+        place = files.display_path(store.path)
+        print(f"using {place} without comparing it with data_folder: it has no record of its photographs")
         return
     if not files.given_path(settings.folder).is_dir():
         print(f"data_folder = {settings.folder!r} does not exist; using {files.display_path(store.path)} unchanged")

@@ -1,5 +1,8 @@
 """Choice of typical images. tests/training tests the explanations of the smoke run."""
 
+import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -8,6 +11,7 @@ import pandas as pd
 import pytest
 
 from insightr_nb.analysis.explanation import Explanation, explain, explain_folder, typical
+from insightr_nb.analysis.explanation_figures import write_explanation
 from insightr_nb.analysis.geometry import Grid
 from insightr_nb.data import synthetic
 from insightr_nb.errors import DataError
@@ -157,6 +161,22 @@ def test_a_folder_of_images_becomes_a_table(loaded, tmp_path):
     written = pd.read_csv(tmp_path / "new" / "predictions.csv")
     assert written.columns.tolist() == got.columns.tolist()
     assert written["prediction"].tolist() == pytest.approx(got["prediction"].tolist(), nan_ok=True)
+
+
+def test_a_file_whose_name_is_not_utf8_is_explained_and_written(loaded, tmp_path):
+    folder = os.fsencode(tmp_path / "eyes")
+    os.mkdir(folder)
+    photograph = cv2.imencode(".png", synthetic.photograph(0, 7, 200).image[..., ::-1])[1].tobytes()
+    for name, content in ((b"caf\xe9.png", photograph), (b"r\xe9sum\xe9.png", b"no image")):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(content)
+    explain_folder(loaded, tmp_path / "eyes", tmp_path / "predictions.csv")
+    written = pd.read_csv(tmp_path / "predictions.csv")
+    assert written["image"].tolist() == ["caf\\udce9.png", "r\\udce9sum\\udce9.png"]
+    assert written["error"].notna().tolist() == [False, True]
+    e = explain(loaded, Path(os.fsdecode(os.path.join(folder, b"caf\xe9.png"))))
+    _, text = write_explanation(loaded, e, tmp_path, count=1)
+    assert json.loads(text.read_text(encoding="utf-8"))["image"] == "caf\\udce9"
 
 
 @pytest.mark.parametrize(("folder", "why"), [("nowhere", "no such folder"), ("empty", "no image files")])

@@ -1,5 +1,6 @@
 """The catalogue: images, labels, patients and parts of a data set, and its notes for the user."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,14 @@ def test_a_folder_needs_one_table_or_the_name_of_one(csv_settings, tmp_path, oth
         assert len(catalog.find(csv_settings(listing(TEN, LABELS), TEN, table="b.csv")).rows) == 10
 
 
+def test_a_table_in_the_home_folder(csv_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = csv_settings("", TEN, table="~/tables/mine.csv")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/mine.csv").write_text(PLAIN)
+    assert len(catalog.find(settings).rows) == 10
+
+
 # -- real photographs -------------------------------------------------------------------------------------------------
 
 
@@ -181,16 +190,37 @@ def test_catalog_of_real_photographs(idrid):
 # -- what a user should know ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("placeholder", "noted"), [(5, True), (-1, True), (255, True), (4, False)])
-def test_note_on_a_label_that_may_mean_ungradable(csv_settings, placeholder, noted):
+@pytest.mark.parametrize(
+    ("labels", "noted"),
+    [
+        ([0, 1, 2, 3, 4, 5], "label 5 (5 rows) stands apart from the others, 0 to 4, but is used"),
+        ([0, 1, 2, 3, 4, -1], "label -1 (5 rows) stands apart from the others, 0 to 4"),
+        ([0, 1, 2, 3, 4, 255], "label 255 (5 rows) stands apart from the others, 0 to 4"),
+        ([0, 1, 2, 3, -1, 9], "label -1 (5 rows) stands apart from the others, 0 to 3"),
+        ([0, 1, 2, 3, -1, 9], "label 9 (5 rows) stands apart from the others, 0 to 3"),
+        ([0, 1, 0, 1, 0, 99], "label 99 (5 rows) stands apart from the others, 0 to 1"),
+        ([18.5, 20, 31, 44, 60, -1], "label -1 (5 rows) stands apart from the others, 18.5 to 60"),
+    ],
+)
+def test_note_on_labels_that_may_mean_ungradable(csv_settings, labels, noted):
     names, _ = graded(30)
-    labels = [*(i % 5 for i in range(29)), placeholder]
-    notes = " ".join(catalog.find(csv_settings(listing(names, labels), names)).notes)
-    assert (f"label {placeholder} (1 rows) is outside the grades 0 to 4" in notes) == noted
+    notes = catalog.find(csv_settings(listing(names, labels * 5), names)).notes
+    assert any(noted in note and "remove its rows from the table" in note for note in notes)
 
 
 @pytest.mark.parametrize(
-    ("labels", "limits"), [([0, 9] * 5, {}), ([1, 2, 3, 4, 5] * 2, {}), ([0, 1, 2, 3, 5] * 2, {"label_max": 5})]
+    ("labels", "limits"),
+    [
+        ([0, 1, 2, 3, 4] * 2, {}),
+        ([0, 9] * 5, {}),
+        ([-1, 0] * 5, {}),
+        ([1, 2, 3, 4, 5] * 2, {}),
+        ([0, 1, 2, 3, 5] * 2, {"label_max": 5}),
+        ([-2, -1, 0, 1, 2] * 2, {}),
+        ([-0.2, 0, 0.1, 0.5, 1] * 2, {}),
+        ([20, 21, 22, 30, 62] * 2, {}),
+        ([0, 0.5, 1, 1.5, 9] * 2, {}),
+    ],
 )
 def test_no_note_on_ungradable_for_labels_of_another_scale(csv_settings, labels, limits):
     labels, names = labels * 3, [f"{i:03d}.jpg" for i in range(30)]
@@ -198,12 +228,23 @@ def test_no_note_on_ungradable_for_labels_of_another_scale(csv_settings, labels,
     assert not any("cannot be graded" in note for note in notes)
 
 
-def test_a_placeholder_photograph_is_named(csv_settings):
-    names = [f"{i}_{eye}.jpg" for i in range(20) for eye in ("left", "right")]
-    table = "image,label,who\n" + "".join(f"{n},{i % 2},{n.split('_')[0]}\n" for i, n in enumerate(names))
-    files = {n: f"{n}".encode() if "left" in n else b"no photograph" for n in names}
-    with pytest.raises(
-        DataError,
-        match=r"0_right.jpg has 20 byte-identical copies.*so 1 of 20 patients remain, too few.*remove its rows",
-    ):
-        catalog.find(csv_settings(table, files, patient_column="who"))
+@pytest.mark.parametrize(
+    ("shared", "more", "said"),
+    [
+        (20, {}, "has 20 byte-identical copies, for 0_right, 1_right and others.*so 1 of 20 patients remain, too few"),
+        (12, {}, "has 12 byte-identical copies, .* so 9 of 20 patients remain. If it is a placeholder"),
+        (20, {"split_column": "part"}, "has 15 byte-identical copies, .* so 0 of 15 patients remain, too few"),
+        (2, {}, None),
+    ],
+)
+def test_a_placeholder_photograph_is_named(csv_settings, shared, more, said):
+    rows = [(f"{i}_{eye}.jpg", i % 2, i, "test" if i > 14 else "train") for i in range(20) for eye in ("left", "right")]
+    table = "image,label,who,part\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    files = {n: b"no photograph" if "right" in n and who < shared else n.encode() for n, _, who, _ in rows}
+    try:
+        text = "\n".join(catalog.find(csv_settings(table, files, patient_column="who", **more)).notes)
+    except DataError as error:
+        text = str(error)
+        assert "too few" in text
+    assert ("placeholder" in text) == (said is not None)
+    assert re.search(said or "", text, re.DOTALL)

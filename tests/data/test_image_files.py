@@ -95,13 +95,14 @@ def test_exact_name_is_preferred_to_another_case(csv_settings):
     [
         ("000.png", "'000.png' (line 2; found 000.jpg)"),
         ("eye.jpg", "found eye.ppm, but .ppm is not supported, only .jpg"),
+        ("scan", "found scan, but a name without suffix is not supported, only .jpg"),
         ("none.jpg", "'none.jpg' (line 2)"),
         (".", "'.' (line 2)"),
     ],
 )
 def test_a_near_miss_is_named(csv_settings, listed, said):
     with pytest.raises(DataError, match=re.escape(said)):
-        catalog.find(csv_settings(listing([listed, *TEN[1:]], [0, 1] * 5), [*TEN, "eye.ppm"]))
+        catalog.find(csv_settings(listing([listed, *TEN[1:]], [0, 1] * 5), [*TEN, "eye.ppm", "scan"]))
 
 
 def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, tmp_path):
@@ -113,6 +114,13 @@ def test_a_folder_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, t
     with pytest.raises(
         DataError, match=r"caf\\udce9/004.jpg: the name of the file or its folder is not UTF-8 \(1 such"
     ):
+        catalog.find(settings)
+
+
+def test_a_table_whose_name_is_not_utf8_is_said_before_the_work(csv_settings, tmp_path):
+    settings = csv_settings(PLAIN, TEN)
+    os.rename(tmp_path / "raw/labels.csv", os.fsencode(tmp_path / "raw") + b"/caf\xe9.csv")
+    with pytest.raises(DataError, match=r"caf\\udce9.csv: the name of the file or its folder is not UTF-8 \(1 such"):
         catalog.find(settings)
 
 

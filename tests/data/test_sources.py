@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from insightr_nb.data import duplicates, prepare, sources
+from insightr_nb.data import duplicates, photograph, prepare, sources
 from insightr_nb.errors import DataError
 
 NAMES = [f"{i:03d}.png" for i in range(12)]
@@ -34,6 +34,10 @@ def folder(settings):
 
 def png(colour) -> bytes:
     return cv2.imencode(".png", np.full((20, 20, 3), colour, np.uint8))[1].tobytes()
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 def refused(settings) -> str:
@@ -119,6 +123,26 @@ def test_only_what_changed_is_named_though_the_caps_choose_others(csv_settings, 
     assert "removed" not in said
 
 
+@pytest.mark.parametrize("folder_again", ["raw", "other"])
+def test_photographs_that_changed_during_an_interruption(
+    csv_settings, own_outputs, in_process, monkeypatch, folder_again
+):
+    """What was prepared before is kept, so the store has old photographs beside new ones."""
+    made = csv_settings(TABLE, colours(), preparation="resize")
+    monkeypatch.setattr(prepare, "_BLOCK", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            prepare, "prepare_one", lambda job: interrupt() if "009" in job[0] else photograph.prepare_one(job)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(made)
+    again = csv_settings(TABLE, colours() | {"002.png": (5, 5, 200)}, preparation="resize", folder=folder_again)
+    assert "1 image with a different file (" in refused(again)
+    assert len(in_process) < 24
+    assert prepare.prepare(again, overwrite=True).images[2, 16, 16].tolist() == [5, 5, 200]
+    assert len(prepare.prepare(again).images) == 12
+
+
 def test_a_table_in_another_order_is_the_same(settings):
     lines = TABLE.splitlines()
     (folder(settings) / "labels.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
@@ -168,7 +192,8 @@ def test_a_split_file_need_not_be_given_again(csv_settings, own_outputs, in_proc
     assert len(prepare.prepare(replace(made, split_file=None)).images) == count
 
 
-def test_a_store_of_an_older_version_is_opened(settings):
+def test_a_store_of_an_older_version_is_opened(settings, capsys):
     store = prepare.prepare(settings)
     (store.path / "sources.csv").unlink()
     assert len(prepare.prepare(settings).images) == 12
+    assert "without comparing it with data_folder: it has no record of its photographs" in capsys.readouterr().out
