@@ -32,7 +32,7 @@ def settings_at(size: int, **model: Any) -> RunSettings:
     """Settings of preset `paper` for images of this size, with the full ResNet-18 and 9 x 9 cells."""
     block = {"model.block_stride": 1} if size == 256 else {}
     model = {f"model.{name}": value for name, value in model.items()}
-    return RunSettings.from_parameters(preset="paper", overrides={"data.size": size} | block | model)
+    return RunSettings.from_parameters(preset="paper", overrides={"data.size": size} | block | model, tag="bench")
 
 
 def repeated(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
@@ -125,8 +125,9 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def photographs(size: int, count: int = BATCH) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
+def photographs(size: int, count: int | None = None) -> torch.Tensor:
+    """Noise in place of images (count, S, S, 3) uint8; by default a batch."""
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count or BATCH, size, size, 3), np.uint8))
 
 
 def steps_and_passes(size: int, device: torch.device) -> list[Row]:

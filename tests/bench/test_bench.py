@@ -1,5 +1,7 @@
 """The measurements of `make bench`, on preset `smoke` and with few images: what is measured exists and runs."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,12 @@ def test_memory_and_time_against_the_number_of_images(monkeypatch):
 
 def test_steps_of_a_preset_beside_its_baseline():
     assert_measured(*network.of_preset("smoke", CPU, pairs=1, batches_in_all=2))
+
+
+def test_steps_passes_and_the_prototype_layer_of_the_whole_network(monkeypatch):
+    monkeypatch.setattr(network, "BATCH", 2)
+    monkeypatch.setattr(network, "compare", partial(measure.compare, pairs=1))
+    assert_measured(*network.steps_and_passes(256, CPU), *network.prototype_layer(256, CPU, (10,)))
 
 
 def test_waiting_for_data():
