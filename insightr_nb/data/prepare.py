@@ -49,7 +49,9 @@ def prepare(
     if overwrite or not (path / "meta.json").exists():
         with files.exclusive_lock(path):
             if overwrite or not (path / "meta.json").exists():  # another process may have created it
-                _create(path, _complete(settings), workers, max_rejected, overwrite)
+                resumed = _create(path, _complete(settings), workers, max_rejected, overwrite)
+                if not resumed:
+                    return open_store(path)
     store = open_store(path)
     check_same(settings, store)
     if settings.folder:
@@ -85,7 +87,8 @@ def _complete(settings: DataSettings) -> DataSettings:
     return dataclasses.replace(settings, **left)
 
 
-def _create(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> None:
+def _create(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> bool:
+    """Create the store. Returns whether some of its images are from an earlier, interrupted preparation."""
     table = catalog.find(settings)
     for note in table.notes:
         print(note)
@@ -96,7 +99,8 @@ def _create(path: Path, settings: DataSettings, workers: int | None, max_rejecte
         done = store_writer.resume(partial, recipe, settings.size, overwrite)
         if (partial / "meta.json").exists():  # killed after the last file, before the final rename
             store_writer.publish(partial, path)
-            return
+            return True
+        resumed = not done.empty
         _work(partial, rows, settings, done, workers)
         done = store_writer.progress(partial)
         rejected = done[done["reason"] != ""].drop_duplicates("row", keep="last")
@@ -112,6 +116,7 @@ def _create(path: Path, settings: DataSettings, workers: int | None, max_rejecte
             )
         store_writer.finish(partial, table, done[done["reason"] == ""], rejected, settings, recipe)
         store_writer.publish(partial, path)
+    return resumed
 
 
 def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.DataFrame, workers: int | None) -> None:
