@@ -10,9 +10,11 @@
 # Every job is a notebook run by papermill. Its executed copy is the log, so it is kept when the job fails; only
 # metrics.json is an output, since Snakemake deletes the outputs of a failed job, and a run must be able to go on.
 
+import contextlib
 import json
 import os
 import shlex
+import sys
 
 from insightr_nb import files, runs
 from insightr_nb.analysis import seeds, sweeps
@@ -85,7 +87,8 @@ SWEEP += seeds.seed_runs(SWEPT_PRESET, SEEDS, folds("seed_folds", min(2, setting
 ROOT = str(files.outputs_root())
 STORE = f"{ROOT}/data/{settings().data.store_name}-{settings().data.size}/meta.json"
 if FOLDER and workflow.is_main_process and os.path.exists(STORE):  # the rule `prepare` will not run
-    prepare(settings(data_folder=FOLDER).data)  # an error if the folder has changed since
+    with contextlib.redirect_stdout(sys.stderr):  # stdout may be a graph of the jobs
+        prepare(settings(data_folder=FOLDER).data)  # an error if the folder has changed since
 RUN = f"{ROOT}/runs/{settings().data.store_name}/{PRESET}"
 TABLES = f"{ROOT}/tables/{settings().data.store_name}/{PRESET}"
 DATA = f"-p dataset {DATASET} -p preset {PRESET}" + (f" -r name {shlex.quote(NAME)}" if NAME else "")

@@ -1,5 +1,6 @@
-"""What only a GPU is measured on: trainings side by side, and a fold of preset `paper` from epochs of every stage."""
+"""Measurements for a GPU: trainings side by side, and a fold of preset `paper` from epochs of every stage."""
 
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -38,9 +39,11 @@ def side_by_side(preset: str = "demo", count: int = 4) -> Row:
     with temporary_outputs():
         prepare.prepare(job_settings(preset, "store").data)
 
+        tags = map(str, itertools.count())  # a finished training is not trained again
+
         def at_once(jobs: int) -> float:
             def run() -> None:
-                commands = [[sys.executable, "-c", _JOB, preset, f"{jobs}-{k}"] for k in range(jobs)]
+                commands = [[sys.executable, "-c", _JOB, preset, next(tags)] for _ in range(jobs)]
                 started = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
                 if failed := [process.args for process in started if process.wait()]:
                     raise RuntimeError(f"{len(failed)} of {jobs} trainings failed: {failed[0]}")
@@ -61,7 +64,7 @@ def job(preset: str, tag: str) -> None:
 
 
 def pace(made: _Trainer, stage: Stage) -> tuple[float, float]:
-    """Seconds of an image in a training epoch of the stage, and in its validation."""
+    """Seconds that an epoch of the stage takes for each training image, and for each validation image."""
     optimizer, _ = stage.optimizer(made.network)
 
     def epoch() -> None:
@@ -75,7 +78,9 @@ def pace(made: _Trainer, stage: Stage) -> tuple[float, float]:
 
     epoch(), validate()
     images = len(Epoch(made.data.training, made.settings.training, 0, 0))
-    return seconds(epoch) / images, seconds(validate) / len(made.data.validation)
+    # The validation images of a last-layer stage pass through the network once in the stage.
+    validations = 1 / stage.epochs if stage.only_last_layer else 1
+    return seconds(epoch) / images, validations * seconds(validate) / len(made.data.validation)
 
 
 def projection_pace(made: _Trainer) -> float:
@@ -92,7 +97,7 @@ def projection_pace(made: _Trainer) -> float:
 def paper_fold(
     device: torch.device, preset: str = "paper", images: int = 1_200, training: int = 12_000, validation: int = 2_400
 ) -> Row:
-    """Minutes of a fold of a preset, its backbone included, from epochs of every stage with fewer images.
+    """Minutes of the trainings of a fold, backbone and INSightR-Net, from epochs of every stage with fewer images.
 
     Args:
         device: Device to measure on.
@@ -118,7 +123,7 @@ def paper_fold(
             if projections := sum(stage.projects for stage in stages):
                 parts.append((projections, "projections", training * projection_pace(made)))
     return value(
-        f"a fold of preset {preset}, {training} images of {size} px, backbone included",
+        f"trainings of a fold of preset {preset}, {training} images of {size} px",
         [sum(times * each for times, _, each in parts) / 60],
         "min",
         f"extrapolated from {images} images",

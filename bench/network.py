@@ -265,6 +265,7 @@ def prototype_layer(size: int, device: torch.device, counts: tuple[int, ...] = (
 
         def layer(ours: Ours = ours, latent: torch.Tensor = latent) -> None:
             leaf = latent.clone().requires_grad_()
+            ours.network.prototype_layer.train()  # as in a joint step
             _, nearest, similarities = ours.network.prototype_layer(leaf)
             prediction, _ = ours.network.last_layer(similarities)
             ours.losses(prediction, nearest).backward()

@@ -224,7 +224,7 @@ def stand_in(head: bytes) -> str:
     """
     head = head[:200].lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
-        return "; it is a pointer of Git LFS: fetch the file itself with git lfs pull"
+        return "; it is a Git LFS pointer: fetch the file itself with git lfs pull"
     if head.startswith((b"<!doctype html", b"<html")):
         return "; it is a web page, such as a login page in place of the download"
     return ""

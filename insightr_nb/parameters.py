@@ -159,7 +159,7 @@ class _Result(_OfRun):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("image", "folder", "masks"):
-            if value := getattr(self, name, None):
+            if (value := getattr(self, name, None)) is not None:
                 coerce(value, str, name)
 
 

@@ -52,10 +52,10 @@ class DataSettings(Checked):
     recipe_size: int = choice(512, 512, 540)  # size at which the radii apply: fundus 300 px, mask 270 px
     preparation: str | None = choice(None, "graham", "resize")  # graham for a new store
     centre: str | None = choice(None, "disc", "image")  # disc for a new store; image: as in the published script
-    table: str | None = None  # csv: the label table, relative to the folder
+    table: str | None = None  # csv: the label table, in the folder if the path is relative
     image_column: str | None = None
     label_column: str | None = None
-    patient_column: str | None = None
+    patient_column: str | None = None  # or "from_names"
     split_column: str | None = None  # holds "train" and "test"
     label_min: float | None = None
     label_max: float | None = None

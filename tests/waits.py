@@ -5,7 +5,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Waits(TorchDispatchMode):
-    """Names of the operations that make the host wait for a card: values read from it, and copies from the host."""
+    """Names of the operations that make the host wait for a card: values read, copies in either direction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -14,8 +14,8 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name, to = str(function), (kwargs or {}).get("device")
         tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        from_host = to is not None and to.type == "cuda" and any(t.device.type == "cpu" for t in tensors)
+        between = to is not None and any(t.device.type != to.type for t in tensors)
         copied = "copy_" in name and len({t.device.type for t in tensors[:2]}) == 2
-        if from_host or copied or any(word in name for word in ("_local_scalar_dense", "nonzero", "masked_select")):
+        if between or copied or any(word in name for word in ("_local_scalar_dense", "nonzero", "masked_select")):
             self.found.append(name)
         return function(*args, **(kwargs or {}))

@@ -63,7 +63,7 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
             matches = [n for n in matches if _composed(files[n]) == same] or matches
         if len(matches) > 1:
             matches = [n for n in matches if not _of_the_system(files[n])] or matches
-        if len({os.path.realpath(folder / files[n]) for n in matches}) == 1:  # links to one file
+        if len(matches) > 1 and len({os.path.realpath(folder / files[n]) for n in matches}) == 1:  # links to one file
             matches = matches[:1]
         if len(matches) > 1:
             ambiguous = ", ".join(str(folder / files[n]) for n in matches[:3])
@@ -86,8 +86,11 @@ def sources(names: pd.Series, folder: Path, path: Path) -> tuple[list[str], list
         )
     paths = [os.path.join(folder, files[n]) for n in listed]
     refuse_undecodable(paths)
-    unlisted = [printable(file) for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
-    return paths, unlisted, loosely
+    unlisted = [file for n, file in enumerate(files) if n not in listed and not _of_the_system(file)]
+    if unlisted:  # not links to listed files, nor what listed links lead to
+        real = set(map(os.path.realpath, paths))
+        unlisted = [file for file in unlisted if os.path.realpath(folder / file) not in real]
+    return paths, list(map(printable, unlisted)), loosely
 
 
 def _of_the_system(file: str) -> bool:

@@ -48,7 +48,7 @@ def read_image(path: str | Path, shortest: int | None = None) -> np.ndarray:
     return image
 
 
-def hole(path: str | Path) -> str:
+def jpeg_hole(path: str | Path) -> str:
     """Say whether a JPEG file has a run of zero bytes in its image data, which decoders may pass over in silence.
 
     An incomplete download or a failing disk leaves such runs. Nothing is said about files that can code even areas as
@@ -66,8 +66,10 @@ def hole(path: str | Path) -> str:
             return ""
         if kind == _SCAN:
             after = _AFTER_SCAN.search(content, end)
-            start = content.find(bytes(_HOLE), end, after.start() if after else len(content))
-            return f"at least {_HOLE} zero bytes in a row at byte {start}" if start >= 0 else ""
+            # Zeros before the end marker are padding.
+            scan = content[end : after.start()].rstrip(b"\0") if after else content[end:]
+            start = scan.find(bytes(_HOLE))
+            return f"at least {_HOLE} zero bytes in a row at byte {end + start}" if start >= 0 else ""
         if kind == _TABLES:
             table = at + 4  # class and number, how many codes have 1 to 16 bits, their symbols
             while table + 17 < min(end, len(content)):

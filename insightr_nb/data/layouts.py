@@ -68,7 +68,7 @@ def _csv(folder: Path, settings: DataSettings) -> tuple[pd.DataFrame, list[str]]
                 "the patients to the table and name their column"
             )
         rows["patient_id"] = guessed
-        notes = [*notes, f"{guessed.nunique()} patients for {len(rows)} images, guessed from the names"]
+        notes = [*notes, f"{guessed.nunique()} patients for {len(rows)} images, {patients.GUESSED}"]
     elif settings.patient_column:
         patient = label_table.column(frame, settings.patient_column, (), "patient_column", path)
         if (frame[patient] == "").any():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from insightr_nb.data import graham, synthetic
 from insightr_nb.data.disc import Disc, find_disc, published_disc
-from insightr_nb.data.images import hole, read_image
+from insightr_nb.data.images import jpeg_hole, read_image
 from insightr_nb.data.sources import SourceFile
 from insightr_nb.errors import DataError
 from insightr_nb.settings import DataSettings
@@ -191,12 +191,12 @@ def prepare_one(job: tuple[str, DataSettings]) -> Result:
     try:
         with _decoder_errors() as decoder_errors:
             image, disc = prepared_and_disc(source, settings)
+        if file and not decoder_errors and (damage := jpeg_hole(source)):
+            decoder_errors.append(f"damaged file: {damage}")
     except DataError as error:
         return Result(None, str(error), file)
     except (cv2.error, ValueError, MemoryError) as error:  # one bad file must not stop 80 000 others
         return Result(None, f"{source}: cannot be prepared ({type(error).__name__}: {error})", file)
-    if file and not decoder_errors and (damage := hole(source)):
-        decoder_errors.append(f"damaged file: {damage}")
     return Result(image, "", file, "; ".join(filter(None, [disc_doubt(disc), *dict.fromkeys(decoder_errors)])))
 
 

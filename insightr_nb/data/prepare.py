@@ -42,16 +42,15 @@ def prepare(
 
     Raises:
         DataError: If a store of the same name and size was made with other settings, its data folder (if given) has
-            changed since (see `sources`) or during an interruption, too many images are unusable, or the disk is full.
-            Images prepared so far are kept, and the same call resumes after them.
+            changed since (see `sources`), too many images are unusable, or the disk is full. Images prepared so far
+            are kept, and the same call resumes after them, unless photographs have changed.
     """
     path = store_path(settings)
     if overwrite or not (path / "meta.json").exists():
         with files.exclusive_lock(path):
             if overwrite or not (path / "meta.json").exists():  # another process may have created it
-                resumed = _create(path, _complete(settings), workers, max_rejected, overwrite)
-                if not resumed:
-                    return open_store(path)
+                _create(path, _complete(settings), workers, max_rejected, overwrite)
+                return open_store(path)
     store = open_store(path)
     check_same(settings, store)
     if settings.folder:
@@ -87,8 +86,7 @@ def _complete(settings: DataSettings) -> DataSettings:
     return dataclasses.replace(settings, **left)
 
 
-def _create(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> bool:
-    """Create the store. Returns whether some of its images are from an earlier, interrupted preparation."""
+def _create(path: Path, settings: DataSettings, workers: int | None, max_rejected: float, overwrite: bool) -> None:
     table = catalog.find(settings)
     for note in table.notes:
         print(note)
@@ -96,11 +94,10 @@ def _create(path: Path, settings: DataSettings, workers: int | None, max_rejecte
     recipe = store_writer.recipe(settings, table)
     partial = path.with_name(path.name + ".partial")
     with store_writer.disk_full_errors(partial, len(rows)):
-        done = store_writer.resume(partial, recipe, settings.size, overwrite)
+        done = store_writer.resume(partial, recipe, settings.size, overwrite, rows)
         if (partial / "meta.json").exists():  # killed after the last file, before the final rename
             store_writer.publish(partial, path)
-            return True
-        resumed = not done.empty
+            return
         _work(partial, rows, settings, done, workers)
         done = store_writer.progress(partial)
         rejected = done[done["reason"] != ""].drop_duplicates("row", keep="last")
@@ -116,7 +113,6 @@ def _create(path: Path, settings: DataSettings, workers: int | None, max_rejecte
             )
         store_writer.finish(partial, table, done[done["reason"] == ""], rejected, settings, recipe)
         store_writer.publish(partial, path)
-    return resumed
 
 
 def _work(partial: Path, rows: pd.DataFrame, settings: DataSettings, done: pd.DataFrame, workers: int | None) -> None:
@@ -153,7 +149,9 @@ def _parallel_map(workers: int) -> Iterator[Callable[[Callable, list], Iterable]
     try:
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     except OSError as error:  # /dev/shm is missing, full or read-only, as in some containers
-        print(f"worker processes cannot start (/dev/shm: {error.strerror}); preparing one image after the other")
+        print(
+            f"worker processes, which need shared memory, cannot start ({error}); preparing one image after the other"
+        )
         yield map
         return
     with pool:

@@ -85,7 +85,7 @@ def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
                 [f"{i}: {_text(today[column][i])}, was {_text(known[column][i])}" for i in differ[:_NAMED]],
                 len(differ),
             )
-    changes += _change("with a different file", _other_files(known, today["source"]))
+    changes += _change("with a different file", other_files(known, today["source"]))
     if changes:
         raise DataError(
             f"data_folder = {folder!r} has changed since {files.display_path(store.path)} was prepared: "
@@ -95,7 +95,13 @@ def check(store: Store, listed: pd.DataFrame, folder: str) -> None:
         )
 
 
-def _other_files(known: pd.DataFrame, source: pd.Series) -> list[str]:
+def other_files(known: pd.DataFrame, source: pd.Series) -> list[str]:
+    """List the photographs that are not the files that they were.
+
+    Args:
+        known: size, modified and digest of each file by image id, as text; without a digest, a file is not compared.
+        source: Path of each file today, by image id.
+    """
     known = known[known["digest"] != ""]
 
     def differs(line: Any) -> bool:  # a named tuple of pandas

@@ -41,8 +41,8 @@ def recipe(settings: DataSettings, table: catalog.ImageTable) -> str:
     return files.fingerprint(str(_FORMAT), repr(sorted(values.items())), listed.to_csv(index=False), folds)
 
 
-def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFrame:
-    """Resume an interrupted preparation with the same recipe, or start an empty one.
+def resume(partial: Path, recipe: str, size: int, overwrite: bool, rows: pd.DataFrame) -> pd.DataFrame:
+    """Resume an interrupted preparation with the same recipe and photographs, or start an empty one.
 
     An overwriting preparation resumes only another overwriting one, because files may have changed since.
 
@@ -51,6 +51,7 @@ def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFra
         recipe: Fingerprint from `recipe`.
         size: Side of the prepared images in pixels.
         overwrite: Whether the preparation overwrites a store.
+        rows: image_id and source of every image.
 
     Returns:
         The `progress` so far.
@@ -65,13 +66,26 @@ def resume(partial: Path, recipe: str, size: int, overwrite: bool) -> pd.DataFra
         images = partial / "images.npy"
         slots = int((done["reason"] == "").sum())
         if not slots or (images.exists() and images.stat().st_size >= len(_header(size, 0)) + slots * size * size * 3):
-            return done
+            changed = _changed(done, rows)
+            if not changed:
+                return done
+            print(f"{len(changed)} photographs changed during the interruption, such as {changed[0]}: starting again")
     if partial.exists():
         known.unlink(missing_ok=True)  # first, so that a half-deleted folder is never resumed
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     files.write_json(known, {"recipe": recipe, "overwrite": overwrite})
     return progress(partial)
+
+
+def _changed(done: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Photographs that are no longer the files that were prepared, according to `progress`."""
+    prepared = done[(done["reason"] == "") & (done["source"] != "")]
+    today = rows.iloc[prepared["row"]].set_index("image_id")["source"]
+    known = pd.DataFrame(
+        {"size": prepared["size"], "modified": prepared["modified"], "digest": prepared["source"]}
+    ).set_index(today.index)
+    return sources.other_files(known, today)
 
 
 def progress(partial: Path) -> pd.DataFrame:

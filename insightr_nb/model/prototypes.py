@@ -111,7 +111,7 @@ class PrototypeLayer(nn.Module):
                 distances, cells = None, self._nearest_cells(latent, outside)
             else:
                 distances = self.distances(latent, self.vectors, outside)  # (B, m, H, W)
-                cells = distances.flatten(2).argmin(2)  # (B, m)
+                cells = distances.flatten(2).argmin(2) if with_gradient else None  # (B, m)
         min_distances = self._distances_at(cells, latent, outside) if with_gradient else distances.flatten(2).amin(2)
         return distances, min_distances, self.similarity(min_distances)
 

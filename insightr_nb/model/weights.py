@@ -51,8 +51,8 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
     prefixes = sorted(key[: -len(first)] for key in state if key.endswith(first))
     if not prefixes:
         raise ModelError(f"{path}: no tensor named {first!r} under any prefix; it has {', '.join(list(state)[:4])} ...")
-    found = {prefix: sum(prefix + key in state for key in expected) for prefix in prefixes}
-    best = [prefix for prefix in prefixes if found[prefix] == max(found.values())]
+    fits = {prefix: _fit(state, prefix, expected) for prefix in prefixes}
+    best = [prefix for prefix in prefixes if fits[prefix] == max(fits.values())]
     if len(best) > 1:
         warnings.warn(
             f"{path}: contains the network {len(best)} times, under {', '.join(map(repr, best))}; using {best[0]!r}. "
@@ -79,6 +79,13 @@ def load_weights(backbone: nn.Module, path: Path, whole: Iterable[str] = ()) -> 
     backbone.load_state_dict({k: state.get(k, expected[k]) for k in expected})
 
 
+def _fit(state: dict[str, torch.Tensor], prefix: str, expected: dict[str, torch.Tensor]) -> tuple[int, int]:
+    """How well the tensors under a prefix fit: the number of equal name and shape, and minus that of the others."""
+    below = {key.removeprefix(prefix): value.shape for key, value in state.items() if key.startswith(prefix)}
+    same = sum(below.get(key) == value.shape for key, value in expected.items())
+    return same, same - len(below)
+
+
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a .safetensors file, a state dict or a Lightning checkpoint without executing pickled code.
 
@@ -88,9 +95,13 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(
             f"model.weights = {str(path)!r}: no such file; use 'random', 'imagenet' or the path of a weights file"
         )
-    with open(path, "rb") as file:
-        if instead := files.stand_in(file.read(200)):
-            raise ModelError(f"{path}: cannot be read as weights{instead}")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(200)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    if instead := files.stand_in(head):
+        raise ModelError(f"{path}: cannot be read as weights{instead}")
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load_file(path)

@@ -44,7 +44,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device has bfloat16 units, so that bfloat16 is faster than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        # `torch.cuda.is_bf16_supported` would ask the current GPU, which may be another.
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device.index or 0) >= (8, 0)
     if device.type == "cpu":
         units = torch.cpu.get_capabilities()
         return bool(units.get("amx_bf16") or units.get("avx512_bf16"))

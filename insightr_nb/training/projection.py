@@ -95,7 +95,14 @@ def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Proje
         start += b
     _, place, latents, outside = nearest
     layer.vectors.copy_(latents[torch.arange(m, device=device), :, place[:, 1], place[:, 2]])
-    maps = layer.distances(latents, layer.vectors, outside).diagonal().permute(2, 0, 1)  # (m, H, W)
+    maps = torch.stack(
+        [
+            layer.distances(latents[j, None], layer.vectors[j, None], None if outside is None else outside[j, None])[
+                0, 0
+            ]
+            for j in range(m)
+        ]
+    )  # (m, H, W)
     positions, rows, columns = place.cpu().numpy().T
     moved = nearest.distance.cpu().numpy()
     return Projection(positions, rows, columns, moved, before.cpu().numpy(), maps.cpu().numpy())

@@ -49,11 +49,10 @@ def try_out(settings: RunSettings, data: FoldData) -> None:
     except RunError:
         raise
     except (RuntimeError, ValueError) as error:
+        larger_batch = ", or use more than one image per batch (batch_size)" if count == 1 else ""
         until = f" up to {model.backbone_until}" if model.backbone_until else ""
         raise ModelError(
             f"images of {images.shape[1]} px are too small for {model.backbone}{until} and a block with kernel size "
             f"{model.block_kernel}, stride {model.block_stride} and padding {model.block_padding}: {error}. Prepare "
-            "larger images (size), or change model.backbone_until or model.block_kernel"
-            + ", or use more than one image per batch (batch_size)"
-            * (count == 1)
+            f"larger images (size), or change model.backbone_until or model.block_kernel{larger_batch}"
         ) from error

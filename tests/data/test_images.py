@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from insightr_nb.data.images import hole, read_image
+from insightr_nb.data.images import jpeg_hole, read_image
 from insightr_nb.errors import DataError
 
 QUARTERS = np.zeros((40, 60, 3), np.uint8)  # red, green / blue, white
@@ -93,7 +93,7 @@ def test_zeros_inside_a_jpeg_are_noticed_where_the_decoder_is_silent(tmp_path, s
     content = encoded(np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8), quality=98)
     middle = len(content) // 2
     (tmp_path / "x.jpg").write_bytes(content[:middle] + b"a" + bytes(size) + b"a" + content[middle + size + 2 :])
-    assert hole(tmp_path / "x.jpg") == (f"at least 64 zero bytes in a row at byte {middle + 1}" if damaged else "")
+    assert jpeg_hole(tmp_path / "x.jpg") == (f"at least 64 zero bytes in a row at byte {middle + 1}" if damaged else "")
 
 
 @pytest.mark.parametrize("how", [{}, {"optimize": True}, {"progressive": True}])
@@ -104,7 +104,7 @@ def test_zeros_that_mean_something_or_nothing_are_no_damage(tmp_path, how):
     content = encoded(np.zeros((512, 512, 3), np.uint8), exif=exif, **how)
     assert (bytes(64) in content.partition(b"\xff\xda")[2]) == bool(how)
     (tmp_path / "x.jpg").write_bytes(content + bytes(500))
-    assert hole(tmp_path / "x.jpg") == ""
+    assert jpeg_hole(tmp_path / "x.jpg") == ""
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_zeros_that_mean_something_or_nothing_are_no_damage(tmp_path, how):
 )
 def test_what_is_no_whole_jpeg_has_no_hole(tmp_path, content):
     (tmp_path / "x.jpg").write_bytes(content + bytes(5))
-    assert hole(tmp_path / "x.jpg") == ""
+    assert jpeg_hole(tmp_path / "x.jpg") == ""
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(DataError, match=r"x\.jpg: cannot be decoded .*; it is a pointer of Git LFS.*git lfs pull"):
+    with pytest.raises(DataError, match=r"x\.jpg: cannot be decoded .*; it is a Git LFS pointer.*git lfs pull"):
         read_image(tmp_path / "x.jpg")
 
 

@@ -27,6 +27,8 @@ def test_suggested_patients_can_be_used(csv_settings):
     assert found.rows["patient_id"].tolist() == [str(i) for i in range(20) for _ in range(2)]
     assert found.notes == ("20 patients for 40 images, guessed from the names",)
     assert (found.rows.groupby("patient_id")["split"].nunique() == 1).all()
+    said = patients.on_two_sides(found.notes, found.rows["image_id"], (np.arange(20), np.arange(20, 40)))
+    assert said.endswith("of any split, if those guessed from the names are right.")
     with pytest.raises(DataError, match="no names in .*labels.csv pair up like 12_left and 12_right"):
         catalog.find(csv_settings(listing(TEN, [0, 1] * 5), TEN, folder="other", patient_column="from_names"))
 
@@ -43,5 +45,7 @@ def test_patients_are_what_the_names_of_two_eyes_have_in_common():
     ids = pd.Series(["12_left", "12_right", "7-OD", "7-os", "lonely_L", "plain"])
     assert patients.by_name(ids).tolist() == ["12", "12", "7", "7", "lonely", "plain"]
     assert patients.by_name(pd.Series(["1_left", "2_right", "bright"])) is None
+    ids = pd.Series(["R_1_right", "L_1_left", "left/2_left", "right/2_right", "3_left_1", "3_left_2", "3_right_1"])
+    assert patients.by_name(ids).tolist() == ["1", "1", "2", "2", "3", "3", "3"]
     ids = pd.Series(["left/020", "right/020", "Image_01L", "Image_01R", "a_left_2", "a_right_2", "leftover", "left"])
     assert patients.by_name(ids).tolist() == [*["020"] * 2, *["Image_01"] * 2, *["a_2"] * 2, "leftover", "left"]

@@ -295,7 +295,7 @@ def test_without_shared_memory_images_are_prepared_one_by_one(store, own_outputs
 
     monkeypatch.setattr(prepare, "ProcessPoolExecutor", missing)
     assert prepare.prepare(SETTINGS).fingerprint == store.fingerprint
-    assert "/dev/shm: Read-only file system" in capsys.readouterr().out
+    assert "Read-only file system" in capsys.readouterr().out
 
 
 def test_a_killed_worker_is_reported_with_what_is_kept(own_outputs, in_process, monkeypatch):

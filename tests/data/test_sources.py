@@ -124,10 +124,11 @@ def test_only_what_changed_is_named_though_the_caps_choose_others(csv_settings, 
 
 
 @pytest.mark.parametrize("folder_again", ["raw", "other"])
-def test_photographs_that_changed_during_an_interruption(
-    csv_settings, own_outputs, in_process, monkeypatch, folder_again
+@pytest.mark.parametrize("changed", [True, False])
+def test_photographs_that_changed_during_an_interruption_are_all_prepared_again(
+    csv_settings, own_outputs, in_process, monkeypatch, capsys, folder_again, changed
 ):
-    """What was prepared before is kept, so the store has old photographs beside new ones."""
+    """Otherwise the store would have old photographs beside new ones. Copies of the same files are the same."""
     made = csv_settings(TABLE, colours(), preparation="resize")
     monkeypatch.setattr(prepare, "_BLOCK", 4)
     with monkeypatch.context() as patch:
@@ -136,10 +137,13 @@ def test_photographs_that_changed_during_an_interruption(
         )
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare(made)
-    again = csv_settings(TABLE, colours() | {"002.png": (5, 5, 200)}, preparation="resize", folder=folder_again)
-    assert "1 image with a different file (" in refused(again)
-    assert len(in_process) < 24
-    assert prepare.prepare(again, overwrite=True).images[2, 16, 16].tolist() == [5, 5, 200]
+    pictures = colours() | ({"002.png": (5, 5, 200)} if changed else {})
+    again = csv_settings(TABLE, pictures, preparation="resize", folder=folder_again)
+    before = len(in_process)
+    store = prepare.prepare(again)
+    assert len(in_process) - before == (12 if changed else 4)
+    assert (store.images[2, 16, 16].tolist() == [5, 5, 200]) == changed
+    assert ("1 photographs changed during the interruption, such as " in capsys.readouterr().out) == changed
     assert len(prepare.prepare(again).images) == 12
 
 

@@ -90,7 +90,7 @@ def test_a_damaged_file_is_named(tmp_path, content, suffix):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer.*git lfs pull"),
         (b"\n<!DOCTYPE html><html>Log in</html>", "a web page"),
     ],
 )

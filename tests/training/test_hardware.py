@@ -30,7 +30,6 @@ def one_card(monkeypatch, capability=(9, 0), name="NVIDIA H100"):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: name)
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
 
 
 def test_a_card_that_torch_cannot_use_is_an_error_where_it_was_asked_for_and_a_warning_where_not(monkeypatch):
@@ -48,6 +47,8 @@ def test_auto_takes_the_first_card_that_torch_can_use(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", [(6, 1), (9, 0)].__getitem__)
     assert hardware.choose_device("auto") == torch.device("cuda:1")
+    assert hardware.uses_bfloat16(torch.device("cuda:1"), "auto")
+    assert not hardware.uses_bfloat16(torch.device("cuda"), "auto")
     monkeypatch.setattr(torch.cuda, "get_device_capability", [(9, 0), (9, 0)].__getitem__)
     assert hardware.choose_device("auto") == torch.device("cuda")
 

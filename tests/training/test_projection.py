@@ -92,11 +92,19 @@ def test_projection_changes_only_the_prototypes(network, subset):
 
 
 def test_the_host_never_waits_for_a_card_between_the_batches(subset, monkeypatch):
-    """On imitated tensors of a card, which hold no values: only the results at the end cannot be read."""
+    """On imitated tensors of a card, which hold no values, so that the results at the end cannot be read."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
         network = INSightRNet(dataclasses.replace(MODEL, skip_ground=True)).eval()
         images = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
-        monkeypatch.setattr(projection, "batches", lambda *_: iter([(images, None)] * 3))
+        before_end = []
+
+        def batches(*_):
+            for _ in range(3):
+                yield images, None
+            before_end.append(list(waits.found))
+
+        monkeypatch.setattr(projection, "batches", batches)
         with Waits() as waits, pytest.raises(RuntimeError, match="numpy"):
             project(network, subset)
-        assert waits.found == []
+        assert before_end == [[]]
+        assert waits.found  # the copies of the results
