@@ -55,6 +55,7 @@ def test_parameters_of_the_preparation():
         (Prepare, {"dataset": "csv", "name": "a", "data_folder": 2019}, "data.folder = 2019: .*-r data_folder"),
         (Prepare, {"dataset": "csv", "name": "a", "label_column": 1.0}, "data.label_column = 1.0: .*-r label_column"),
         (Projection, {"folder": 2019}, "folder = 2019: must be a string.*-r folder"),
+        (Projection, {"image": 0}, "image = 0: must be a string.*-r image"),
         (Projection, {"image": 20}, "image = 20: must be a string.*-r image"),
         (Trust, {"masks": 2019}, "masks = 2019: must be a string.*-r masks"),
     ],

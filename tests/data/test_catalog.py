@@ -234,6 +234,7 @@ def test_no_note_on_ungradable_for_labels_of_another_scale(csv_settings, labels,
         (20, {}, "has 20 byte-identical copies, for 0_right, 1_right and others.*so 1 of 20 patients remain, too few"),
         (12, {}, "has 12 byte-identical copies, .* so 9 of 20 patients remain. If it is a placeholder"),
         (20, {"split_column": "part"}, "has 15 byte-identical copies, .* so 0 of 15 patients remain, too few"),
+        (13, {"split_column": "part"}, "has 13 byte-identical copies, .* so 3 of 15 patients remain. If"),
         (2, {}, None),
     ],
 )

@@ -33,7 +33,9 @@ def test_hidden_and_system_folders_are_skipped(csv_settings, folder):
 def test_a_photograph_that_a_link_shows_twice_is_one(csv_settings, tmp_path, link, target):
     settings = csv_settings(PLAIN, [f"images/{name}" for name in TEN])
     (tmp_path / "raw" / link).symlink_to(tmp_path / "raw" / target, target_is_directory=True)
-    assert len(set(catalog.find(settings).rows["source"])) == 10
+    table = catalog.find(settings)
+    assert len(set(table.rows["source"])) == 10
+    assert not any("ignored" in note for note in table.notes)
     assert len(image_files.images_below(tmp_path / "raw")) == (20 if link == "all" else 10)
 
 

@@ -138,6 +138,16 @@ def test_a_network_that_a_file_contains_twice_is_named(tmp_path, trained):
         assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth")), trained)
 
 
+def test_of_several_networks_the_one_that_fits_is_loaded(tmp_path, trained):
+    """By shapes and by what is left over, not by names alone: of both, ResNet-34 has all tensors of ResNet-18."""
+    larger = torchvision.models.resnet34().state_dict()
+    both = {f"a.{k}": v for k, v in larger.items()} | {f"b.{k}": v for k, v in trained.items()}
+    torch.save(both, tmp_path / "m.pth")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth")), trained)
+    torch.save(trained, tmp_path / "m.pth")
+    assert_loaded(build_backbone("resnet18", str(tmp_path / "m.pth"), "maxpool"), trained)
+
+
 @pytest.mark.parametrize(
     ("larger", "name", "until", "surplus"),
     [
