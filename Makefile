@@ -13,7 +13,7 @@ LAB :=
 SNAKEMAKE :=
 RUN := $(BIN)/papermill --no-progress-bar
 LOUD := --stdout-file /dev/stdout
-OUT := out=$${INSIGHTR_OUTPUTS:-outputs}; out=$${out/\#\~\//$$HOME/}/notebooks; mkdir -p "$$out";
+OUT := out=$${INSIGHTR_OUTPUTS:-outputs}; [ "$$out" != "~" ] || out=$$HOME; out=$${out/\#\~\//$$HOME/}/notebooks; mkdir -p "$$out";
 
 .PHONY: demo demo-data demo-model demo-backbone demo-baseline demo-insightr test test-browser test-faults test-gpu test-cluster tables sweeps trust results bench lab lint lock clean
 

@@ -22,7 +22,8 @@ def test_outputs_go_where_they_are_asked_for(tmp_path, name):
     note = folder / "given.txt"
     (bin_folder / "papermill").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > given.txt\n')
     (bin_folder / "papermill").chmod(0o755)
-    for given, out in ((str(folder / "out"), folder / "out"), ("~/x", tmp_path / "x"), (None, Path("outputs"))):
+    home = [("~", tmp_path), ("~/x", tmp_path / "x")]
+    for given, out in [(str(folder / "out"), folder / "out"), *home, (None, Path("outputs"))]:
         environment = {k: v for k, v in os.environ.items() if k != "INSIGHTR_OUTPUTS"}
         environment |= {"HOME": str(tmp_path)} | ({"INSIGHTR_OUTPUTS": given} if given else {})
         done = subprocess.run(["make", "demo-model"], cwd=folder, env=environment, capture_output=True, text=True)
