@@ -71,7 +71,7 @@ def test_match_is_traced_to_the_pixels_that_cause_it_and_not_to_its_cell():
 
 def test_similarities_are_those_of_given_cells():
     """In an image with the spot elsewhere, the cells that matched it are of the ground."""
-    network = Displaced()
+    network = Displaced().eval()
     cells = tracing.matched_cells(network, image((16, 40)))
     output = network(network.inputs(torch.from_numpy(image((40, 40)))[None]))
     got = tracing.similarities_at(network, output, cells)
