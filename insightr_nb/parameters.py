@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from insightr_nb import files
-from insightr_nb.checked import Checked, coerce, limits, suggest
+from insightr_nb.checked import Checked, limits, suggest
 from insightr_nb.errors import SettingsError
 from insightr_nb.presets import PRESETS, VARIANTS
 from insightr_nb.settings import DataSettings, RunSettings, check_known, groups
@@ -145,7 +145,7 @@ class Train(_OfRun):
 
 
 @dataclass(frozen=True)
-class _Result(_OfRun):
+class _Result(_OfRun, Checked):
     """Base of the notebooks that analyse one finished run: the parameters that identify it."""
 
     dataset: str = "synthetic"
@@ -157,10 +157,8 @@ class _Result(_OfRun):
     tag: str | None = None
 
     def __post_init__(self) -> None:
+        Checked.__post_init__(self)
         super().__post_init__()
-        for name in ("image", "folder", "masks"):
-            if (value := getattr(self, name, None)) is not None:
-                coerce(value, str, name)
 
 
 @dataclass(frozen=True)
@@ -177,14 +175,7 @@ class Trust(_Result):
 
     masks: str | None = None
     image: str | None = None
-    images: int = 60  # number of test images to run the model on, and of those with lesions
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        images = coerce(self.images, int, "images")
-        if images < 2:
-            raise SettingsError(f"images = {images}: must be at least 2")
-        object.__setattr__(self, "images", images)
+    images: int = limits(60, 2)  # number of test images to run the model on, and of those with lesions
 
 
 @dataclass(frozen=True)

@@ -95,17 +95,13 @@ def project(network: INSightRNet, subset: Subset, batch_size: int = 30) -> Proje
         start += b
     _, place, latents, outside = nearest
     layer.vectors.copy_(latents[torch.arange(m, device=device), :, place[:, 1], place[:, 2]])
-    maps = torch.stack(
-        [
-            layer.distances(latents[j, None], layer.vectors[j, None], None if outside is None else outside[j, None])[
-                0, 0
-            ]
-            for j in range(m)
-        ]
-    )  # (m, H, W)
+    maps = []
+    for j in range(m):
+        hidden = None if outside is None else outside[j, None]
+        maps.append(layer.distances(latents[j, None], layer.vectors[j, None], hidden)[0, 0])  # (H, W)
     positions, rows, columns = place.cpu().numpy().T
     moved = nearest.distance.cpu().numpy()
-    return Projection(positions, rows, columns, moved, before.cpu().numpy(), maps.cpu().numpy())
+    return Projection(positions, rows, columns, moved, before.cpu().numpy(), torch.stack(maps).cpu().numpy())
 
 
 def write_prototypes(run: Run, projection: Projection, network: INSightRNet, data: FoldData) -> None:
